@@ -1,0 +1,45 @@
+# The same commands for people and for CI. `make demo` and `make test` set everything up by themselves.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+# Minutes each; `make bench` runs them all. The long ones (an hour or so): make bench BENCHMARKS="study fuzz bulk".
+BENCHMARKS ?= accuracy speed metrics_speed metrics_traps
+
+.PHONY: help setup check test test-slow demo bench clean
+
+help:
+	@echo "make setup      a virtual environment with everything, at the tested versions"
+	@echo "make demo       make a small set of images, train, evaluate, write the report"
+	@echo "make check      formatting, lint, types, layers"
+	@echo "make test       the tests (some minutes); make test-slow adds the long ones"
+	@echo "make bench      benchmarks behind the figures in README and docs, some minutes each"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "vtadl needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
+
+test-slow: setup
+	$(BIN)/pytest -n 2 --dist worksteal
+
+demo: setup
+	$(BIN)/vtadl demo --out runs/demo --force
+
+bench: setup
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

@@ -1,0 +1,102 @@
+"""What do fitting and predicting cost, and how do they grow? Times, memory and size, on images that it makes.
+
+python benchmarks/speed.py [--category FOLDER] [--preset gaussian]
+
+Without ``--category`` it makes a set of 512 x 512 photographs-like images. Each measurement runs in a process of its
+own, so that peak memory is that step's alone.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+COUNTS = (50, 100, 200, 400)
+
+
+def make_images(folder: Path, count: int, side: int = 512) -> None:
+    """Smooth noise with grain, as JPEG: costs what a photograph costs to decode."""
+    folder.mkdir(parents=True)
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        coarse = Image.fromarray(rng.integers(60, 200, (24, 24, 3), dtype=np.uint8)).resize((side, side))
+        grain = rng.normal(0, 6, (side, side, 3))
+        Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)).save(folder / f"{index:04}.jpg")
+
+
+def fit(folder: str, preset: str, out: str) -> dict[str, float]:
+    import vtadl
+
+    started = time.perf_counter()
+    vtadl.train(folder, preset=preset, device="cpu").save(out)
+    seconds = time.perf_counter() - started
+    size = sum(file.stat().st_size for file in Path(out).iterdir())
+    return {"seconds": seconds, "megabytes": size / 1e6, "peak_gigabytes": peak()}
+
+
+def predict(folder: str, preset: str, run: str) -> dict[str, float]:
+    import vtadl
+
+    detector = vtadl.load(run, device="cpu")
+    files = sorted(file for file in Path(folder).rglob("*") if file.suffix in (".jpg", ".png"))[:60]
+    times = []
+    for file in files:
+        started = time.perf_counter()
+        detector.predict(file)
+        times.append(time.perf_counter() - started)
+    return {"milliseconds": 1000 * statistics.median(times[5:]), "peak_gigabytes": peak()}
+
+
+def peak() -> float:
+    """Peak resident memory of this process in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def alone(step: str, *arguments: str) -> dict[str, float]:
+    """Run a step in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--step", step, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--category", type=Path)
+    parser.add_argument("--preset", default="gaussian")
+    parser.add_argument("--step", nargs=4, metavar=("STEP", "FOLDER", "PRESET", "RUN"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        step, *rest = options.step
+        print(json.dumps({"fit": fit, "predict": predict}[step](*rest)))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        print(f"preset {options.preset}\n{'images':>8} {'fit s':>8} {'ms each':>8} {'run MB':>8} {'peak GB':>8}")
+        folders = [options.category] if options.category else []
+        for count in () if options.category else COUNTS:
+            folders.append(Path(scratch) / f"set{count}")
+            make_images(folders[-1] / "train/good", count)
+        for folder in folders:
+            run = f"{scratch}/run-{folder.name}"
+            fitted = alone("fit", str(folder), options.preset, run)
+            count = json.loads(Path(run, "run.json").read_text())["source"]["trained_on"]
+            each = 1000 * fitted["seconds"] / count
+            print(
+                f"{count:>8} {fitted['seconds']:>8.1f} {each:>8.1f} {fitted['megabytes']:>8.1f} "
+                f"{fitted['peak_gigabytes']:>8.2f}",
+                flush=True,
+            )
+        scored = alone("predict", str(folders[-1]), options.preset, run)
+        print(f"predict: median {scored['milliseconds']:.1f} ms an image, peak {scored['peak_gigabytes']:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()

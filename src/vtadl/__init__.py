@@ -1,0 +1,23 @@
+"""vtadl: Vision Transformers for visual anomaly detection and localization.
+
+detector = vtadl.train("data/mvtec/transistor", preset="gaussian", seed=0)
+prediction = detector.predict("part.png")  # .score, .score_map (H, W) at the image's own size, .verdict
+report = vtadl.evaluate(detector, "data/mvtec/transistor")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
+
+if TYPE_CHECKING:
+    from vtadl.api import Detector, Prediction, Report, evaluate, load, train
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds: `vtadl --help` should not wait for it.
+    if name in __all__:
+        from vtadl import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'vtadl' has no attribute '{name}'")

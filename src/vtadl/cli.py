@@ -1,0 +1,67 @@
+"""The command line: which commands there are, and what their errors become."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from vtadl import __version__
+from vtadl.commands import (
+    calibrate,
+    compare,
+    data,
+    demo,
+    drift,
+    evaluate,
+    export,
+    import_reference,
+    info,
+    metrics,
+    predict,
+    train,
+)
+from vtadl.commands.arguments import Parser
+from vtadl.errors import ConfigError, VtadlError
+
+OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
+
+COMMANDS = (demo, data, train, calibrate, evaluate, metrics, predict, compare, drift, export, import_reference, info)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 the data or a check failed, 2 the command line is wrong.
+    """
+    options = _parser().parse_args(arguments)
+    # Pillow warns of odd metadata in images that are fine to read.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt as interrupt:
+        print(f"vtadl: {str(interrupt) or 'interrupted; nothing half-written was left behind'}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left, as in `vtadl ... | head`: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except (VtadlError, OSError) as error:
+        if options.debug:
+            raise
+        print(f"vtadl: {' '.join(str(error).split())}", file=sys.stderr)
+        return WRONG_COMMAND if isinstance(error, ConfigError) else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="vtadl",
+        description="Learn from images of good parts only; show where a new part is abnormal.",
+        epilog="Start with: vtadl demo",
+    )
+    parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for command in COMMANDS:
+        command.add_to(commands)
+    return parser

@@ -1,0 +1,92 @@
+"""Arguments that several commands take, and how commands speak."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vtadl.files import write_text
+
+Run = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line that point to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
+        self.exit(2, f"vtadl: {message}; see {self.prog} --help\n")
+
+
+def add_command(commands: Any, run: Run, name: str, summary: str) -> Parser:
+    """Declare a command of this name, described by a line in lower case."""
+    parser: Parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument("--debug", action="store_true", help="show a traceback where an error ends the command")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_category(parser: Parser) -> None:
+    """``CATEGORY``."""
+    parser.add_argument("category", type=Path, metavar="CATEGORY", help="folder of one product")
+
+
+def add_run(parser: Parser) -> None:
+    """``RUN``, as ``options.run_folder``."""
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that vtadl train wrote")
+
+
+def add_json(parser: Parser) -> None:
+    """``--json FILE``."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write it as JSON; - is standard output")
+
+
+def add_resolution(parser: Parser) -> None:
+    """``--resolution``, as pixels or ``None`` for the masks' own."""
+    parser.add_argument(
+        "--resolution",
+        type=_resolution,
+        metavar="native|N",
+        help="shorter side to compare at, in pixels (default native: the masks' own)",
+    )
+
+
+def add_device(parser: Parser) -> None:
+    """``--device``."""
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: %(default)s")
+
+
+def add_skip_bad(parser: Parser) -> None:
+    """``--skip-bad``."""
+    parser.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used, and list them")
+
+
+def add_force(parser: Parser) -> None:
+    """``--force``."""
+    parser.add_argument("--force", action="store_true", help="replace what an earlier run wrote to --out")
+
+
+def _resolution(text: str) -> int | None:
+    if text == "native":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected native, or a number of pixels such as 256; got '{text}'")
+    return int(text)
+
+
+def warn(line: str) -> None:
+    """Say something that the user should read, on stderr."""
+    print(f"vtadl: warning: {line}", file=sys.stderr)
+
+
+def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Write what ``--json`` asks for."""
+    if path is None:
+        return
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(path, text)

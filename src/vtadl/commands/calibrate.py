@@ -1,0 +1,106 @@
+"""``vtadl calibrate``."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vtadl.commands.arguments import Parser, add_command, add_device, add_json, add_run, add_skip_bad, warn, write_json
+from vtadl.errors import ConfigError
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "calibrate", "set the verdict's threshold, and say what it promises")
+    add_run(parser)
+    _add_thresholds(parser)
+    _add_images(parser)
+    add_json(parser)
+    add_device(parser)
+    add_skip_bad(parser)
+
+
+def _add_thresholds(parser: Parser) -> None:
+    decide = parser.add_argument_group("the threshold (one of these)")
+    decide.add_argument(
+        "--false-reject-rate", type=float, metavar="P", help="share of good parts that may be rejected (default 0.05)"
+    )
+    decide.add_argument("--threshold", type=float, metavar="SCORE", help="by hand")
+    decide.add_argument(
+        "--miss-rate", type=float, metavar="P", help="share of defects like the labelled ones that may pass"
+    )
+    decide.add_argument("--miss-cost", type=float, metavar="C", help="cost of a missed defect, in rejected good parts")
+    parser.add_argument(
+        "--defect-share", type=float, metavar="P", help="with --miss-cost: defective share of the line (default 0.01)"
+    )
+    band = parser.add_argument_group("a second band, for a person to look at (one of these)")
+    band.add_argument("--review-rate", type=float, metavar="P", help="share of good parts that may not pass as good")
+    band.add_argument("--review-threshold", type=float, metavar="SCORE", help="by hand")
+    parser.add_argument(
+        "--outline-rate", type=float, metavar="P", help="share of good parts with any outline (default: as verdicts)"
+    )
+
+
+def _add_images(parser: Parser) -> None:
+    images = parser.add_argument_group("more images")
+    images.add_argument(
+        "--cross-fit", type=Path, metavar="CATEGORY", help="also score the images that it was trained on, by others"
+    )
+    images.add_argument(
+        "--add-good", type=Path, action="append", default=[], metavar="FOLDER", help="all good parts of a period"
+    )
+    images.add_argument(
+        "--add-rejects", type=Path, action="append", default=[], metavar="FOLDER", help="rejects that were fine"
+    )
+    images.add_argument("--labelled", type=Path, metavar="CATEGORY", help="good and defective test images")
+    images.add_argument("--fresh", action="store_true", help="forget what earlier calibrations added")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Calibrate, write the card, print it."""
+    from vtadl.bundle import load_run
+    from vtadl.calibration import PAGE_FILE, Request, calibrate, write_card
+    from vtadl.calibration_images import gather
+    from vtadl.commands.samples import usable
+    from vtadl.commands.tables import card_lines
+    from vtadl.data.layouts import read_category
+    from vtadl.prediction import pick_device
+    from vtadl.progress import bar
+
+    request = Request(
+        false_reject_rate=options.false_reject_rate,
+        threshold=options.threshold,
+        miss_rate=options.miss_rate,
+        miss_cost=options.miss_cost,
+        defect_share=0.01 if options.defect_share is None else options.defect_share,
+        review_rate=options.review_rate,
+        review_threshold=options.review_threshold,
+        outline_rate=options.outline_rate,
+    )
+    if options.defect_share is not None and options.miss_cost is None:
+        raise ConfigError("--defect-share goes with --miss-cost; give both or none")
+    device = pick_device(options.device)
+    loaded = load_run(options.run_folder)
+    cross_fit = None if options.cross_fit is None else read_category(options.cross_fit)
+    labelled = None if options.labelled is None else read_category(options.labelled)
+    samples = () if cross_fit is None else cross_fit.train + cross_fit.validation
+    samples += () if labelled is None else labelled.test
+    parts = gather(
+        loaded,
+        device,
+        cross_fit=cross_fit,
+        add_good=options.add_good,
+        add_rejects=options.add_rejects,
+        labelled=labelled,
+        fresh=options.fresh,
+        skip=usable(samples, skip_bad=options.skip_bad),
+        on_bad=(lambda _, error: warn(f"skipped: {error}")) if options.skip_bad else None,
+        warn=warn,
+        progress=bar,
+    )
+    card = calibrate(loaded, parts, request)
+    write_card(options.run_folder, card)
+    write_json(options.json, asdict(card))
+    if str(options.json) != "-":
+        print("\n".join([*card_lines(card), f"card: {options.run_folder / PAGE_FILE}"]))
+    return 0

@@ -1,0 +1,112 @@
+"""``vtadl compare``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vtadl.commands.arguments import add_command, add_device
+from vtadl.errors import ConfigError
+
+FIGURE = "pixel_AUPRO@0.3"
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "compare", "compare losses and detectors over categories and seeds")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder that holds a folder for each category")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for cells, tables and the page")
+    parser.add_argument("--categories", metavar="A,B", help="default: every category under ROOT")
+    parser.add_argument("--preset", action="append", metavar="NAME", help="repeat for several (default: paper)")
+    parser.add_argument(
+        "--objective",
+        action="append",
+        default=[],
+        metavar="EXPR",
+        help="repeat for several (default: the preset's own)",
+    )
+    parser.add_argument("--seeds", default="0", metavar="0,1,2", help="default: %(default)s")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, for the presets that have it"
+    )
+    parser.add_argument(
+        "--sweep", nargs=2, metavar=("EXPR", "A=V,V"), help='a weight\'s values: --sweep "a*mse + vae" a=0.1,1,10'
+    )
+    parser.add_argument("--figure", default=FIGURE, metavar="NAME", help="what the table shows (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="cells run side by side (default: 1)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="run the cells on a Ray cluster (extra: ray)")
+    add_device(parser)
+    parser.add_argument("--force", action="store_true", help="run the cells again that are done already")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the cells that are not done yet; exit code 1 if any failed."""
+    from vtadl.experiments.cells import Cell
+    from vtadl.experiments.compare import compare
+    from vtadl.experiments.findings import number
+    from vtadl.experiments.grid import plan_cells
+    from vtadl.experiments.outcomes import Outcome
+    from vtadl.experiments.results import FIGURES
+    from vtadl.experiments.sweep import parse_sweep
+    from vtadl.parallel import launched_rank
+    from vtadl.prediction import pick_device
+    from vtadl.progress import bar
+
+    _check(options, FIGURES)
+    if launched_rank() is not None:
+        raise ConfigError("a comparison is not started by torchrun; --workers N runs cells side by side")
+    sweep = parse_sweep(*options.sweep) if options.sweep else None
+    objectives = [*options.objective, *(sweep.objectives.values() if sweep else ())]
+    device = pick_device(options.device)
+    cells = plan_cells(
+        options.root,
+        categories=_names(options.categories),
+        presets=options.preset or ["paper"],
+        objectives=objectives,
+        seeds=_seeds(options.seeds),
+        settings=options.set,
+    )
+
+    def done(cell: Cell, outcome: Outcome) -> None:
+        what = f"{cell.name}  {cell.config.objective or cell.config.preset}  seed {cell.config.seed}"
+        ending = outcome.error or f"{options.figure} {number(outcome.figures.get(options.figure))}"
+        print(f"{outcome.status}  {what}  {ending}", flush=True)
+
+    results = compare(
+        cells,
+        options.out,
+        device,
+        figure=options.figure,
+        sweep=sweep,
+        workers=options.workers,
+        ray=options.ray,
+        force=options.force,
+        done=done,
+        progress=bar,
+    )
+    print(f"page: {options.out / 'comparison.html'}")
+    if results.failed:
+        print(f"{results.failed} of {len(cells)} cells failed; the same command tries them again")
+    return 1 if results.failed else 0
+
+
+def _check(options: argparse.Namespace, figures: tuple[str, ...]) -> None:
+    if options.figure not in figures:
+        raise ConfigError(f"unknown figure '{options.figure}'; choose from: {', '.join(figures)}")
+    if options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}; expected 1 or more")
+    if options.workers > 1 and options.ray is not None:
+        raise ConfigError("--workers runs cells on this machine and --ray on a cluster; give one of them")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = [-1]
+    if min(seeds) < 0:
+        raise ConfigError(f"--seeds is '{text}'; expected numbers from 0, such as 0,1,2")
+    return seeds

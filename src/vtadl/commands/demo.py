@@ -1,0 +1,82 @@
+"""``vtadl demo``."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vtadl.commands.arguments import add_command, add_device, add_force, warn
+
+if TYPE_CHECKING:
+    import torch
+
+    from vtadl.experiments.report import Evaluated
+
+DEFAULT_OUT = Path("vtadl-demo")
+REPORT, IMAGES, RUNS = "report.html", "images", "runs"
+
+NEXT_STEPS = """\
+With your own images, PARTS being a folder of good ones:
+  vtadl train PARTS --out runs/parts                  learn from them
+  vtadl predict runs/parts NEW --out predictions      see where new ones differ
+  vtadl eval runs/parts PARTS --report report.html    measure, with defective
+                                                      ones in PARTS/bad, and
+                                                      the good in PARTS/good"""
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "demo", "see it work: make images, train, evaluate, write a report")
+    parser.add_argument(
+        "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder to write to (default %(default)s)"
+    )
+    add_device(parser)
+    add_force(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do all steps, and say what came of them and what to do next."""
+    from vtadl.bundle import check_free, new_folder
+    from vtadl.commands.tables import figure_lines
+    from vtadl.config import DEFAULT_PRESET
+    from vtadl.data.demo import make_demo
+    from vtadl.experiments.report import write_report
+    from vtadl.prediction import pick_device
+
+    started = time.perf_counter()
+    device = pick_device(options.device)
+    check_free(options.out, force=options.force)
+    with new_folder(options.out, force=options.force) as folder:
+        _say("making images of good and of defective parts")
+        categories = make_demo(folder / IMAGES)
+        evaluated = [_train_and_evaluate(category, folder / RUNS, device) for category in categories]
+        _say("writing the report")
+        write_report(folder / REPORT, evaluated, device, title=f"vtadl demo: {DEFAULT_PRESET}")
+    for one in evaluated:
+        print(f"\n{one.category.name}")
+        print("\n".join(figure_lines(one.report)))
+    print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")
+    print(f"report: {options.out / REPORT}\n")
+    print(NEXT_STEPS)
+    return 0
+
+
+def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
+    from vtadl.bundle import save_run
+    from vtadl.config import DEFAULT_PRESET, preset_config
+    from vtadl.data.layouts import read_category
+    from vtadl.evaluation import evaluate_run
+    from vtadl.experiments.report import Evaluated
+    from vtadl.progress import bar
+    from vtadl.training import train_run
+
+    category = read_category(root)
+    _say(f"learning from {len(category.train)} good images of {category.name}")
+    trained = train_run(preset_config(DEFAULT_PRESET), category, device, warn=warn, progress=bar)
+    save_run(trained, runs / category.name)
+    _say(f"scoring {len(category.test)} test images of {category.name}")
+    return Evaluated(run=trained, category=category, report=evaluate_run(trained, category, device, progress=bar))
+
+
+def _say(step: str) -> None:
+    print(f"{step} ...", flush=True)

@@ -1,0 +1,63 @@
+"""``vtadl eval``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vtadl.commands.arguments import (
+    add_category,
+    add_command,
+    add_device,
+    add_json,
+    add_resolution,
+    add_run,
+    add_skip_bad,
+    write_json,
+)
+from vtadl.commands.arguments import warn as print_warning
+from vtadl.errors import ConfigError
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "eval", "compute every figure on a category's test images")
+    add_run(parser)
+    add_category(parser)
+    add_json(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write an HTML report with heat maps")
+    add_resolution(parser)
+    add_device(parser)
+    add_skip_bad(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate and print the table."""
+    from vtadl.bundle import load_run
+    from vtadl.commands.samples import usable
+    from vtadl.commands.tables import figure_lines
+    from vtadl.data.check import empty_classes
+    from vtadl.data.layouts import read_category
+    from vtadl.evaluation import evaluate_run
+    from vtadl.prediction import pick_device
+    from vtadl.progress import bar
+
+    if options.report and options.report.is_dir():
+        raise ConfigError(f"--report is the folder '{options.report}'; expected a file, such as report.html")
+    device = pick_device(options.device)
+    loaded = load_run(options.run_folder)
+    category = read_category(options.category)
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
+    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=bar)
+    for line in report.warnings:
+        print_warning(line)
+    write_json(options.json, report.to_json())
+    if options.report:
+        from vtadl.experiments.report import Evaluated, write_report
+
+        evaluated = Evaluated(run=loaded, category=category, report=report)
+        write_report(options.report, [evaluated], device, title=f"{category.name}: {loaded.config.preset}")
+    if str(options.json) != "-":
+        print("\n".join(figure_lines(report)))
+        if options.report:
+            print(f"report: {options.report}")
+    return 0

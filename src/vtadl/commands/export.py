@@ -1,0 +1,42 @@
+"""``vtadl export``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vtadl.commands.arguments import add_command, add_force, add_run
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "export", "write the detector as a model that runs without PyTorch")
+    add_run(parser)
+    parser.add_argument("--to", required=True, metavar="onnx|openvino", help="kind of model")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: RUN/onnx, RUN/openvino)")
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="images to compare on, not stored (default: made ones)"
+    )
+    add_force(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export, compare, and say how close and how fast it is."""
+    from vtadl.bundle import check_free, load_run
+    from vtadl.export import check_target, export_run, sample_images
+
+    to = check_target(options.to)
+    out: Path = options.out or options.run_folder / to
+    check_free(out, force=options.force)
+    loaded = load_run(options.run_folder)
+    exported = export_run(loaded, out, to=to, images=sample_images(options.images), force=options.force)
+    agreement = exported.manifest.agreement
+    print(f"exported '{exported.manifest.preset}' to {to}, {exported.megabytes:.1f} MB: {out}")
+    print(
+        f"agrees with PyTorch on {agreement['images']} images: maps within {agreement['score_map']:.1g} of the highest "
+        f"score, {agreement['tolerance']:g} allowed"
+    )
+    for name, milliseconds in exported.milliseconds.items():
+        print(f"{name:<10}{milliseconds:8.1f} ms an image of {exported.manifest.image_size} pixels a side")
+    if loaded.card is None:
+        print("verdicts stay null: calibrate the run (vtadl calibrate), then export again")
+    return 0

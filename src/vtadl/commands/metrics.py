@@ -1,0 +1,43 @@
+"""``vtadl metrics``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vtadl.commands.arguments import add_category, add_command, add_json, add_resolution, add_skip_bad, write_json
+from vtadl.commands.arguments import warn as print_warning
+
+
+def add_to(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(commands, run, "metrics", "compute the same figures for anybody's saved score maps")
+    parser.add_argument(
+        "maps",
+        type=Path,
+        metavar="MAPS",
+        help="folder that mirrors CATEGORY: test/<defect>/<name>.npy, .npz, .tiff, .png",
+    )
+    add_category(parser)
+    add_json(parser)
+    add_resolution(parser)
+    add_skip_bad(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate the maps and print the table."""
+    from vtadl.commands.samples import usable
+    from vtadl.commands.tables import figure_lines
+    from vtadl.data.check import empty_classes
+    from vtadl.data.layouts import read_category
+    from vtadl.evaluation import evaluate_maps
+    from vtadl.progress import bar
+
+    category = read_category(options.category)
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
+    report = evaluate_maps(options.maps, category, resolution=options.resolution, skip=skip, progress=bar)
+    for line in report.warnings:
+        print_warning(line)
+    write_json(options.json, report.to_json())
+    if str(options.json) != "-":
+        print("\n".join(figure_lines(report)))
+    return 0

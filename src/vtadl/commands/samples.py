@@ -1,0 +1,40 @@
+"""What commands do about files that cannot be used."""
+
+import sys
+from collections.abc import Sequence
+
+from vtadl.commands.arguments import warn
+from vtadl.data.check import problems
+from vtadl.data.layouts import Sample
+from vtadl.errors import DataError
+from vtadl.progress import bar
+
+MOST_LINES = 20
+
+
+def usable(samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_bad: bool) -> frozenset[Sample]:
+    """Read all files before any long work.
+
+    Args:
+        samples: whose images and masks to read.
+        more: problems that are known already, such as empty folders.
+        skip_bad: warn of each problem instead of stopping.
+
+    Returns:
+        The samples to leave out.
+
+    Raises:
+        DataError: without ``skip_bad``, after a line for each problem if there are several.
+    """
+    found = problems(samples, progress=bar)
+    errors = [*more, *(error for _, error in found)]
+    if skip_bad:
+        for error in errors:
+            warn(f"skipped: {error}")
+    elif len(errors) == 1:
+        raise DataError(f"{errors[0]}; --skip-bad goes on without it")
+    elif errors:
+        for error in errors[:MOST_LINES]:
+            print(f"vtadl: {error}", file=sys.stderr)
+        raise DataError(f"{len(errors)} problems with the images; mend them, or go on without them: --skip-bad")
+    return frozenset(sample for sample, _ in found)

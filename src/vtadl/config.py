@@ -1,0 +1,368 @@
+"""Settings of a run: frozen dataclasses, presets as a plain table, TOML in and out.
+
+A configuration is ``Config(model=..., training=..., ...)``. The kind of the model decides which settings it has, so a
+misspelt or foreign key is an error that lists the choices, never silently ignored.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from vtadl.errors import ConfigError
+
+
+def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:  # NaN is in no range
+            raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianConfig:
+    """One Gaussian per position over frozen features (PaDiM-like)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    stem: str = "efficientnet-lite0"
+    image_size: int = 288
+    """Side in pixels of the square that an image is resized to."""
+    smoothing: float = 4.0
+    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the score map."""
+
+    def __post_init__(self) -> None:
+        # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
+        _check_ranges(self, "model", image_size=(0, 2048), smoothing=(0, 100))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
+
+    kind: Literal["memory"] = "memory"
+    stem: str = "efficientnet-lite0"
+    image_size: int = 288
+    smoothing: float = 4.0
+    size: int = 4_000
+    """Patches kept in the memory, at most."""
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """VT-ADL as published: a transformer over 64-pixel patches, a decoder and a Gaussian mixture density network."""
+
+    kind: Literal["paper"] = "paper"
+    variant: Literal["corrected", "faithful"] = "corrected"
+    image_size: int = 512
+    patch_size: int = 64
+    width: int = 512
+    depth: int = 6
+    heads: int = 8
+    mlp_width: int = 1024
+    mixtures: int = 10
+    noise: float = 0.2
+    """Standard deviation of the Gaussian noise on the encoded patches, in training only."""
+    latent_width: int = 64
+    """Dimensions of z in the variational autoencoder of patch embeddings (terms ``vae`` and ``kl``)."""
+    smoothing: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self,
+            "model",
+            image_size=(8, 2048),
+            patch_size=(1, 2048),
+            width=(1, 4096),
+            depth=(1, 64),
+            heads=(1, 64),
+            mlp_width=(1, 16_384),
+            mixtures=(1, 1024),
+            noise=(0, 100),
+            latent_width=(1, 4096),
+            smoothing=(0, 100),
+        )
+
+
+ModelConfig = GaussianConfig | MemoryConfig | PaperConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a detector with weights is trained; training-free presets do not use it."""
+
+    epochs: int = 400
+    steps: int | None = None
+    """Optimiser steps; where it is set it wins over ``epochs``."""
+    batch_size: int = 8
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    gradient_clip: float | None = None
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products and convolutions; ``auto``: bfloat16 on a GPU that has it, else float32."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether torch.compile makes the network's parts faster; ``auto``: in long trainings on a GPU with Triton."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self,
+            "training",
+            epochs=(1, 1_000_000),
+            steps=(1, 1_000_000_000),
+            batch_size=(1, 65_536),
+            learning_rate=(1e-12, 1e3),
+            weight_decay=(0, 1e3),
+            gradient_clip=(1e-12, 1e12),
+            checkpoint_every=(1, 1_000_000_000),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one run."""
+
+    preset: str
+    seed: int = 0
+    objective: str | None = None
+    """Weighted sum of losses, for presets that are trained; ``None`` where nothing is."""
+    model: ModelConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; expected a number from 0 to 2^63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A published or recommended composition, with a line that says what it is."""
+
+    summary: str
+    model: ModelConfig
+    objective: str | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+DEFAULT_PRESET = "gaussian"
+
+PRESETS: dict[str, Preset] = {
+    "gaussian": Preset(
+        summary="one Gaussian per position over frozen EfficientNet-Lite0 features (PaDiM-like); fits in seconds",
+        model=GaussianConfig(),
+    ),
+    "memory": Preset(
+        summary="nearest neighbours in a coreset of the training patches (PatchCore-like); for parts in any pose",
+        model=MemoryConfig(),
+    ),
+    "paper": Preset(
+        summary="VT-ADL as published (ISIE 2021): trained from nothing, 400 epochs; a GPU is advised",
+        model=PaperConfig(),
+        objective="5*mse + 0.5*ssim + nll",
+    ),
+}
+
+
+def preset_config(name: str, *, seed: int = 0, objective: str | None = None) -> Config:
+    """The settings that a preset's name stands for.
+
+    Raises:
+        ConfigError: no preset has this name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset '{name}'{_did_you_mean(name, PRESETS)}; choose from: {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    if objective is not None and preset.objective is None:
+        raise ConfigError(f"preset '{name}' is not trained and takes no objective; --objective goes with: {_trained()}")
+    return Config(
+        preset=name,
+        seed=seed,
+        objective=objective if objective is not None else preset.objective,
+        model=preset.model,
+        training=preset.training,
+    )
+
+
+def read_config(
+    file: Path | None, preset: str | None, objective: str | None, seed: int | None, settings: Iterable[str]
+) -> Config:
+    """The settings that a command line asks for: a preset, then a file's keys, then flags.
+
+    Raises:
+        ConfigError: whatever does not fit, with the file or flag that said it.
+    """
+    values = {} if file is None else _read_toml(file)
+    name = str(values.pop("preset", DEFAULT_PRESET)) if preset is None else preset
+    for key, flag in (("preset", preset), ("objective", objective), ("seed", seed)):
+        if flag is not None:
+            values.pop(key, None)
+    config = merge(preset_config(name, objective=objective), values, source=str(file))
+    if seed is not None:
+        config = dataclasses.replace(config, seed=seed)
+    return apply_settings(config, settings)
+
+
+def overlay(
+    config: Config,
+    file: Path | None,
+    preset: str | None,
+    objective: str | None,
+    seed: int | None,
+    settings: Iterable[str],
+) -> Config:
+    """The same as `read_config`, on top of given settings instead of the preset's own.
+
+    Raises:
+        ConfigError: as there.
+    """
+    given = {"preset": preset, "objective": objective, "seed": seed}
+    values = {} if file is None else _read_toml(file)
+    values |= {key: value for key, value in given.items() if value is not None}
+    return apply_settings(merge(config, values, source=str(file or "the command line")), settings)
+
+
+def apply_settings(config: Config, settings: Iterable[str]) -> Config:
+    """Apply ``section.key=value`` strings, as given to ``--set``, values in TOML (bare words are strings).
+
+    Raises:
+        ConfigError: a string without ``=``, an unknown key, or a value of the wrong type.
+    """
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set expects KEY=VALUE, such as training.steps=1000; got '{setting}'")
+        config = merge(config, _nested(key.strip(), _toml_value(text.strip())), source=f"--set {setting}")
+    return config
+
+
+def merge(config: Config, values: Mapping[str, Any], source: str) -> Config:
+    """A copy of ``config`` with the values of a nested mapping; ``source`` names them in errors."""
+    merged: Config = _merge(config, values, source, prefix="")
+    return merged
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML; keys whose value is ``None`` are left out."""
+    return tomli_w.dumps(_without_none(dataclasses.asdict(config)))
+
+
+def from_toml(text: str, source: str) -> Config:
+    """Read back what `to_toml` wrote.
+
+    Raises:
+        ConfigError: not TOML, an unknown key, or a value of the wrong type.
+    """
+    values = parse_toml(text, source)
+    kind = values.get("model", {}).get("kind") if isinstance(values.get("model"), dict) else None
+    models = {model().kind: model for model in get_args(ModelConfig)}
+    if kind not in models:
+        raise ConfigError(f"{source}: model.kind is {kind!r}; expected one of: {', '.join(models)}")
+    return merge(Config(preset="", model=models[kind]()), values, source)
+
+
+def differences(before: Config, after: Config) -> list[str]:
+    """The settings in which two configurations differ, each as ``training.steps (100, now 200)``."""
+    old, new = (_flat(dataclasses.asdict(config)) for config in (before, after))
+    return [f"{key} ({old.get(key)}, now {new.get(key)})" for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Parse TOML, with errors that name the file."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return parse_toml(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read '{file}': {getattr(error, 'strerror', None) or 'it is not text'}") from error
+
+
+def _merge(target: Any, values: Mapping[str, Any], source: str, prefix: str) -> Any:
+    hints = get_type_hints(type(target))
+    changes = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            raise ConfigError(f"{source}: unknown key '{name}'{_did_you_mean(key, hints)}; choices: {', '.join(hints)}")
+        current = getattr(target, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{source}: '{name}' is a section; set one of its keys, such as {name}.{_first(current)}"
+                )
+            changes[key] = _merge(current, value, source, prefix=f"{name}.")
+        else:
+            changes[key] = _checked(value, hints[key], name, source)
+    try:
+        return dataclasses.replace(target, **changes)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
+    origin = get_origin(expected)
+    if origin is Literal:
+        if value in get_args(expected):
+            return value
+        raise ConfigError(f"{source}: {name} is {value!r}; expected one of: {', '.join(map(str, get_args(expected)))}")
+    if origin in (Union, UnionType):
+        if value in ("none", None):
+            return None
+        (expected,) = (option for option in get_args(expected) if option is not type(None))
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise ConfigError(f"{source}: {name} is {value!r}; expected {expected.__name__}")
+    return value
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    head, dot, rest = key.partition(".")
+    return {head: _nested(rest, value) if dot else value}
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def _did_you_mean(name: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _first(section: Any) -> str:
+    return dataclasses.fields(section)[-1].name
+
+
+def _trained() -> str:
+    return ", ".join(name for name, preset in PRESETS.items() if preset.objective is not None)

@@ -1,0 +1,287 @@
+"""Findings about a folder of images, before anything is trained or evaluated on them."""
+
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vtadl.data.content import content_hash
+from vtadl.data.images import read_image, read_mask
+from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
+from vtadl.errors import DataError
+from vtadl.progress import Progress, silent
+
+PUBLISHED_COUNTS = {
+    "bottle": (209, 20, 63),
+    "cable": (224, 58, 92),
+    "capsule": (219, 23, 109),
+    "carpet": (280, 28, 89),
+    "grid": (264, 21, 57),
+    "hazelnut": (391, 40, 70),
+    "leather": (245, 32, 92),
+    "metal_nut": (220, 22, 93),
+    "pill": (267, 26, 141),
+    "screw": (320, 41, 119),
+    "tile": (230, 33, 84),
+    "toothbrush": (60, 12, 30),
+    "transistor": (213, 60, 40),
+    "wood": (247, 19, 60),
+    "zipper": (240, 32, 119),
+}
+"""MVTec AD: good training, good test and defective test images of each category (P. Bergmann et al., CVPR 2019)."""
+
+_WORKERS = 2
+_FEW = 10
+_LISTED = 10
+_WIDTH = 80
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a category holds and what is wrong with it.
+
+    Errors stop training or evaluation; warnings say what to expect of them.
+    """
+
+    category: Category
+    errors: list[str]
+    warnings: list[str]
+    counts: dict[str, dict[str, int]]
+    """Images by split, then by label."""
+    sizes: dict[str, int]
+    """Images by ``WIDTHxHEIGHT``."""
+    bit_depths: dict[int, int]
+    """Images by bits a channel."""
+    masks: dict[str, int]
+    """``expected``: defective images of a set with masks; ``found``: those whose mask exists; ``empty``: all black."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as one JSON object."""
+        return {
+            "category": self.category.name,
+            "root": str(self.category.root),
+            "layout": self.category.layout,
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "counts": self.counts,
+            "sizes": self.sizes,
+            "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
+            "masks": self.masks,
+        }
+
+    def lines(self) -> list[str]:
+        """The report for a terminal of 80 columns; of many findings of one kind only the first are listed."""
+        lines = _wrapped(f"{self.category.name}: {self.category.layout} layout in {self.category.root}")
+        for split, labels in self.counts.items():
+            lines += _wrapped(f"  {split:<11} " + (", ".join(f"{n} {label}" for label, n in labels.items()) or "none"))
+        lines += _wrapped(f"  sizes       {_size_summary(self.sizes)}")
+        lines += _wrapped(f"  bit depth   {', '.join(f'{n} of {bits} bits' for bits, n in self.bit_depths.items())}")
+        expected, found, empty = self.masks["expected"], self.masks["found"], self.masks["empty"]
+        masks = f"{found} of {expected} defective images" + (f", {empty} empty" if empty else "")
+        lines += _wrapped(f"  masks       {masks if expected else 'none'}")
+        for kind, findings in (("error", self.errors), ("warning", self.warnings)):
+            for finding in findings[:_LISTED]:
+                lines += _wrapped(f"{kind}: {finding}")
+            if len(findings) > _LISTED:
+                lines.append(f"{kind}: {len(findings) - _LISTED} more of these; --json FILE lists them all")
+        return lines if self.errors or self.warnings else [*lines, "no problems found"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inspection:
+    size: tuple[int, int]
+    bits: int
+    digest: str
+    empty_mask: bool
+
+
+def check_category(category: Category, *, progress: Progress = silent) -> CheckReport:
+    """Decode every image and mask of a category and list what is wrong.
+
+    Errors: nothing to train on, an empty class, an image or mask that cannot be used. Warnings: the rest.
+    """
+    inspected = list(zip(category.samples, _for_each(_inspect, category.samples, progress), strict=True))
+    sound = [(sample, found) for sample, found in inspected if isinstance(found, _Inspection)]
+    failed = [str(found) for _, found in inspected if isinstance(found, DataError)]
+    expected = [sample.mask for sample in category.samples if sample.mask is not None]
+    no_training = [] if category.train else [f"'{category.root}' has no images to train on; add images of good parts"]
+    return CheckReport(
+        category=category,
+        errors=[*no_training, *map(str, empty_classes(category)), *failed],
+        warnings=[
+            *_few_images(category),
+            *_unpublished_counts(category),
+            *_copies(category, sound),
+            *_unused_files(category),
+            *(f"the mask of '{s.path}' is empty: no pixel is defective" for s, found in sound if found.empty_mask),
+        ],
+        counts=_counts(category),
+        sizes=_tally(f"{found.size[1]}x{found.size[0]}" for _, found in sound),
+        bit_depths=_tally(found.bits for _, found in sound),
+        masks={
+            "expected": len(expected),
+            "found": sum(mask.is_file() for mask in expected),
+            "empty": sum(found.empty_mask for _, found in sound),
+        },
+    )
+
+
+def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[tuple[Sample, DataError]]:
+    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image."""
+    results = zip(samples, _for_each(_usable, samples, progress), strict=True)
+    return [(sample, result) for sample, result in results if isinstance(result, DataError)]
+
+
+def empty_classes(category: Category) -> list[DataError]:
+    """One error for each folder of the layout that should hold images and holds none."""
+    return [
+        DataError(f"'{folder}' holds no images; put some there or remove the folder")
+        for folder in empty_folders(category)
+    ]
+
+
+def _usable(sample: Sample) -> None:
+    _read(sample)  # The pixels go at once: thousands of images would not fit in memory.
+
+
+def _inspect(sample: Sample) -> _Inspection:
+    image, mask = _read(sample)
+    return _Inspection(
+        size=(image.shape[0], image.shape[1]),
+        bits=8 * image.dtype.itemsize,
+        digest=content_hash(sample.path),
+        empty_mask=mask is not None and not mask.any(),
+    )
+
+
+def _read(sample: Sample) -> tuple[Any, Any]:
+    image = read_image(sample.path)
+    if sample.mask is None:
+        return image, None
+    if not sample.mask.exists():
+        raise DataError(
+            f"defective image '{sample.path}' has no mask; expected '{sample.mask}': add it, or take the image out"
+        )
+    return image, read_mask(sample.mask, image.shape[:2])
+
+
+def _for_each(function: Callable[[Sample], T], samples: Sequence[Sample], progress: Progress) -> list[T | DataError]:
+    def result(sample: Sample) -> T | DataError:
+        try:
+            return function(sample)
+        except DataError as error:
+            return error
+
+    results = []
+    executor = ThreadPoolExecutor(_WORKERS)
+    try:
+        with progress("checking", len(samples)) as advance:
+            for one in executor.map(result, samples):
+                results.append(one)
+                advance(1)
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return results
+
+
+def _counts(category: Category) -> dict[str, dict[str, int]]:
+    splits = {"train": category.train, "validation": category.validation, "test": category.test}
+    return {
+        split: _tally(sample.label for sample in samples)
+        for split, samples in splits.items()
+        if samples or split != "validation"
+    }
+
+
+def _few_images(category: Category) -> Iterator[str]:
+    count = len(category.train) + len(category.validation)
+    if 0 < count < _FEW:
+        yield (
+            f"only {count} good images to learn from: none is held out, so no threshold can be calibrated, and natural "
+            f"variation may look abnormal; {_FEW} or more are needed, 50 or more are better"
+        )
+    labels = {sample.is_defective for sample in category.test}
+    if not labels:
+        yield "no test images: training and prediction work, evaluation does not"
+    elif labels == {True}:
+        yield "no good test images: figures such as AUROC cannot be computed"
+    elif labels == {False}:
+        yield "no defective test images: figures such as AUROC cannot be computed"
+
+
+def _unpublished_counts(category: Category) -> Iterator[str]:
+    published = PUBLISHED_COUNTS.get(category.name)
+    defective = sum(sample.is_defective for sample in category.test)
+    counts = (len(category.train), len(category.test) - defective, defective)
+    if category.layout == "mvtec" and published is not None and counts != published:
+        yield (
+            f"'{category.name}' is a category of MVTec AD, with {_parts(published)} (train good / test good / "
+            f"test defective); here are {_parts(counts)}: figures do not compare with published ones"
+        )
+
+
+def _copies(category: Category, inspected: Iterable[tuple[Sample, _Inspection]]) -> Iterator[str]:
+    by_digest: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample, found in inspected:
+        by_digest[found.digest].append(sample)
+    for copies in by_digest.values():
+        first, *others = sorted(copies, key=lambda sample: sample.split == "test")
+        for other in others:
+            pair = f"'{_inside(category, other.path)}' is an exact copy of '{_inside(category, first.path)}'"
+            if first.split != other.split == "test":
+                yield f"test image {pair}, which is trained on: remove one of them"
+            elif first.label != other.label:
+                yield f"{pair}, yet one is '{other.label}' and one is '{first.label}': remove one of them"
+            else:
+                yield pair
+
+
+def _unused_files(category: Category) -> Iterator[str]:
+    """Masks without an image, images outside the layout, and files between the images that are none; by folder."""
+    used = {path for sample in category.samples for path in (sample.path, sample.mask) if path is not None}
+    folders = {path.parent for path in used}
+    masks = mask_folder(category)
+    # Masks of good images, where they exist, are all black and not needed.
+    not_needed = [masks / name for name in ("good", "ok", "Normal")] if masks else []
+    unused: defaultdict[tuple[Path, str], list[str]] = defaultdict(list)
+    for path in sorted(category.root.rglob("*")):
+        if path in used or not path.is_file() or path.name.startswith(".") or path.parent in not_needed:
+            continue
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            if path.parent in folders:
+                unused[path.parent, "no images by their names, and left out"].append(path.name)
+        elif masks is not None and path.is_relative_to(masks):
+            unused[path.parent, "masks of no image here"].append(path.name)
+        else:
+            unused[path.parent, "images outside this layout, and left out"].append(path.name)
+    for (folder, kind), names in unused.items():
+        yield f"files in '{_inside(category, folder)}' are {kind}: {len(names)}, such as '{names[0]}'"
+
+
+def _inside(category: Category, path: Path) -> str:
+    return str(path.relative_to(category.root)) if path.is_relative_to(category.root) else str(path)
+
+
+def _parts(counts: tuple[int, int, int]) -> str:
+    return "/".join(map(str, counts))
+
+
+def _tally(values: Iterable[Any]) -> dict[Any, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _size_summary(sizes: dict[str, int]) -> str:
+    if len(sizes) <= 4:
+        return ", ".join(f"{count} of {size}" for size, count in sizes.items()) or "none"
+    sides = [tuple(map(int, size.split("x"))) for size in sizes]
+    widths, heights = zip(*sides, strict=True)
+    return f"{len(sizes)} sizes, {min(widths)}-{max(widths)} wide and {min(heights)}-{max(heights)} high"
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,243 @@
+"""Score maps that any tool saved: finding the one of each image, reading it, and the traps that make figures wrong."""
+
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vtadl.data.images import MAX_PIXELS, read_image, resize_map
+from vtadl.errors import DataError
+
+MAX_BYTES = 8 * MAX_PIXELS
+SUFFIXES = (".npy", ".npz", ".tiff", ".tif", ".png")
+_PICTURE_MODES = ("L", "I", "I;16", "I;16L", "I;16B", "F")
+
+
+def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
+    """Find the score map of each image.
+
+    Args:
+        folder: mirrors the category: the map of ``test/cut/001.png`` is ``test/cut/001`` with one of `SUFFIXES`.
+        images: paths relative to the category, with forward slashes.
+
+    Returns:
+        The file for each image that has one, in the order of the images.
+
+    Raises:
+        DataError: no such folder, no map in it for any image, or two for one image.
+    """
+    if not folder.is_dir():
+        raise DataError(f"'{folder}' is no folder; expected one with a score map for each test image")
+    images = list(images)
+    stems: dict[PurePosixPath, str] = {}
+    for image in images:
+        other = stems.setdefault(PurePosixPath(image).with_suffix(""), image)
+        if other != image:
+            raise DataError(f"'{other}' and '{image}' would share one score map; rename one of them and its map")
+    found: dict[str, Path] = {}
+    for path in _files(folder):
+        match = stems.get(PurePosixPath(path.relative_to(folder).as_posix()).with_suffix(""))
+        if match is not None and match in found:
+            raise DataError(f"'{found[match]}' and '{path}' are both maps of '{match}'; remove one")
+        if match is not None:
+            found[match] = path
+    if images and not found:
+        example = PurePosixPath(images[0]).with_suffix(".npy")
+        raise DataError(f"'{folder}' holds no score map of any test image; expected files such as '{folder / example}'")
+    return {image: found[image] for image in images if image in found}
+
+
+def read_map(path: Path) -> NDArray[np.floating]:
+    """Read a score map as it was stored, in float32 where that is exact and else in float64.
+
+    Returns:
+        ``(H, W)`` without NaN.
+
+    Raises:
+        DataError: a file that cannot be read, colour, several maps in one file, another shape, or NaN.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"score map '{path}' is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; save it as .npy")
+    try:
+        stored = _read_numpy(path) if suffix in (".npy", ".npz") else _read_picture(path)
+    except DataError:
+        raise
+    except Exception as error:  # A decoder fed with damaged bytes may raise anything.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"score map '{path}' cannot be read ({reason}); save it again, best as .npy") from error
+    score_map = _as_floats(path, stored)
+    if np.isnan(score_map.max()):
+        raise DataError(f"score map '{path}' holds NaN; expected numbers or infinities, larger for more abnormal")
+    return score_map
+
+
+def fit_map(score_map: NDArray[np.floating], size: tuple[int, int], path: Path) -> NDArray[np.floating]:
+    """Bring a map to ``(height, width)``; one that has that size already keeps every bit.
+
+    Others are resampled in float32 by bilinear interpolation between pixel centres, antialiased when they shrink.
+
+    Raises:
+        DataError: infinities, between which nothing can be interpolated.
+    """
+    if score_map.shape == size:
+        return score_map
+    if not np.isfinite(score_map).all():
+        raise DataError(
+            f"score map '{path}' is {score_map.shape[1]}x{score_map.shape[0]}, its image {size[1]}x{size[0]}, and it "
+            "holds infinities, which cannot be resampled; save it at the image's size"
+        )
+    return resize_map(score_map, size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSummary:
+    """What the warnings need to know of a map, so that a million maps need not be kept."""
+
+    name: str
+    pixels: int
+    low: float
+    high: float
+    levels: int
+    """Distinct values."""
+    at_high: int
+    """Pixels that have the map's highest value."""
+
+
+def summarize_map(name: str, score_map: NDArray[np.floating]) -> MapSummary:
+    """Summarise a map as it was read, before any resampling."""
+    high = score_map.max()
+    return MapSummary(
+        name=name,
+        pixels=score_map.size,
+        low=float(score_map.min()),
+        high=float(high),
+        levels=len(np.unique(score_map)),
+        at_high=int(np.count_nonzero(score_map == high)),
+    )
+
+
+def map_warnings(maps: Sequence[MapSummary]) -> list[str]:
+    """One line for each known trap that a set of maps shows."""
+    varied = [m for m in maps if m.high > m.low]
+    found = [*_constant(maps), *_normalised(varied), *_few_levels(varied)]
+    return found + _saturated(varied)
+
+
+def missing_warnings(folder: Path, images: Sequence[str], found: Mapping[str, Path]) -> list[str]:
+    """One line on images without a map, and one on maps without an image."""
+    lines = []
+    missing = [image for image in images if image not in found]
+    if missing:
+        lines.append(
+            f"{len(missing)} of {len(images)} test images have no score map and are left out, '{missing[0]}' for one: "
+            "the figures are those of another test set"
+        )
+    spare = sorted(set(_files(folder)) - set(found.values()))
+    if spare:
+        lines.append(f"{len(spare)} score maps belong to no test image, '{spare[0]}' for one")
+    return lines
+
+
+def mask_warnings(masks: Sequence[Path]) -> list[str]:
+    """One line on masks with more than two grey levels: interpolated ones, whose edges count as defective."""
+    grey = [path for path in masks if len(np.unique(read_image(path))) > 2]
+    if not grey:
+        return []
+    return [
+        f"{len(grey)} of {len(masks)} masks have grey levels, '{grey[0]}' for one, as interpolation leaves them: "
+        "all but black counts as defective, so regions are wider than drawn; resample masks by nearest neighbour"
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _read_numpy(path: Path) -> NDArray[np.generic]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > MAX_BYTES:
+            raise DataError(
+                f"score map '{path}' unpacks to {size:,} bytes, expected {MAX_BYTES:,} at most; save floats"
+            )
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        if len(loaded.files) != 1:
+            names = ", ".join(loaded.files[:4]) or "none"
+            raise DataError(f"score map '{path}' holds {len(loaded.files)} arrays ({names}); expected one, the map")
+        array: NDArray[np.generic] = loaded[loaded.files[0]]
+        return array
+
+
+def _read_picture(path: Path) -> NDArray[np.generic]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # No other formats, whatever the bytes say: for some, Pillow starts another program.
+        with Image.open(path, formats=("PNG", "TIFF")) as picture:
+            if getattr(picture, "n_frames", 1) != 1:
+                raise DataError(f"score map '{path}' holds {getattr(picture, 'n_frames', 1)} pages; expected one map")
+            if picture.mode not in _PICTURE_MODES:
+                raise DataError(
+                    f"score map '{path}' is a picture of mode {picture.mode}; expected one channel of scores "
+                    "(16-bit grey or float), not colours"
+                )
+            return np.asarray(picture)
+
+
+def _as_floats(path: Path, stored: NDArray[np.generic]) -> NDArray[np.floating]:
+    if stored.dtype.kind not in "fiu" or stored.dtype.itemsize > 8:
+        raise DataError(f"score map '{path}' holds {stored.dtype}; expected real numbers of at most 64 bits")
+    shape = [side for side in stored.shape if side != 1] if stored.ndim > 2 else list(stored.shape)
+    if len(shape) != 2 or stored.size == 0:
+        raise DataError(f"score map '{path}' has the shape {stored.shape}; expected (height, width)")
+    exact = np.float32 if stored.dtype.itemsize <= (4 if stored.dtype.kind == "f" else 2) else np.float64
+    return np.ascontiguousarray(stored.reshape(shape), dtype=exact)
+
+
+def _constant(maps: Sequence[MapSummary]) -> list[str]:
+    constant = [m for m in maps if m.high == m.low]
+    if not constant:
+        return []
+    return [f"{len(constant)} of {len(maps)} score maps are constant, '{constant[0].name}' for one: nothing is shown"]
+
+
+def _normalised(maps: Sequence[MapSummary]) -> list[str]:
+    ends = {(m.low, m.high) for m in maps}
+    if len(maps) < 3 or len(ends) > 1 or all(m.at_high > 0.01 * m.pixels for m in maps):
+        return []
+    ((low, high),) = ends
+    return [
+        f"each score map runs from exactly {low:g} to exactly {high:g}: they look normalised per image, so good images "
+        "score as high as defective ones; save raw scores, or scale all maps alike"
+    ]
+
+
+def _few_levels(maps: Sequence[MapSummary]) -> list[str]:
+    coarse = [m for m in maps if m.levels <= 256 and m.pixels > 4 * m.levels]
+    if 2 * len(coarse) <= len(maps):
+        return []
+    return [
+        f"{len(coarse)} of {len(maps)} score maps have 256 distinct values or fewer, as 8-bit maps have: most pixels "
+        "are tied, and figures at low false positive rates are interpolated across the ties; save floats or 16 bits"
+    ]
+
+
+def _saturated(maps: Sequence[MapSummary]) -> list[str]:
+    highest = max((m.high for m in maps), default=0.0)
+    saturated = [m for m in maps if m.high == highest and m.at_high > 1]
+    share = sum(m.at_high for m in saturated) / max(sum(m.pixels for m in maps), 1)
+    if share < 0.001:
+        return []
+    return [
+        f"{share:.2%} of all pixels have the highest score, {highest:g}, in {len(saturated)} score maps: they look "
+        "saturated (a sigmoid or a clip), which ties what should be ranked; save scores before it"
+    ]

@@ -1,0 +1,84 @@
+"""Images that are used again and again, as in training: decoded once and kept where they fit, else each time anew."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vtadl.data.loading import load_images
+from vtadl.data.regions_of_interest import blanked
+from vtadl.progress import Progress, silent
+
+KEPT_BYTES = 1_000_000_000
+"""Images kept in memory, at most: 635 of 512 x 512."""
+LEVELS = 65_535
+"""Images are used at 16 bits a channel whether kept or not, so that it makes no difference: half the size of floats,
+and no coarser than the files."""
+FIRST_BATCH = 16
+
+
+class RepeatedImages:
+    """Images at one size, in any order, as often as one likes.
+
+    Args:
+        paths: image files.
+        side: height and width in pixels that they are resized to.
+        looked_at: region of interest, outside which images are blanked.
+        kept_bytes: bound of what is kept in memory.
+        progress: shows the decoding of images that are kept.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        side: int,
+        *,
+        looked_at: NDArray[np.bool_] | None = None,
+        kept_bytes: int = KEPT_BYTES,
+        progress: Progress = silent,
+    ) -> None:
+        self.paths = list(paths)
+        self.side = side
+        self.looked_at = looked_at
+        self.kept: NDArray[np.uint16] | None = None
+        if len(paths) * 3 * side * side * np.dtype(np.uint16).itemsize <= kept_bytes:
+            self.kept = self._decoded(progress)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        """The images of these indices, ``(B, 3, side, side)`` float32 in [0, 1] a batch.
+
+        Args:
+            batches: indices; all batches but the last are of one length, and none is longer.
+        """
+        if self.kept is not None:
+            for batch in batches:
+                yield _floats(self.kept[list(batch)])
+        elif batches:
+            paths = [self.paths[index] for batch in batches for index in batch]
+            for loaded in load_images(paths, (self.side, self.side), batch_size=len(batches[0])):
+                yield _floats(_levels(blanked(loaded.images, self.looked_at)))
+
+    def _decoded(self, progress: Progress) -> NDArray[np.uint16]:
+        kept = np.empty((len(self.paths), 3, self.side, self.side), np.uint16)
+        with progress("reading", len(self.paths)) as advance:
+            for batch in load_images(self.paths, (self.side, self.side), batch_size=FIRST_BATCH):
+                kept[batch.indices] = _levels(blanked(batch.images, self.looked_at))
+                advance(len(batch.indices))
+        return kept
+
+
+def _levels(images: Tensor) -> NDArray[np.uint16]:
+    return np.rint(images.numpy() * np.float32(LEVELS)).astype(np.uint16)
+
+
+def _floats(levels: NDArray[np.uint16]) -> Tensor:
+    return torch.from_numpy(np.divide(levels, LEVELS, dtype=np.float32))

@@ -1,0 +1,125 @@
+"""Nearest neighbours in a memory of good patches.
+
+Source: K. Roth et al., PatchCore, CVPR 2022. The memory is a greedy k-centre coreset, chosen in batches: in each round
+the farthest patches that also lie far from one another. The cover is that of the plain greedy choice to within a few
+per cent, in a small part of its time.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtadl.errors import DataError
+
+PROJECTED_WIDTH = 32
+"""Width of the random projection in which the coreset is chosen (Johnson-Lindenstrauss)."""
+ROUND = 16
+"""Patches that a round of the coreset adds, at most."""
+CANDIDATES = 250_000
+"""Training patches among which the coreset is chosen, at most; beyond, each image gives an equal random share."""
+
+
+class PatchMemory(nn.Module):
+    """Good patches, standardised by channel. State: ``patches`` (M, D) in half precision and ``scale`` (D,)."""
+
+    def __init__(self, width: int, size: int) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.patches: Tensor
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("patches", torch.zeros(0, width, dtype=torch.float16))
+        self.size = size
+
+    def fit(self, patches_ND: Tensor, generator: torch.Generator) -> None:
+        """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
+
+        Raises:
+            DataError: there are no patches.
+        """
+        if len(patches_ND) == 0:
+            raise DataError("a memory needs at least one good image; got none")
+        self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
+        patches_ND = patches_ND / self.scale
+        chosen = greedy_coreset(patches_ND, self.size, generator)
+        self.patches = patches_ND[chosen].half()
+
+    def forward(self, embeddings_BDHW: Tensor) -> Tensor:
+        """Distance of each patch to its nearest neighbour in the memory.
+
+        Args:
+            embeddings_BDHW: ``(B, D, H, W)``.
+
+        Returns:
+            ``(B, H, W)``, divided by the square root of D.
+        """
+        x_ND = (embeddings_BDHW.permute(0, 2, 3, 1) / self.scale).flatten(0, 2)
+        distance_N = nearest_distance(x_ND, self.patches.float())
+        scores_BHW: Tensor = (distance_N / x_ND.shape[1] ** 0.5).view(-1, *embeddings_BDHW.shape[-2:])
+        return scores_BHW
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # A memory of few images holds fewer patches than it may: the stored rows decide.
+        rows = state_dict[f"{prefix}patches"].shape[0]
+        self.patches = torch.zeros(min(rows, self.size), self.patches.shape[1], dtype=torch.float16)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def nearest_distance(x_ND: Tensor, memory_MD: Tensor) -> Tensor:
+    """Euclidean distance from each row of ``x_ND`` to the nearest row of ``memory_MD``; ``(N,)``.
+
+    The search uses one matrix product; the winners' distances are then computed directly, so that the product's
+    cancellation does not show in small distances.
+    """
+    half_norms_M = memory_MD.square().sum(1) / 2
+    nearest_N = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).argmin(1)
+    distance_N: Tensor = torch.linalg.vector_norm(x_ND - memory_MD[nearest_N], dim=1)
+    return distance_N
+
+
+def greedy_coreset(x_ND: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Indices of a subset that covers all rows: no row is far from its nearest chosen one.
+
+    Args:
+        x_ND: ``(N, D)``.
+        size: rows to choose, at most.
+        generator: source of the random projection and of the first row.
+
+    Returns:
+        ``(min(size, N),)`` distinct indices. Cost: N * size * PROJECTED_WIDTH.
+    """
+    if len(x_ND) <= size:
+        return torch.arange(len(x_ND))
+    projection = torch.randn(x_ND.shape[1], PROJECTED_WIDTH, generator=generator) / PROJECTED_WIDTH**0.5
+    x_NK = x_ND @ projection
+    norms_N = x_NK.square().sum(1)
+
+    chosen = torch.empty(size, dtype=torch.long)
+    chosen[0] = torch.randint(len(x_NK), (1,), generator=generator)
+    count, fresh = 1, chosen[:1]
+    distance_N = torch.full((len(x_NK),), torch.inf)
+    while count < size:
+        squared_NR = torch.addmm(norms_N[:, None] + norms_N[fresh], x_NK, x_NK[fresh].T, alpha=-2)
+        distance_N = torch.minimum(distance_N, squared_NR.amin(1))
+        distance_N[fresh] = -1
+        fresh = _far_apart(x_NK, distance_N, min(ROUND, size - count))
+        chosen[count : count + len(fresh)] = fresh
+        count += len(fresh)
+    return chosen
+
+
+def _far_apart(x_NK: Tensor, distance_N: Tensor, most: int) -> Tensor:
+    """The greedy choice among the farthest rows, as long as it stays as far out as the candidates themselves."""
+    value, index = distance_N.topk(min(4 * most, int((distance_N >= 0).sum())))
+    between = torch.cdist(x_NK[index], x_NK[index]).square()
+    remaining = value.clone()
+    picked: list[int] = []
+    for _ in range(most):
+        best = int(remaining.argmax())
+        # Below the last candidate's distance, a row outside the candidates might have been the better choice.
+        if picked and remaining[best] < value[-1]:
+            break
+        picked.append(best)
+        remaining = torch.minimum(remaining, between[best])
+        remaining[best] = -1
+    return index[picked]

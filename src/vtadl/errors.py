@@ -1,0 +1,33 @@
+"""The errors a user can meet. Each message is one line: what was expected, what came, which file, how to mend it."""
+
+
+class VtadlError(Exception):
+    """Base of all errors that vtadl raises on purpose; the command line prints them without a traceback."""
+
+
+class ConfigError(VtadlError, ValueError):
+    """A setting, preset, objective or flag that cannot be."""
+
+
+class DataError(VtadlError, ValueError):
+    """An image, mask, score map or folder of images that cannot be used."""
+
+
+class BundleError(VtadlError, ValueError):
+    """A run folder that is damaged, incomplete, newer than this version, or in the way."""
+
+
+class TrainingError(VtadlError, RuntimeError):
+    """Training cannot go on: a loss became NaN, embeddings collapsed, the disk is full."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):  # like its base, no error
+    """Ctrl-C ended a training in order; the message says how far it came and how to go on."""
+
+
+class ExportError(VtadlError, RuntimeError):
+    """An exported model that does not say what the detector says; it is not kept."""
+
+
+class DependencyError(VtadlError, ImportError):
+    """An optional package is missing; the message names the extra that brings it."""

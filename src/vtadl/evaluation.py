@@ -1,0 +1,251 @@
+"""Every figure of a detector, or of saved score maps, on the test images of a category."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vtadl.bundle import Run
+from vtadl.data.images import image_size, read_mask, resize_map, resize_mask
+from vtadl.data.layouts import Category, Sample
+from vtadl.data.maps import (
+    MapSummary,
+    find_maps,
+    fit_map,
+    map_warnings,
+    mask_warnings,
+    missing_warnings,
+    read_map,
+    summarize_map,
+)
+from vtadl.errors import ConfigError, DataError
+from vtadl.metrics import Evaluation, ScoredImage, evaluate
+from vtadl.prediction import predict_files
+from vtadl.progress import Progress, silent
+
+EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The figures of one detector on one test set, and how they were made."""
+
+    evaluation: Evaluation
+    protocol: dict[str, Any]
+    timing: dict[str, float]
+    samples: tuple[Sample, ...]
+    scores: tuple[float, ...]
+    """Image score of each sample."""
+    warnings: tuple[str, ...]
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The eight figures by name; ``None`` where one cannot be computed."""
+        return self.evaluation.figures
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``--json`` writes: the figures by name, then how they were made and which defects are missed."""
+        found = self.evaluation
+        return {
+            **self.figures,
+            "intervals": {name: list(i) if i else None for name, i in found.intervals.items()},
+            "protocol": self.protocol,
+            "timing": self.timing,
+            "warnings": list(self.warnings),
+            "aupimo": found.breakdown.aupimo,
+            "by_defect": {name: asdict(group) for name, group in found.breakdown.by_defect.items()},
+            "by_size": {name: asdict(overlap) for name, overlap in found.breakdown.by_size.items()},
+            "by_image": {name: asdict(group) for name, group in found.breakdown.by_image.items()},
+        }
+
+
+def evaluate_run(
+    run: Run,
+    category: Category,
+    device: torch.device,
+    *,
+    resolution: int | None = None,
+    skip: frozenset[Sample] = frozenset(),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Report:
+    """Score the category's test images and compute every figure.
+
+    Args:
+        run: the detector.
+        category: whose test images.
+        device: where the model runs.
+        resolution: length in pixels of the shorter side that maps and masks are compared at; ``None``: the masks' own.
+        skip: samples not to use, because they cannot be read.
+        seed: of the bootstrap behind the intervals.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: no test images, or a file that cannot be used.
+        ConfigError: a resolution that cannot be.
+    """
+    samples = _test_samples(category, skip, resolution)
+    started = time.perf_counter()
+    has_masks = any(sample.mask is not None for sample in samples)
+    images: list[ScoredImage] = []
+    warnings: list[str] = []
+    with progress("scoring", len(samples)) as advance:
+        for scored in predict_files(run, [sample.path for sample in samples], device):
+            sample, prediction = samples[scored.index], scored.prediction
+            mask, score_map = _mask(sample, prediction.score_map.shape), prediction.score_map
+            if resolution is not None:
+                mask, score_map = _resampled(mask, score_map, resolution, sample, warnings)
+            images.append(
+                ScoredImage(
+                    name=_relative(sample, category),
+                    defect=sample.label,
+                    score=prediction.score,
+                    score_map=score_map if has_masks else None,
+                    mask=mask,
+                )
+            )
+            advance(1)
+    threshold = run.card.pixel_threshold if run.card is not None else None
+    return _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
+
+
+def evaluate_maps(
+    folder: Path,
+    category: Category,
+    *,
+    resolution: int | None = None,
+    skip: frozenset[Sample] = frozenset(),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Report:
+    """Compute every figure of score maps that any tool saved; an image's score is the highest value of its map.
+
+    Args:
+        folder: mirrors the category, see `find_maps`.
+        category: whose test images and masks.
+        resolution: as in `evaluate_run`; maps of another size than their image are resampled to it first.
+        skip: samples not to use, because they cannot be read.
+        seed: of the bootstrap behind the intervals.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: no maps, or one that cannot be used; the message names the file.
+        ConfigError: a resolution that cannot be.
+    """
+    samples = _test_samples(category, skip, resolution)
+    started = time.perf_counter()
+    names = [_relative(sample, category) for sample in samples]
+    found = find_maps(folder, names)
+    masks = [sample.mask for sample in samples if sample.mask is not None]
+    warnings = [*missing_warnings(folder, names, found), *mask_warnings(masks)]
+    samples = tuple(sample for sample, name in zip(samples, names, strict=True) if name in found)
+    images: list[ScoredImage] = []
+    summaries: list[MapSummary] = []
+    resampled = 0
+    with progress("reading", len(samples)) as advance:
+        for sample, (name, path) in zip(samples, found.items(), strict=True):
+            stored = read_map(path)
+            summaries.append(summarize_map(name, stored))
+            size = image_size(sample.path)
+            resampled += stored.shape != size
+            mask, score_map = _mask(sample, size), fit_map(stored, size, path)
+            if resolution is not None:
+                mask, score_map = _resampled(mask, score_map, resolution, sample, warnings)
+            score = float(stored.max())
+            images.append(ScoredImage(name=name, defect=sample.label, score=score, score_map=score_map, mask=mask))
+            advance(1)
+    warnings += map_warnings(summaries)
+    report = _report(images, samples, category, resolution, started, warnings, seed=seed)
+    report.protocol["maps_resampled"] = resampled
+    report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"
+    return report
+
+
+def _test_samples(category: Category, skip: frozenset[Sample], resolution: int | None) -> tuple[Sample, ...]:
+    if resolution is not None and resolution < 1:
+        raise ConfigError(f"--resolution is {resolution}; expected native or a number of pixels, at least 1")
+    samples = tuple(sample for sample in category.test if sample not in skip)
+    if not samples:
+        raise DataError(f"'{category.root}' has no test images; expected some beside its training images")
+    return samples
+
+
+def _report(
+    images: Sequence[ScoredImage],
+    samples: tuple[Sample, ...],
+    category: Category,
+    resolution: int | None,
+    started: float,
+    warnings: Sequence[str],
+    *,
+    seed: int,
+    pixel_threshold: float | None = None,
+) -> Report:
+    scored_seconds = time.perf_counter() - started
+    evaluation = evaluate(images, seed=seed, pixel_threshold=pixel_threshold)
+    return Report(
+        evaluation=evaluation,
+        protocol=_protocol(samples, category, resolution),
+        timing={
+            "scoring_seconds": round(scored_seconds, 3),
+            "milliseconds_per_image": round(1000 * scored_seconds / len(samples), 2),
+            "metrics_seconds": round(time.perf_counter() - started - scored_seconds, 3),
+        },
+        samples=samples,
+        scores=tuple(image.score for image in images),
+        warnings=tuple(warnings),
+    )
+
+
+def _mask(sample: Sample, size: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    if sample.mask is None:
+        return None
+    return read_mask(sample.mask, (size[0], size[1]))
+
+
+def _resampled(
+    mask: NDArray[np.bool_] | None,
+    score_map: NDArray[np.floating],
+    resolution: int,
+    sample: Sample,
+    warnings: list[str],
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.floating]]:
+    height, width = score_map.shape
+    scale = resolution / min(height, width)
+    size = (max(round(height * scale), 1), max(round(width * scale), 1))
+    resized_map = resize_map(score_map, size)
+    if mask is None:
+        return None, resized_map
+    resized = resize_mask(mask, size)
+    before, after = (int(ndimage.label(m, EIGHT_CONNECTED)[1]) for m in (mask, resized))
+    if after < before:
+        warnings.append(
+            f"{before - after} of {before} regions of '{sample.mask}' vanish or merge at {resolution} pixels"
+        )
+    return resized, resized_map
+
+
+def _protocol(samples: Sequence[Sample], category: Category, resolution: int | None) -> dict[str, Any]:
+    return {
+        "resolution": "native" if resolution is None else resolution,
+        "connectivity": 8,
+        "mask_resampling": "none" if resolution is None else "nearest",
+        "aupro_limits": [0.3, 0.05],
+        "counts": {
+            "good": sum(not sample.is_defective for sample in samples),
+            "defective": sum(sample.is_defective for sample in samples),
+            "masks": sum(sample.mask is not None for sample in samples),
+            "skipped": len(category.test) - len(samples),
+        },
+    }
+
+
+def _relative(sample: Sample, category: Category) -> str:
+    inside = sample.path.is_relative_to(category.root)
+    return sample.path.relative_to(category.root).as_posix() if inside else str(sample.path)

@@ -1,0 +1,140 @@
+"""Objectives: weighted sums of losses, written ``5*mse + 0.5*ssim + nll``."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from vtadl.errors import ConfigError
+
+Head = Literal["reconstruction", "mixture", "variational", "image-variational"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """What a name in an objective stands for."""
+
+    summary: str
+    head: Head
+    """The part of the model that the term is computed from, and that exists only where a term needs it."""
+    scores: bool
+    """Whether the term says how abnormal a place is; an objective needs one such term."""
+    density: bool = False
+    """Whether the term gives each patch a value that is the score map."""
+
+
+TERMS: dict[str, Term] = {
+    "mse": Term(summary="mean squared error of the pixels", head="reconstruction", scores=True),
+    "l1": Term(summary="mean absolute error of the pixels", head="reconstruction", scores=True),
+    "ssim": Term(summary="1 - structural similarity, window 11", head="reconstruction", scores=True),
+    "ms_ssim": Term(summary="1 - structural similarity over five scales", head="reconstruction", scores=True),
+    "gms": Term(summary="1 - gradient magnitude similarity over four scales", head="reconstruction", scores=True),
+    "cosine": Term(summary="1 - cosine similarity of each patch's pixels", head="reconstruction", scores=True),
+    "nll": Term(
+        summary="negative log-likelihood of a Gaussian mixture, nats per embedding dimension",
+        head="mixture",
+        scores=True,
+        density=True,
+    ),
+    "nll_reference": Term(
+        summary="what VT-ADL's published code computes instead of nll, summed over patches",
+        head="mixture",
+        scores=True,
+        density=True,
+    ),
+    "vae": Term(
+        summary="negative evidence bound of each patch embedding, nats per embedding dimension",
+        head="variational",
+        scores=True,
+        density=True,
+    ),
+    "kl": Term(
+        summary="the bound's divergence from the prior alone, nats per embedding dimension",
+        head="variational",
+        scores=False,
+    ),
+    "vae_image": Term(
+        summary="negative evidence bound of the whole image, decoded from a sampled z, nats per pixel value",
+        head="image-variational",
+        scores=True,
+    ),
+}
+
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_TERM = re.compile(rf"\s*(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z_]\w*)\s*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A weighted sum of terms, each minimised; ``str`` gives the expression that `parse_objective` reads back."""
+
+    terms: tuple[tuple[str, float], ...]
+    """(name, weight) in the order written; names are keys of ``TERMS``, weights finite and above zero."""
+
+    def __str__(self) -> str:
+        return " + ".join(name if weight == 1 else f"{_number(weight)}*{name}" for name, weight in self.terms)
+
+    @property
+    def heads(self) -> frozenset[Head]:
+        """The heads that a model needs for this objective."""
+        return frozenset(TERMS[name].head for name, _ in self.terms)
+
+    @property
+    def densities(self) -> tuple[tuple[str, float], ...]:
+        """The terms whose weighted sum per patch is the score map; empty where the residual is."""
+        return tuple((name, weight) for name, weight in self.terms if TERMS[name].density)
+
+
+def parse_objective(expression: str) -> Objective:
+    """Read ``[NUMBER *] NAME + ...``; a weight left out is 1.
+
+    >>> parse_objective("5*mse + 0.5*ssim + nll").terms
+    (('mse', 5.0), ('ssim', 0.5), ('nll', 1.0))
+
+    Raises:
+        ConfigError: not such an expression, an unknown or repeated name, a weight that is not finite and above zero,
+            or nothing in it that could score an image.
+    """
+    expression = " ".join(expression.split())  # errors are one line
+    terms: dict[str, float] = {}
+    position = 0
+    while True:
+        match = _TERM.match(expression, position)
+        end = match.end() if match else position
+        if match is None or (end < len(expression) and expression[end] != "+"):
+            raise _unreadable(expression, position if match is None else end)
+        _add(terms, match["name"], match["weight"], expression)
+        if end == len(expression):
+            break
+        position = end + 1
+    if not any(TERMS[name].scores for name in terms):
+        scoring = ", ".join(name for name, term in TERMS.items() if term.scores)
+        raise ConfigError(f"objective '{expression}' has no term that scores an image; add one of: {scoring}")
+    return Objective(terms=tuple(terms.items()))
+
+
+def _add(terms: dict[str, float], name: str, weight_text: str | None, expression: str) -> None:
+    if name not in TERMS:
+        raise ConfigError(f"objective '{expression}': unknown term '{name}'; choose from: {', '.join(TERMS)}")
+    if name in terms:
+        raise ConfigError(f"objective '{expression}': '{name}' stands there twice; add its weights up")
+    weight = float(weight_text) if weight_text is not None else 1.0
+    if not (math.isfinite(weight) and weight > 0):
+        raise ConfigError(
+            f"objective '{expression}': the weight of '{name}' is {weight_text}; expected a finite number above 0, "
+            "such as 0.5 or 1e-3 (leave the term out instead of weighing it 0)"
+        )
+    terms[name] = weight
+
+
+def _unreadable(expression: str, position: int) -> ConfigError:
+    rest = expression[position:].strip()
+    where = f"cannot read '{rest}'" if rest else "it ends where a term should follow"
+    return ConfigError(
+        f"objective '{expression}': {where}; expected terms such as 5*mse + 0.5*ssim + nll, "
+        f"weights above 0, names from: {', '.join(TERMS)}"
+    )
+
+
+def _number(weight: float) -> str:
+    return str(int(weight)) if weight.is_integer() and weight < 1e15 else repr(weight)

@@ -1,0 +1,52 @@
+"""From settings to a model: the one place that knows every kind."""
+
+import torch
+from torch import nn
+
+from vtadl.config import Config, GaussianConfig, MemoryConfig, PaperConfig
+from vtadl.errors import ConfigError
+from vtadl.losses.objective import parse_objective
+from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
+from vtadl.models.paper import PaperModel
+
+
+def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDetector:
+    """The model that the settings describe, not yet fitted or trained; its first weights come from torch's generator.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+    match config.model:
+        case GaussianConfig():
+            return GaussianDetector(config.model)
+        case MemoryConfig():
+            return MemoryDetector(config.model)
+        case PaperConfig():
+            if config.objective is None:
+                raise ConfigError(f"preset '{config.preset}' needs an objective, such as 5*mse + 0.5*ssim + nll")
+            objective = parse_objective(config.objective)
+            return TrainedDetector(PaperModel(config.model, objective), objective, config.model.smoothing)
+
+
+def empty_model(config: Config) -> nn.Module:
+    """`build_model`, where it is possible without memory for the weights: names and shapes, no values.
+
+    A frozen stem's weights are read from this machine in any case, and a density of it has room made for by settings
+    that are bounded.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+    if not isinstance(config.model, PaperConfig):
+        return build_model(config)
+    with torch.device("meta"):
+        return build_model(config)
+
+
+def check_model(config: Config) -> None:
+    """Find settings that do not fit together, before any image is read.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    empty_model(config)

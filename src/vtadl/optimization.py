@@ -1,0 +1,396 @@
+"""The training loop: batches in a keyed order, losses term by term, checkpoints, and clean ends.
+
+Everything random hangs on the seed, the step and the sample, so a step is the same whether the training came to it in
+one go, after a kill, or on several processes.
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._triton import has_triton
+
+from vtadl.checkpoint import Journal, TrainingState
+from vtadl.config import TrainingConfig
+from vtadl.data.repeated import RepeatedImages
+from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
+from vtadl.models.detector import TrainedDetector
+from vtadl.parallel import ALONE, Team, set_idle, share_batch_statistics
+from vtadl.progress import Advance, Progress, silent
+
+COLLAPSED_VARIANCE = 1e-6
+"""Share of the first step's embedding variance below which nothing is left to tell patches apart: a thousandth of the
+spread. A likelihood alone can drive embeddings there, for a constant is easy to predict."""
+MOST_LOG_LINES = 20_000
+"""Longer trainings log every second, third, ... step: a log of some megabytes is still easy to read and plot."""
+COMPILED_FROM = 2000
+"""Steps from which on a minute or two of compiling is a small part of a training on a GPU."""
+ONE_CYCLE_RISE = 0.3
+ONE_CYCLE_START = 1 / 25
+ONE_CYCLE_END = 1e-4
+"""Share of the steps with rising rate; first rate as share of the highest, last as share of the first (Smith 2018)."""
+
+Observe = Callable[[TrainedDetector, Mapping[str, Any]], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many steps there are, and which belong to which epoch."""
+
+    images: int
+    batch_size: int
+    steps: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The last batch of an epoch may be smaller; no image is left out."""
+        return math.ceil(self.images / self.batch_size)
+
+    @property
+    def log_every(self) -> int:
+        """Steps a line of the log."""
+        return math.ceil(self.steps / MOST_LOG_LINES)
+
+    def images_until(self, step: int) -> int:
+        """Images used in the first ``step`` steps."""
+        epochs, position = divmod(step, self.steps_per_epoch)
+        return epochs * self.images + min(position * self.batch_size, self.images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    step: int
+    """Steps done before this one."""
+    images: int
+    """In all processes."""
+    share: Sequence[int]
+    """This process's samples; empty where there are fewer images than processes."""
+    pixels: Tensor
+    """``(B, 3, H, W)``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A step's figures, of all processes."""
+
+    raw: dict[str, float]
+    variance: float
+    gradient_norm: float
+    interrupted: bool
+
+
+def plan(training: TrainingConfig, images: int) -> Plan:
+    """What the settings ask for; ``steps`` wins over ``epochs``."""
+    epoch = math.ceil(images / training.batch_size)
+    steps = training.steps if training.steps is not None else training.epochs * epoch
+    return Plan(images=images, batch_size=training.batch_size, steps=steps)
+
+
+def optimise(
+    model: TrainedDetector,
+    images: RepeatedImages,
+    training: TrainingConfig,
+    seed: int,
+    device: torch.device,
+    *,
+    team: Team = ALONE,
+    journal: Journal | None = None,
+    progress: Progress = silent,
+    observe: Observe | None = None,
+) -> TrainingState:
+    """Train a model in place; its weights in the end are those of the last step, whatever the best one was.
+
+    Args:
+        model: on ``device``.
+        images: to train on.
+        training: how.
+        seed: of the sample order and the noise.
+        device: where.
+        team: the processes that train together, each with the same arguments.
+        journal: keeps log and checkpoints, and where to go on from; without it nothing is written.
+        progress: shows how far it is, with the loss of each term.
+        observe: called with the model and each line of the log; it may score with the model, not change it.
+
+    Returns:
+        The state at the end.
+
+    Raises:
+        ConfigError: fewer images a batch than processes.
+        TrainingError: a loss or gradient is not finite, the embeddings collapsed, or the disk is full.
+        TrainingInterrupted: Ctrl-C; a checkpoint of the step was written first.
+    """
+    if training.batch_size < team.size:
+        raise ConfigError(
+            f"training.batch_size is {training.batch_size}, but there are {team.size} processes to share it"
+        )
+    planned = plan(training, len(images))
+    optimizer = build_optimizer(model, training)
+    state = journal.restore(model, optimizer) if journal else TrainingState()
+    model.train()
+    loop = _Loop(model, optimizer, training, planned, seed, device, team, journal)
+    remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
+    with _deterministic(), _interruptible() as interrupted, progress("training", remaining) as advance:
+        if journal and state.step == 0:
+            journal.save(model, optimizer, state)  # a disk that is too small is noticed now
+        for batch in _batches(images, planned, seed, state.step, team):
+            state = loop.step(batch, state, interrupted, advance, observe)
+    return state
+
+
+def build_optimizer(model: nn.Module, training: TrainingConfig) -> Optimizer:
+    """The optimiser over all weights that learn."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer: Optimizer = kind(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
+    return optimizer
+
+
+def learning_rate(training: TrainingConfig, step: int, steps: int) -> float:
+    """The rate of one step, counted from 0 of ``steps``; a pure function, so that resuming needs no state.
+
+    Source of ``one-cycle``: L. Smith and N. Topin, Super-Convergence, 2018; the momentum stays as it is.
+    """
+    highest = training.learning_rate
+    match training.schedule:
+        case "constant":
+            return highest
+        case "cosine":
+            return _cosine(highest, 0.0, step / steps)
+        case "one-cycle":
+            first = highest * ONE_CYCLE_START
+            top, last = ONE_CYCLE_RISE * steps - 1, steps - 1
+            if step <= top:
+                return _cosine(first, highest, step / top)
+            return _cosine(highest, first * ONE_CYCLE_END, (step - top) / (last - top))
+
+
+def sample_order(seed: int, epoch: int, images: int) -> list[int]:
+    """The order of the images in an epoch, counted from 0."""
+    return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(images)]
+
+
+class _Loop:
+    """What stays the same from step to step."""
+
+    def __init__(
+        self,
+        model: TrainedDetector,
+        optimizer: Optimizer,
+        training: TrainingConfig,
+        planned: Plan,
+        seed: int,
+        device: torch.device,
+        team: Team,
+        journal: Journal | None,
+    ) -> None:
+        self.model, self.optimizer, self.training, self.plan = model, optimizer, training, planned
+        self.device, self.team, self.journal = device, team, journal
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.seed = seed
+        self.last = time.perf_counter()
+        self.autocast = _autocast(training, device)
+        if _compiles(training, device, planned.steps):
+            model.network.compile_parts()
+        if team.size > 1:
+            share_batch_statistics(model)
+
+    def step(
+        self,
+        batch: _Batch,
+        state: TrainingState,
+        interrupted: Callable[[], bool],
+        advance: Advance,
+        observe: Observe | None,
+    ) -> TrainingState:
+        """Take one step, log it, and write a checkpoint if it is time."""
+        rate = learning_rate(self.training, batch.step, self.plan.steps)
+        try:
+            measured = self._gradients(batch, interrupted)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of the GPU is not enough for step {batch.step + 1}; {self._kept()}; lower "
+                f"training.batch_size ({self.plan.batch_size}) or model.image_size and start again"
+            ) from error
+        state = self._checked(batch, measured, state)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        line = self._line(batch, measured, rate)
+        state = self._advanced(state, batch, line["total"])
+        now = time.perf_counter()
+        state = replace(state, seconds=state.seconds + now - self.last)
+        self.last = now
+        if batch.step % self.plan.log_every == 0 or state.step == self.plan.steps:
+            if self.journal:
+                self.journal.log(line)
+            if observe:
+                observe(self.model, line)
+        advance(batch.images, "  ".join(f"{name} {value:.4g}" for name, value in measured.raw.items()))
+        self._keep(state, interrupted=measured.interrupted)
+        return state
+
+    def _gradients(self, batch: _Batch, interrupted: Callable[[], bool]) -> _Measured:
+        self.optimizer.zero_grad()
+        part = len(batch.share) / batch.images
+        set_idle(self.model, not batch.share)
+        samples = list(batch.share) or [0]
+        weights = dict(self.model.objective.terms)
+        with self.autocast:
+            raw, variance = self.model.terms(
+                batch.pixels.to(self.device), seed=self.seed, step=batch.step, samples=samples
+            )
+            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
+        torch.autograd.backward(loss * part)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        self.team.sum_all(gradients)
+        norm = nn.utils.get_total_norm(gradients)
+        if self.training.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.training.gradient_clip, norm)
+        values = torch.stack([*raw.values(), variance]).detach().double()
+        values = values * part if batch.share else torch.zeros_like(values)
+        stopped = values.new_tensor([float(interrupted())])
+        # One transfer a step: on a GPU each one waits for the device.
+        packed = self.team.sum(torch.cat([values, stopped, norm.double()[None] / self.team.size]))
+        *terms, spread, stop, size = packed.tolist()
+        return _Measured(
+            raw=dict(zip(raw, terms, strict=True)), variance=spread, gradient_norm=size, interrupted=stop > 0
+        )
+
+    def _checked(self, batch: _Batch, measured: _Measured, state: TrainingState) -> TrainingState:
+        """Stop before a step that would spoil the weights."""
+        broken = [f"loss term '{name}'" for name, value in measured.raw.items() if not math.isfinite(value)]
+        if not math.isfinite(measured.gradient_norm):
+            broken.append("the gradient")
+        kept = self._kept()
+        if broken:
+            raise TrainingError(
+                f"{broken[0]} is not finite at step {batch.step + 1}; {kept}; lower training.learning_rate or set "
+                "training.gradient_clip and start again"
+            )
+        first = measured.variance if state.first_variance is None else state.first_variance
+        # Only full batches are compared: a last one of few images has little variance of its own.
+        if batch.images == self.plan.batch_size and measured.variance < COLLAPSED_VARIANCE * first:
+            raise TrainingError(
+                f"the embeddings collapsed at step {batch.step + 1}: their variance fell from {first:.3g} to "
+                f"{measured.variance:.3g}, so all patches look alike; {kept}; give reconstruction terms more weight "
+                "or lower training.learning_rate and start again"
+            )
+        return replace(state, first_variance=first)
+
+    def _kept(self) -> str:
+        return self.journal.kept() if self.journal else "nothing was written"
+
+    def _line(self, batch: _Batch, measured: _Measured, rate: float) -> dict[str, Any]:
+        weights = dict(self.model.objective.terms)
+        terms = {name: {"raw": value, "weighted": weights[name] * value} for name, value in measured.raw.items()}
+        return {
+            "step": batch.step + 1,
+            "epoch": batch.step // self.plan.steps_per_epoch + 1,
+            "total": math.fsum(term["weighted"] for term in terms.values()),
+            "terms": terms,
+            "learning_rate": rate,
+            "gradient_norm": measured.gradient_norm,
+            "embedding_variance": measured.variance,
+            "images": batch.images,
+        }
+
+    def _advanced(self, state: TrainingState, batch: _Batch, total: float) -> TrainingState:
+        state = replace(
+            state,
+            step=batch.step + 1,
+            epoch_loss=state.epoch_loss + total * batch.images,
+            epoch_images=state.epoch_images + batch.images,
+        )
+        if state.step % self.plan.steps_per_epoch:
+            return state
+        mean = state.epoch_loss / state.epoch_images
+        if state.best_loss is None or mean < state.best_loss:
+            state = replace(state, best_loss=mean, best_epoch=state.step // self.plan.steps_per_epoch)
+        return replace(state, epoch_loss=0.0, epoch_images=0)
+
+    def _keep(self, state: TrainingState, *, interrupted: bool) -> None:
+        last = state.step == self.plan.steps
+        if self.journal and (interrupted or last or state.step % self.training.checkpoint_every == 0):
+            self.journal.save(self.model, self.optimizer, state)
+        if interrupted and not last:
+            where = "; to go on: the same command with --resume" if self.journal else ""
+            raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
+
+
+def _batches(images: RepeatedImages, planned: Plan, seed: int, start: int, team: Team) -> Iterator[_Batch]:
+    step = start
+    while step < planned.steps:
+        epoch, position = divmod(step, planned.steps_per_epoch)
+        order = sample_order(seed, epoch, planned.images)
+        chunks = [order[first : first + planned.batch_size] for first in range(0, planned.images, planned.batch_size)]
+        chunks = chunks[position : position + planned.steps - step]
+        shares = [team.share(chunk) for chunk in chunks]
+        # A process without a share still takes part in every sum, with an image that counts for nothing.
+        loaded = images.batches([share or chunk[:1] for share, chunk in zip(shares, chunks, strict=True)])
+        for chunk, share, pixels in zip(chunks, shares, loaded, strict=True):
+            yield _Batch(step=step, images=len(chunk), share=share, pixels=pixels)
+            step += 1
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def _autocast(training: TrainingConfig, device: torch.device) -> Any:
+    gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if training.precision == "bfloat16" or (training.precision == "auto" and gains):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _compiles(training: TrainingConfig, device: torch.device, steps: int) -> bool:
+    if training.compile != "auto":
+        return training.compile == "always"
+    return device.type == "cuda" and steps >= COMPILED_FROM and has_triton()
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Ask torch for algorithms that give the same bits each time."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when the GPU is first used
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    settings = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory  # type: ignore[attr-defined]  # missing in torch's stubs
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and filling takes time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        settings.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C wait for the end of the step; a second one does not wait."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,10 @@
+"""Score images with an exported detector, without torch: ONNX Runtime, NumPy and Pillow are all it needs.
+
+detector = vtadl.runtime.load("runs/transistor/onnx")
+prediction = detector.predict("part.png")  # .score, .score_map, .verdict, .p_value, .regions
+"""
+
+from vtadl.decision import Prediction
+from vtadl.runtime.detector import Detector, load
+
+__all__ = ["Detector", "Prediction", "load"]

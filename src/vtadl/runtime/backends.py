@@ -1,0 +1,66 @@
+"""The programs that run a model: ONNX Runtime, and OpenVINO where it is asked for. Pixels in, score map out."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtadl.errors import DependencyError
+
+Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From the model's input to its output, both as in `vtadl.onnx_graph`."""
+
+_ERRORS_ONLY = 3
+
+
+def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
+    """A session of ONNX Runtime on the CPU.
+
+    Args:
+        files: the one file of the model.
+        threads: how many it may use; ``None``: all cores.
+
+    Raises:
+        DependencyError: ONNX Runtime is not installed.
+        Exception: whatever it raises for a model that it cannot run.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("an ONNX export needs onnxruntime; mend: pip install 'vtadl[runtime]'") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    # A model's weights are inside it: one that names other files finds none here, where no file can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (score_map,) = session.run(["score_map"], {"image": image})
+        return np.asarray(score_map, dtype=np.float32)
+
+    return run
+
+
+def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
+    """A compiled model of OpenVINO on the CPU; as `open_onnx`, with two files."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise DependencyError("an OpenVINO export needs openvino; mend: pip install 'vtadl[openvino]'") from error
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(*files), "CPU", settings)
+
+    def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array(compiled({"image": image})["score_map"], dtype=np.float32)
+
+    return run
+
+
+OPENERS = {"onnx": open_onnx, "openvino": open_openvino}

@@ -1,0 +1,76 @@
+"""``vtadl-runtime``: score images with an exported detector, one JSON line an image on standard output."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vtadl import __version__
+from vtadl.data.layouts import find_images
+from vtadl.errors import DataError, VtadlError
+from vtadl.runtime.detector import Detector, load
+
+OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score images.
+
+    Returns:
+        The exit code: 0 done, 1 a file or the export cannot be used, 2 the command line is wrong.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        detector = load(options.export, threads=options.threads)
+        rows = (_row(detector, file) for file in find_images(options.images))
+        failed = 0
+        for row in rows:
+            failed += "error" in row
+            print(json.dumps(row), flush=True)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (VtadlError, OSError) as error:
+        print(f"vtadl-runtime: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    if failed:
+        print(f"vtadl-runtime: {failed} files could not be scored: see the rows with an error", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _row(detector: Detector, file: Path) -> dict[str, Any]:
+    started = time.perf_counter()
+    try:
+        prediction = detector.predict(file)
+    except DataError as error:
+        return {"file": str(file), "error": str(error)}
+    return {
+        "file": str(file),
+        "score": prediction.score,
+        "p_value": prediction.p_value,
+        "verdict": prediction.verdict,
+        "regions": [asdict(region) for region in prediction.regions],
+        "height": prediction.score_map.shape[0],
+        "width": prediction.score_map.shape[1],
+        "milliseconds": round(1000 * (time.perf_counter() - started), 2),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vtadl-runtime", description="Score images with an exported detector: one JSON line an image."
+    )
+    parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
+    parser.add_argument("export", type=Path, metavar="EXPORT", help="folder that vtadl export wrote")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the model (default: all cores)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 on")
+    return int(text)

@@ -1,0 +1,77 @@
+"""An exported detector, ready to score images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtadl.card import Card
+from vtadl.data.images import as_rgb, read_image
+from vtadl.data.regions_of_interest import fitted_mask
+from vtadl.decision import Prediction, decide
+from vtadl.errors import DataError, DependencyError
+from vtadl.runtime.backends import OPENERS, Session
+from vtadl.runtime.manifest import MODEL_FILES, Manifest, damaged, read_card, read_manifest, read_model, read_region
+
+
+class Detector:
+    """Scores one image at a time. Make one with `load`."""
+
+    def __init__(
+        self, manifest: Manifest, card: Card | None, looked_at: NDArray[np.bool_] | None, session: Session
+    ) -> None:
+        self.manifest = manifest
+        self.card = card
+        self.looked_at = looked_at
+        self._session = session
+
+    def predict(self, image: str | Path | NDArray[Any]) -> Prediction:
+        """Score one image.
+
+        Args:
+            image: a file, or pixels ``(H, W, 3)`` or ``(H, W)``, uint8 or uint16.
+
+        Raises:
+            DataError: a file that cannot be read, an array of another kind, or one that the model cannot score.
+        """
+        pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
+        name = "the image" if isinstance(image, np.ndarray) else f"'{image}'"
+        try:
+            score_map = self._session(as_bytes(pixels))
+        except Exception as error:  # whatever a runtime raises: too little memory, above all
+            raise DataError(f"the model cannot score {name}: {' '.join(str(error).split())[:200]}") from error
+        if score_map.shape != pixels.shape[:2] or not np.isfinite(score_map).all():
+            raise DataError(f"the model gives no score map of finite numbers for {name}; run vtadl export again")
+        size = (score_map.shape[0], score_map.shape[1])
+        return decide(score_map, self.card, None if self.looked_at is None else fitted_mask(self.looked_at, size))
+
+
+def load(folder: str | Path, *, threads: int | None = None) -> Detector:
+    """Read an export folder.
+
+    Args:
+        folder: what `vtadl export` wrote.
+        threads: how many the model may use; ``None``: all cores.
+
+    Raises:
+        BundleError: no export, a damaged one, or one of a newer version.
+        DependencyError: the program that runs such a model is not installed.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    card, looked_at = read_card(folder, manifest), read_region(folder)
+    files = read_model(folder, manifest)
+    try:
+        session = OPENERS[manifest.runtime](files, threads)
+    except DependencyError:
+        raise
+    except Exception as error:  # a runtime fed with a damaged model may raise anything
+        raise damaged(folder / MODEL_FILES[manifest.runtime][0], error) from error
+    return Detector(manifest, card, looked_at, session)
+
+
+def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels ``(H, W, 3)`` as a model takes them: ``(H, W, 3)`` uint8, or ``(H, W, 6)``, low byte first."""
+    plain = np.ascontiguousarray(pixels, dtype="<u2" if pixels.dtype == np.uint16 else np.uint8)
+    return plain.view(np.uint8)

@@ -1,0 +1,43 @@
+"""What every test shares: one thread per process, and the folder of real images where there is one."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder named by VTADL_DATA (default: ../shared beside the project); the test is skipped without it."""
+    folder = Path(os.environ.get("VTADL_DATA", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real images: {folder / 'data'} is missing; set VTADL_DATA to their folder")
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Results must not depend on how many cores the test machine has, and two workers share them.
+    torch.set_num_threads(1)
+
+
+class Golden:
+    """Compares an array with the one in tests/golden; ``VTADL_REWRITE_GOLDEN=1`` writes it anew, for a reason."""
+
+    folder = Path(__file__).parent / "golden"
+
+    def __call__(self, name: str, value: np.ndarray, *, tolerance: float) -> None:
+        """Assert ``max |value - golden| <= tolerance * max |golden|``."""
+        path = self.folder / f"{name}.npy"
+        if os.environ.get("VTADL_REWRITE_GOLDEN"):
+            np.save(path, value)
+        golden = np.load(path, allow_pickle=False)
+        assert value.shape == golden.shape
+        assert np.abs(value - golden).max() <= tolerance * np.abs(golden).max()
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """See `Golden`."""
+    return Golden()

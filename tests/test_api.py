@@ -1,0 +1,146 @@
+"""The Python interface as a user meets it, on real files."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vtadl
+from categories import defective_image, good_image, make_category
+from vtadl.errors import BundleError, ConfigError, DataError, VtadlError
+
+SMALL = ["model.image_size=96"]
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory):
+    return make_category(tmp_path_factory.mktemp("sets") / "stripes")
+
+
+@pytest.fixture(scope="module", params=["gaussian", "memory"])
+def detector(request, category):
+    return vtadl.train(category, preset=request.param, settings=SMALL, device="cpu")
+
+
+def test_a_defect_is_found_where_it_is(detector):
+    image, mask = defective_image(300)
+    prediction = detector.predict(image)
+    assert prediction.score_map.shape == mask.shape
+    assert prediction.score_map.dtype == np.float32
+    assert prediction.score == prediction.score_map.max()
+    assert prediction.verdict is None
+    assert mask[np.unravel_index(prediction.score_map.argmax(), mask.shape)]
+    assert prediction.score > 2 * detector.predict(good_image(301)).score
+
+
+def test_maps_come_back_at_each_images_own_size(detector):
+    for height, width in ((40, 200), (131, 57), (72, 72)):
+        image = np.asarray(Image.fromarray(good_image(5)).resize((width, height)))
+        assert detector.predict(image).score_map.shape == (height, width)
+
+
+def test_grey_and_sixteen_bit_arrays(detector):
+    image, _ = defective_image(306)
+    expected = pytest.approx(detector.predict(image).score, rel=1e-4)
+    assert detector.predict(image.astype(np.uint16) * 257).score == expected
+    grey = image[..., 0]
+    assert detector.predict(grey).score == detector.predict(np.repeat(grey[..., None], 3, 2)).score
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), np.zeros(5, np.uint8), np.zeros((0, 5, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(detector, wrong):
+    with pytest.raises(DataError, match=r"expected an image of shape \(H, W, 3\)"):
+        detector.predict(wrong)
+
+
+def test_evaluation_of_an_easy_set(detector, category):
+    report = vtadl.evaluate(detector, category)
+    assert report.figures["image_AUROC"] == 1.0
+    assert report.figures["pixel_AUPRO@0.3"] > 0.85
+    content = report.to_json()
+    assert {"image_AUROC", "pixel_AUPRO@0.05", "protocol", "timing"} <= content.keys()
+    assert content["protocol"]["counts"] == {"good": 4, "defective": 4, "masks": 4, "skipped": 0}
+    assert json.loads(json.dumps(content)) == content
+
+
+def test_another_resolution_is_stated(detector, category):
+    report = vtadl.evaluate(detector, category, resolution=36)
+    assert report.protocol["resolution"] == 36
+    assert report.protocol["mask_resampling"] == "nearest"
+    assert report.figures["pixel_AUPRO@0.3"] > 0.7
+
+
+def test_without_masks_pixel_figures_are_none(detector, tmp_path):
+    report = vtadl.evaluate(detector, make_category(tmp_path / "bare", train=1, masks=False))
+    assert report.figures["image_AUROC"] == 1.0
+    assert report.figures["pixel_AUROC"] is None
+    assert report.figures["pixel_AUPRO@0.3"] is None
+
+
+def test_saved_and_loaded_it_says_the_same_to_the_bit(detector, tmp_path):
+    detector.save(tmp_path / "run")
+    loaded = vtadl.load(tmp_path / "run", device="cpu")
+    image, _ = defective_image(302)
+    assert np.array_equal(loaded.predict(image).score_map, detector.predict(image).score_map)
+    assert loaded.config == detector.config
+    with pytest.raises(BundleError, match="exists already"):
+        detector.save(tmp_path / "run")
+    detector.save(tmp_path / "run", force=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_the_same_seed_gives_the_same_files(category, tmp_path):
+    for name in ("a", "b"):
+        vtadl.train(category, preset="memory", settings=[*SMALL, "model.size=60"], seed=3, device="cpu").save(
+            tmp_path / name
+        )
+    names = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert names == ["config.toml", "run.json", "times.json", "weights.safetensors"]
+    for name in names:
+        if name != "times.json":
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_file_names_change_nothing(category, tmp_path):
+    renamed = tmp_path / "stripes"
+    for index, file in enumerate(sorted((category / "train/good").iterdir(), reverse=True)):
+        target = renamed / "train/good" / f"part-{index}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    ours, theirs = (vtadl.train(c, settings=SMALL, device="cpu").run for c in (category, renamed))
+    assert ours.source.content_sha256 == theirs.source.content_sha256
+    assert ours.held_out.scores == pytest.approx(theirs.held_out.scores, rel=1e-3)
+
+
+def test_a_few_images_work_with_a_warning(tmp_path):
+    few = make_category(tmp_path / "few", train=3)
+    with pytest.warns(UserWarning, match="only 3 good images"):
+        detector = vtadl.train(few, settings=SMALL, device="cpu")
+    assert detector.run.held_out.scores == ()
+    assert vtadl.evaluate(detector, few).figures["image_AUROC"] == 1.0
+
+
+def test_wrong_calls_say_what_is_right(category):
+    with pytest.raises(ConfigError, match="unknown preset"):
+        vtadl.train(category, preset="nope")
+    with pytest.raises(ConfigError, match="multiple of 32"):
+        vtadl.train(category, settings=["model.image_size=100"])
+    with pytest.raises(ConfigError, match="unknown device 'tpu'"):
+        vtadl.train(category, device="tpu")
+    with pytest.raises(DataError, match="nowhere"):
+        vtadl.train("nowhere")
+    with pytest.raises(BundleError, match="no run at 'nowhere'"):
+        vtadl.load("nowhere")
+
+
+def test_every_error_is_also_a_builtin():
+    for error in VtadlError.__subclasses__():
+        assert issubclass(error, (ValueError, RuntimeError, ImportError))
+
+
+def test_the_package_has_no_other_names():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = vtadl.nonsense

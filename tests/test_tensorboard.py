@@ -1,0 +1,78 @@
+"""What TensorBoard is shown, read back from its files; and what is said where it is missing."""
+
+import json
+import sys
+import warnings
+
+import pytest
+
+from categories import make_category
+from vtadl.cli import main
+
+TINY = [
+    word
+    for setting in (
+        *("model.image_size=32", "model.patch_size=8", "model.width=16", "model.depth=1", "model.heads=2"),
+        *("model.mlp_width=16", "model.mixtures=2", "training.batch_size=4", "training.steps=4"),
+    )
+    for word in ("--set", setting)
+]
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory):
+    return make_category(tmp_path_factory.mktemp("sets") / "stripes", good=1, defective=1)
+
+
+def train(category, out, *more):
+    return main(["train", str(category), "--out", str(out), "--device", "cpu", *more])
+
+
+def board_of(folder):
+    pytest.importorskip("tensorboard")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        board = EventAccumulator(str(folder))
+        board.Reload()
+    return board
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_figures_are_those_of_the_log_and_pictures_are_there(category, tmp_path):
+    pytest.importorskip("tensorboard")
+    assert train(category, tmp_path / "plain", "--preset", "paper", *TINY) == 0
+    assert train(category, tmp_path / "run", "--preset", "paper", *TINY, "--tensorboard", str(tmp_path / "board")) == 0
+    for name in ("weights.safetensors", "log.jsonl"):  # looking changes nothing
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    board = board_of(tmp_path / "board")
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    for tag, value in {
+        "total": lambda line: line["total"],
+        "raw/nll": lambda line: line["terms"]["nll"]["raw"],
+        "weighted/mse": lambda line: line["terms"]["mse"]["weighted"],
+        "embedding_variance": lambda line: line["embedding_variance"],
+    }.items():
+        events = board.Scalars(tag)
+        assert [event.step for event in events] == [1, 2, 3, 4]
+        assert [event.value for event in events] == pytest.approx([value(line) for line in lines], rel=1e-6)
+    assert {tag.split("/")[0] for tag in board.Tags()["images"]} == {"image", "heat map", "reconstruction"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_objective_without_a_decoder_shows_no_reconstruction(category, tmp_path):
+    pytest.importorskip("tensorboard")
+    flags = ["--preset", "paper", *TINY, "--objective", "nll", "--tensorboard", str(tmp_path / "board")]
+    assert train(category, tmp_path / "run", *flags) == 0
+    tags = board_of(tmp_path / "board").Tags()["images"]
+    assert {tag.split("/")[0] for tag in tags} == {"image", "heat map"}
+
+
+def test_without_the_package_the_extra_is_named_before_any_work(category, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert train(category, tmp_path / "run", "--preset", "paper", "--tensorboard", str(tmp_path / "board")) == 1
+    error = capsys.readouterr().err
+    assert "pip install 'vtadl[tensorboard]'" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
