@@ -235,6 +235,14 @@ def test_too_little_memory_on_a_gpu_says_what_to_lower(images, tmp_path):
         train(tmp_path, images, model)
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """As in a terminal; what a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def presses(times):
     def at(terms, variance):
         for _ in range(times):
@@ -255,7 +263,7 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_step_and_resuming_changes_nothing(imag
     assert (tmp_path / "a/log.jsonl").read_bytes() == (tmp_path / "b/log.jsonl").read_bytes()
 
 
-def test_a_second_ctrl_c_does_not_wait(images, tmp_path):
+def test_a_second_ctrl_c_does_not_wait(images, tmp_path, ctrl_c_interrupts):
     model = detector()
     model.network.at[5] = presses(2)
     with pytest.raises(KeyboardInterrupt) as raised:
