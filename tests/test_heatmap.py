@@ -49,6 +49,14 @@ def test_calm_pixels_show_the_grey_photo_and_abnormal_ones_the_colour():
     assert GREY[1, 2].tolist() == [200, 100, 50]
 
 
+def test_nothing_is_coloured_outside_what_is_looked_at():
+    looked_at = np.zeros((4, 6), bool)
+    looked_at[:, :3] = True
+    calm, coloured = (overlay(GREY, np.full((4, 6), score, np.float32), 0.0, 1.0) for score in (0.0, 9.0))
+    picture = overlay(GREY, np.full((4, 6), 9.0, np.float32), 0.0, 1.0, looked_at)
+    assert (picture[:, :3] == coloured[:, :3]).all() and (picture[:, 3:] == calm[:, 3:]).all()
+
+
 def test_darker_means_more_abnormal():
     luminance = [np.dot(colour, (0.299, 0.587, 0.114)) for _, colour in ANCHORS]
     assert luminance == sorted(luminance, reverse=True)

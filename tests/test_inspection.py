@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from PIL import Image
 
 import vtadl
 from categories import defective_image, good_image, make_category
+from exports import card_for
 from vtadl import ray_inspection
 from vtadl.errors import BundleError, DataError, DependencyError
+from vtadl.experiments.pictures import heat_picture
 from vtadl.inspection import Options, inspect_files
 from vtadl.ledger import open_ledger, read_rows
+from vtadl.prediction import predict_files
 from vtadl.watching import Pace, watch_folders
 
 CPU = torch.device("cpu")
@@ -96,6 +100,24 @@ def test_rows_regions_overlays_and_maps_agree(calibrated, tmp_path):
     assert float(first["score"]) == defective["score"]
     assert float(first["p_value"]) == defective["p_value"]
     assert second["box"] == "" and second["area"] == "0"
+
+
+def test_pictures_stay_the_plain_photo_outside_the_region_of_interest(detector, tmp_path):
+    looked_at = np.zeros((72, 72), bool)
+    looked_at[:, :36] = True
+    # So low a scale and a threshold that every pixel is coloured and in a region, the blanked ones too.
+    colours = replace(detector.run.held_out, colour_low=-9.0, colour_high=-8.0)
+    run = replace(detector.run, looked_at=looked_at, held_out=colours, card=card_for(detector.run, -7.0))
+    photo = good_image(3)
+    Image.fromarray(photo).save(tmp_path / "part.png")
+    inspect(run, [tmp_path / "part.png"], tmp_path / "out")
+    picture = np.asarray(Image.open(tmp_path / "out/overlays/part.png"))
+    assert (picture[:, 36:] == np.asarray(Image.fromarray(photo).convert("L"))[:, 36:, None]).all()
+    assert (np.ptp(picture[1:-1, 1:35], axis=2) > 0).all() and (picture[:, 35] == 255).all()
+    (one,) = predict_files(run, [tmp_path / "part.png"], CPU, keep_originals=True)
+    shown, heat = heat_picture(run, one)
+    assert (heat[:, 36:] == np.asarray(Image.fromarray(shown).convert("L"))[:, 36:, None]).all()
+    assert (np.ptp(heat[:, :36], axis=2) > 0).all()
 
 
 def test_the_same_as_one_image_at_a_time(calibrated, tmp_path):

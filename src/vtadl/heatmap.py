@@ -73,7 +73,13 @@ def opacities(positions_HW: NDArray[np.float32]) -> NDArray[np.float32]:
     return shares
 
 
-def overlay(image: NDArray[Any], score_map: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+def overlay(
+    image: NDArray[Any],
+    score_map: NDArray[np.float32],
+    low: float,
+    high: float,
+    looked_at: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
     """The photo in grey, its abnormal parts coloured.
 
     Args:
@@ -81,6 +87,7 @@ def overlay(image: NDArray[Any], score_map: NDArray[np.float32], low: float, hig
         score_map: ``(H, W)``.
         low: score of a calm pixel.
         high: score of the last colour.
+        looked_at: ``(H, W)``, false where nothing counts and so nothing is coloured; ``None``: everything does.
 
     Returns:
         ``(H, W, 3)`` uint8.
@@ -89,7 +96,7 @@ def overlay(image: NDArray[Any], score_map: NDArray[np.float32], low: float, hig
     blended = np.array(picture)
     places = positions(score_map, low, high)
     # Most pixels of most images have no colour: blend only those that have.
-    coloured = places > 0
+    coloured = places > 0 if looked_at is None else looked_at & (places > 0)
     weight = opacities(places[coloured])[:, None]
     mixed = blended[coloured] * (1 - weight) + colours(places[coloured]) * weight
     blended[coloured] = mixed.round().astype(np.uint8)

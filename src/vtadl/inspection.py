@@ -22,6 +22,7 @@ from vtadl.bundle import Run, weights_sha256
 from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import image_size
 from vtadl.data.layouts import find_images
+from vtadl.data.regions_of_interest import fitted_mask
 from vtadl.errors import BundleError, DataError
 from vtadl.heatmap import overlay
 from vtadl.ledger import open_ledger
@@ -237,9 +238,12 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
 
 
 def _picture(run: Run, original: NDArray[Any], prediction: Prediction) -> NDArray[np.uint8]:
-    picture = overlay(original, prediction.score_map, run.held_out.colour_low, run.held_out.colour_high)
+    score_map = prediction.score_map
+    looked_at = None if run.looked_at is None else fitted_mask(run.looked_at, (score_map.shape[0], score_map.shape[1]))
+    picture = overlay(original, score_map, run.held_out.colour_low, run.held_out.colour_high, looked_at)
     if prediction.regions and run.card is not None:
-        picture[outline(prediction.score_map > run.card.pixel_threshold)] = OUTLINE
+        above = score_map > run.card.pixel_threshold
+        picture[outline(above if looked_at is None else above & looked_at)] = OUTLINE
     return picture
 
 

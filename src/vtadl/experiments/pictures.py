@@ -13,7 +13,7 @@ from PIL import Image
 
 from vtadl import heatmap
 from vtadl.bundle import Run
-from vtadl.data.images import read_mask, resize_map
+from vtadl.data.images import read_mask, resize_map, resize_mask
 from vtadl.data.layouts import Sample
 from vtadl.evaluation import Report
 from vtadl.experiments.charts import outline, significant
@@ -112,8 +112,10 @@ def heat_picture(run: Run, one: ScoredFile) -> tuple[NDArray[np.uint8], NDArray[
     """The photo, shrunk, and its heat map on the run's own scale."""
     assert one.original is not None
     photo = heatmap.shrunk(one.original, SIDE)
-    score_map = resize_map(one.prediction.score_map, (photo.shape[0], photo.shape[1]))
-    return photo, heatmap.overlay(photo, score_map, run.held_out.colour_low, run.held_out.colour_high)
+    size = (photo.shape[0], photo.shape[1])
+    score_map = resize_map(one.prediction.score_map, size)
+    looked_at = None if run.looked_at is None else resize_mask(run.looked_at, size)
+    return photo, heatmap.overlay(photo, score_map, run.held_out.colour_low, run.held_out.colour_high, looked_at)
 
 
 def encoded(image: NDArray[np.uint8]) -> bytes:
