@@ -67,6 +67,28 @@ def test_wrong_settings_say_what_is_right(setting, message):
         apply_settings(preset_config("paper"), [setting])
 
 
+def test_a_list_of_numbers_is_a_setting():
+    config = apply_settings(preset_config("memory"), ["model.stem_blocks=[8, 12]"])
+    assert config.model.stem_blocks == (8, 12)
+    assert from_toml(to_toml(config), "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("12", "stem_blocks is 12; expected a list of whole numbers"),
+        ("[true]", "expected a list of whole numbers"),
+        ("[1.5]", "expected a list of whole numbers"),
+        ("[]", "expected different numbers from 1"),
+        ("[0, 1]", "expected different numbers from 1"),
+        ("[3, 3]", "expected different numbers from 1"),
+    ],
+)
+def test_blocks_that_cannot_be(value, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_settings(preset_config("gaussian"), [f"model.stem_blocks={value}"])
+
+
 def test_unknown_preset_lists_the_choices():
     with pytest.raises(ConfigError, match=r"did you mean 'gaussian'\?\); choose from: .*memory"):
         preset_config("gausian")

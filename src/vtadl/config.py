@@ -26,33 +26,57 @@ def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> N
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianConfig:
+class StemConfig:
+    """A frozen network, and the size of the images that it sees; what every detector over frozen features has."""
+
+    stem: str = "efficientnet-lite0"
+    """A name, or a file or folder of weights: ``vit:FILE.safetensors`` or ``hub:FOLDER`` (`vtadl presets`)."""
+    stem_blocks: tuple[int, ...] | None = None
+    """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last alone."""
+    stem_heads: int | None = None
+    """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
+    stem_scaling: Literal["imagenet", "half"] | None = None
+    """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
+    ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
+    image_size: int = 288
+    """Side in pixels of the square that an image is resized to."""
+
+    def __post_init__(self) -> None:
+        # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
+        _check_ranges(self, "model", stem_heads=(1, 256))
+        blocks = self.stem_blocks
+        if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
+            raise ConfigError(
+                f"model.stem_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianConfig(StemConfig):
     """One Gaussian per position over frozen features (PaDiM-like)."""
 
     kind: Literal["gaussian"] = "gaussian"
-    stem: str = "efficientnet-lite0"
-    image_size: int = 288
-    """Side in pixels of the square that an image is resized to."""
     smoothing: float = 4.0
     """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the score map."""
 
     def __post_init__(self) -> None:
-        # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
+        super().__post_init__()
         _check_ranges(self, "model", image_size=(0, 2048), smoothing=(0, 100))
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
+class MemoryConfig(StemConfig):
     """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
 
     kind: Literal["memory"] = "memory"
-    stem: str = "efficientnet-lite0"
-    image_size: int = 288
     smoothing: float = 4.0
     size: int = 4_000
     """Patches kept in the memory, at most."""
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    """``euclidean``: between embeddings standardised by channel; ``cosine``: 1 - cosine of the angle between them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000))
 
 
@@ -325,6 +349,10 @@ def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
         if value in ("none", None):
             return None
         (expected,) = (option for option in get_args(expected) if option is not type(None))
+    if get_origin(expected) is tuple:
+        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+            return tuple(value)
+        raise ConfigError(f"{source}: {name} is {value!r}; expected a list of whole numbers, such as [4, 8, 12]")
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):

@@ -75,6 +75,16 @@ def test_memory_scores_the_grid():
     assert float(scores[1, 2, 4]) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_by_cosine_only_directions_count():
+    density = PatchMemory(6, 40, cosine=True)
+    density.fit(clustered(500, 6), generator())
+    x = torch.randn(2, 6, 3, 5, generator=generator(1))
+    scores = density(x)
+    similarity = torch.nn.functional.cosine_similarity(density.patches.float(), x[1, :, 2, 4], dim=1)
+    assert float(scores[1, 2, 4]) == pytest.approx(1 - float(similarity.max()), abs=1e-3)
+    torch.testing.assert_close(density(7 * x), scores)
+
+
 def test_fewer_patches_than_it_may_hold_are_all_kept_and_load():
     density = PatchMemory(6, 1000)
     x = clustered(30, 6)

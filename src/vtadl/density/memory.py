@@ -1,8 +1,8 @@
 """Nearest neighbours in a memory of good patches.
 
-Source: K. Roth et al., PatchCore, CVPR 2022. The memory is a greedy k-centre coreset, chosen in batches: in each round
-the farthest patches that also lie far from one another. The cover is that of the plain greedy choice to within a few
-per cent, in a small part of its time.
+Source: K. Roth et al., PatchCore, CVPR 2022; by cosine as in S. Damm et al., AnomalyDINO, WACV 2025. The memory is a
+greedy k-centre coreset, chosen in batches: in each round the farthest patches that also lie far from one another. The
+cover is that of the plain greedy choice to within a few per cent, in a small part of its time.
 """
 
 from typing import Any
@@ -21,15 +21,22 @@ CANDIDATES = 250_000
 
 
 class PatchMemory(nn.Module):
-    """Good patches, standardised by channel. State: ``patches`` (M, D) in half precision and ``scale`` (D,)."""
+    """Good patches, standardised by channel. State: ``patches`` (M, D) in half precision and ``scale`` (D,).
 
-    def __init__(self, width: int, size: int) -> None:
+    Args:
+        width: D.
+        size: patches to keep, at most.
+        cosine: compare directions: patches have length 1 in place of standardised channels, and ``scale`` is 1.
+    """
+
+    def __init__(self, width: int, size: int, *, cosine: bool = False) -> None:
         super().__init__()
         self.scale: Tensor
         self.patches: Tensor
         self.register_buffer("scale", torch.ones(width))
         self.register_buffer("patches", torch.zeros(0, width, dtype=torch.float16))
         self.size = size
+        self.cosine = cosine
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator) -> None:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
@@ -39,8 +46,9 @@ class PatchMemory(nn.Module):
         """
         if len(patches_ND) == 0:
             raise DataError("a memory needs at least one good image; got none")
-        self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
-        patches_ND = patches_ND / self.scale
+        if not self.cosine:
+            self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
+        patches_ND = self._comparable(patches_ND)
         chosen = greedy_coreset(patches_ND, self.size, generator)
         self.patches = patches_ND[chosen].half()
 
@@ -51,12 +59,17 @@ class PatchMemory(nn.Module):
             embeddings_BDHW: ``(B, D, H, W)``.
 
         Returns:
-            ``(B, H, W)``, divided by the square root of D.
+            ``(B, H, W)``, divided by the square root of D; by cosine: 1 - cosine, 0 to 2.
         """
-        x_ND = (embeddings_BDHW.permute(0, 2, 3, 1) / self.scale).flatten(0, 2)
+        x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
         distance_N = nearest_distance(x_ND, self.patches.float())
-        scores_BHW: Tensor = (distance_N / x_ND.shape[1] ** 0.5).view(-1, *embeddings_BDHW.shape[-2:])
+        # Between vectors of length 1, the squared distance is 2 - 2 cosine.
+        score_N = distance_N.square() / 2 if self.cosine else distance_N / x_ND.shape[1] ** 0.5
+        scores_BHW: Tensor = score_N.view(-1, *embeddings_BDHW.shape[-2:])
         return scores_BHW
+
+    def _comparable(self, x_ND: Tensor) -> Tensor:
+        return nn.functional.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A memory of few images holds fewer patches than it may: the stored rows decide.
