@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -23,10 +24,11 @@ def plain(stack: UpconvolutionStack, x: Tensor) -> Tensor:
     return stack.convolutions[-1](x)
 
 
-@pytest.fixture(params=LAYERS.values(), ids=LAYERS.keys())
+@pytest.fixture(params=itertools.product(LAYERS, [False, True]), ids=lambda case: f"{case[0]}, {case[1]}")
 def stack(request) -> UpconvolutionStack:
     torch.manual_seed(3)
-    stack = UpconvolutionStack(request.param).double()
+    name, idle_biases = request.param
+    stack = UpconvolutionStack(LAYERS[name], idle_biases=idle_biases).double()
     for norm in stack.norms:
         nn.init.uniform_(norm.weight, -1.5, 1.5)
         nn.init.normal_(norm.bias)
@@ -57,6 +59,13 @@ def test_training_values_gradients_and_running_statistics(stack):
         torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-8)
     for name, state in twin.state_dict().items():
         torch.testing.assert_close(stack.state_dict()[name], state)
+
+
+def test_biases_that_a_normalisation_subtracts_are_left_out_on_request():
+    for idle_biases in (False, True):
+        *inner, last = UpconvolutionStack(LAYERS["doubling"], idle_biases=idle_biases).convolutions
+        assert [convolution.bias is not None for convolution in inner] == [idle_biases] * len(inner)
+        assert last.bias is not None
 
 
 def test_subclassed_normalisation_is_called(stack):

@@ -59,7 +59,7 @@ class FaithfulDecoder(nn.Module):
     def __init__(self, image_size: int) -> None:
         super().__init__()
         self.image_size = image_size
-        self.stack = UpconvolutionStack(self.layers)
+        self.stack = UpconvolutionStack(self.layers, idle_biases=True)
 
     def forward(self, vector_BD: Tensor) -> Tensor:
         return _resampled(self.stack(_seed(vector_BD)).tanh_(), self.image_size)

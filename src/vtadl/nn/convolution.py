@@ -28,11 +28,15 @@ class UpconvolutionStack(nn.Module):
 
     Args:
         layers: (in, out, kernel, stride, padding) of each convolution.
+        idle_biases: whether convolutions before a normalisation have biases, which it subtracts again; the last has.
     """
 
-    def __init__(self, layers: Sequence[tuple[int, int, int, int, int]]) -> None:
+    def __init__(self, layers: Sequence[tuple[int, int, int, int, int]], *, idle_biases: bool = False) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.ConvTranspose2d(*layer) for layer in layers)
+        self.convolutions = nn.ModuleList(
+            nn.ConvTranspose2d(*layer, bias=idle_biases or index == len(layers) - 1)
+            for index, layer in enumerate(layers)
+        )
         self.norms = nn.ModuleList(nn.BatchNorm2d(layer[1]) for layer in layers[:-1])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -110,10 +114,10 @@ def _transposed(x: Tensor, weight: Tensor, bias: Tensor | None, convolution: nn.
 
 def _folded(convolution: nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution with the normalisation after it."""
-    assert norm.running_mean is not None and norm.running_var is not None and convolution.bias is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     scale_C = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    bias_C = (convolution.bias - norm.running_mean) * scale_C + norm.bias
-    return convolution.weight * scale_C[:, None, None], bias_C
+    shift_C = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
+    return convolution.weight * scale_C[:, None, None], norm.bias - shift_C * scale_C
 
 
 def _leanly(x: Tensor, norms: Sequence[nn.BatchNorm2d]) -> bool:
