@@ -14,6 +14,8 @@ from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
 
 FROZEN_PREFIX = "stem."
+STEM_CHECKSUM = "stem.checksum.sha256"
+"""What is stored of a stem whose weights are the user's own (`vtadl.models.own_weights`)."""
 MAX_TEXT_BYTES = 100_000_000
 """A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
 
@@ -24,10 +26,11 @@ def weights_of(model: nn.Module) -> bytes:
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that a run stores: all but those of a frozen stem, which is found by name instead."""
+    """The tensors that a run stores: all but those of a frozen stem, which is found by name or path instead."""
     state = model.state_dict()
     frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN_PREFIX))
-    return {name: tensor for name, tensor in state.items() if not (frozen and name.startswith(FROZEN_PREFIX))}
+    left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {STEM_CHECKSUM}
+    return {name: tensor for name, tensor in state.items() if name not in left_out}
 
 
 def check_weights(path: Path, config: Config) -> None:

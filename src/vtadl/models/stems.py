@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vtadl.config import StemConfig
 from vtadl.errors import BundleError, ConfigError
+from vtadl.models.hub_stem import HubStem
+from vtadl.models.vit_stem import VitStem
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
 
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -20,6 +23,8 @@ class Stem(Protocol):
 
     width: int
     stride: int
+    multiple: int
+    """Images must have sides that are multiples of this."""
 
     def __call__(self, images_B3HW: Tensor) -> Tensor:
         """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``."""
@@ -34,6 +39,7 @@ class EfficientNetStem(nn.Module):
     stages = (1, 2, 4)
     width = sum(STAGES[stage].width for stage in stages)
     stride = 8
+    multiple = 32
     border = 32
     """Pixels reflected around the image before the network, and cut from the grid after it: the network's own zero
     padding is an edge that no image has, and drowns defects at the border."""
@@ -60,25 +66,44 @@ class EfficientNetStem(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-def build_stem(name: str) -> EfficientNetStem:
-    """The frozen stem of this name, its weights loaded and verified.
+def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
+    """The frozen stem that the settings name, its weights loaded and verified.
 
     Raises:
-        ConfigError: no stem has this name.
-        BundleError: the weights on this machine are not the published ones.
+        ConfigError: no stem has this name, or a setting does not go with it.
+        BundleError: the weights are not on this machine, or are not what they should be.
+        DependencyError: the package for this stem is not installed.
     """
-    if name not in STEMS:
-        raise ConfigError(f"unknown stem '{name}'; choose from: {', '.join(STEMS)}")
-    stem = EfficientNetStem()
-    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
-    stem.eval().requires_grad_(False)
-    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    return stem
+    kind = config.stem.partition(":")[0]
+    taken = {"vit": ("stem_blocks", "stem_heads", "stem_scaling"), "hub": ("stem_blocks",)}.get(kind, ())
+    for name in ("stem_blocks", "stem_heads", "stem_scaling"):
+        if name not in taken and getattr(config, name) is not None:
+            raise ConfigError(f"model.{name} does not go with the stem '{config.stem}'; leave it out")
+    with torch.device("cpu"):  # also where the rest of a detector is built without memory
+        match kind, ":" in config.stem:
+            case "efficientnet-lite0", False:
+                stem: EfficientNetStem | VitStem | HubStem = _efficientnet_stem()
+            case "vit", True:
+                stem = VitStem(config)
+            case "hub", True:
+                stem = HubStem(config)
+            case _:
+                raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
+    return stem.eval().requires_grad_(False)
 
 
 STEMS = {
-    "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded"
+    "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
+    "vit:FILE.safetensors": "a Vision Transformer under timm's tensor names (ImageNet's, DINOv2's, ...), your file",
+    "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
 }
+
+
+def _efficientnet_stem() -> EfficientNetStem:
+    stem = EfficientNetStem()
+    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
+    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return stem
 
 
 def _efficientnet_lite0_weights() -> dict[str, Tensor]:

@@ -1,0 +1,62 @@
+"""Weights that the user brings: where they are looked for, and the checksum that ties a run to them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vtadl.errors import BundleError
+
+FOLDER_VARIABLE = "VTADL_STEMS"
+"""Environment variable with a folder in which weights are looked for by name when they are not where they were."""
+
+
+def find_weights(given: str, where: str) -> Path:
+    """The file or folder of this path, or of this name in the folder of `FOLDER_VARIABLE`.
+
+    Args:
+        given: what follows ``vit:`` or ``hub:``.
+        where: where to get such weights, for the error.
+
+    Raises:
+        BundleError: there is nothing.
+    """
+    path = Path(given).expanduser()
+    places = [path, *(Path(folder) / path.name for folder in [os.environ.get(FOLDER_VARIABLE)] if folder)]
+    for place in places:
+        if given and place.exists():
+            return place
+    raise BundleError(
+        f"no stem weights at '{given}'; {where}; then point at them: model.stem with their path, "
+        f"or {FOLDER_VARIABLE} with the folder that '{path.name}' is in"
+    )
+
+
+class Checksum(nn.Module):
+    """Of a stem's weights: stored with what was fitted on them, compared when that is loaded over a stem again.
+
+    Args:
+        sha256: digest, 32 bytes.
+        path: of the weights, for the error.
+    """
+
+    def __init__(self, sha256: bytes, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.sha256: Tensor
+        self.register_buffer("sha256", torch.tensor(list(sha256), dtype=torch.uint8))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        stored = state_dict.get(f"{prefix}sha256")
+        if stored is not None and not torch.equal(stored, self.sha256.cpu()):
+            raise BundleError(
+                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the stem that this detector was "
+                f"trained over ({_short(stored)}); point model.stem in its config.toml at those, or train again"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _short(sha256: Tensor) -> str:
+    return bytes(sha256.flatten()[:6].tolist()).hex() + "..."
