@@ -121,10 +121,8 @@ def _sizes(path: Path) -> tuple[str, dict[str, Any]]:
     """Kind of network, and those settings that decide its shape."""
     values = _read_json(path)
     kind = values.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise BundleError(
-            f"'{path}' is of a {_shown(kind)}; expected model_type to be one of: {', '.join(ARCHITECTURES)}"
-        )
+    if not (isinstance(kind, str) and kind in ARCHITECTURES):
+        raise BundleError(f"'{path}' is of model_type {_shown(kind)}; expected one of: {', '.join(ARCHITECTURES)}")
     for name, most in MOST.items():
         if name in values and not (type(values[name]) is int and 0 <= values[name] <= most):
             raise BundleError(f"'{path}' has {name} {_shown(values[name])}; expected a whole number up to {most:,}")
