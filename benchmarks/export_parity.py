@@ -70,7 +70,8 @@ def main() -> None:
         step = max(len(category.test) / options.images, 1)
         chosen = [category.test[int(i * step)] for i in range(min(len(category.test), options.images))]
         images = [read_image(sample.path) for sample in chosen]
-        for preset in options.preset or PRESETS:
+        # Without anomalydino, whose weights the user brings.
+        for preset in options.preset or [name for name in PRESETS if name != "anomalydino"]:
             config = preset_config(preset)
             config = apply_settings(config, [*(FEW_STEPS if config.objective else []), *options.set])
             run_folder = Path(scratch) / preset

@@ -191,6 +191,15 @@ PRESETS: dict[str, Preset] = {
         summary="nearest neighbours in a coreset of the training patches (PatchCore-like); for parts in any pose",
         model=MemoryConfig(),
     ),
+    "anomalydino": Preset(
+        summary="'memory' as in AnomalyDINO: cosines over DINOv2 ViT-S/14, whose weights you bring (docs/stems.md)",
+        model=MemoryConfig(
+            stem="vit:vit_small_patch14_dinov2.safetensors",
+            image_size=448,
+            size=16_384,  # the patches of 16 images at this size
+            distance="cosine",
+        ),
+    ),
     "paper": Preset(
         summary="VT-ADL as published (ISIE 2021): trained from nothing, 400 epochs; a GPU is advised",
         model=PaperConfig(),

@@ -3,17 +3,19 @@
 import os
 import shutil
 
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from categories import make_category
+from categories import defective_image, good_image, make_category
 from stem_weights import SHAPE, save_vit
 from vtadl.bundle import load_run
 from vtadl.cli import main
 from vtadl.config import GaussianConfig, MemoryConfig, StemConfig, apply_settings, preset_config
 from vtadl.data.layouts import read_category
 from vtadl.errors import BundleError, ConfigError
+from vtadl.export import TOLERANCE, export_run
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.stems import build_stem
 from vtadl.nn.vit import VisionTransformer, VitShape
@@ -72,7 +74,7 @@ def test_heads_change_what_it_computes(weights):
         ({"stem": "efficientnet-lite0", "stem_blocks": (1,)}, "stem_blocks does not go with the stem 'efficientnet"),
         ({"stem": "efficientnet-lite0", "stem_heads": 1}, "stem_heads does not go with"),
         ({"stem": "hub:x", "stem_scaling": "half"}, "stem_scaling does not go with the stem 'hub:x'"),
-        ({"stem": "vit"}, "unknown stem 'vit'; choose from: efficientnet-lite0, vit:FILE.safetensors, hub:FOLDER"),
+        ({"stem": "vit"}, "unknown stem 'vit'; choose from: efficientnet-lite0, vit:FILE, hub:FOLDER"),
         ({"stem": "efficientnet-lite0:x"}, "unknown stem"),
     ],
 )
@@ -219,8 +221,31 @@ def test_a_detector_over_wide_patches_has_maps_of_its_images_size(trained):
     assert maps.isfinite().all()
 
 
+def test_the_preset_anomalydino_runs_where_its_weights_are(tmp_path, monkeypatch):
+    name = preset_config("anomalydino").model.stem.removeprefix("vit:")
+    save_vit(tmp_path / "stems" / name, patch=14, layer_scale=True)
+    monkeypatch.setenv("VTADL_STEMS", str(tmp_path / "stems"))
+    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
+    train_to(tmp_path / "run", preset_config("anomalydino"), category, torch.device("cpu"), warn=lambda line: None)
+    model = load_run(tmp_path / "run").model
+    assert model.density.cosine
+    assert model.score_map(torch.rand(1, 3, 448, 448)).shape == (1, 448, 448)
+
+
 def test_cosine_is_a_setting_of_the_memory(trained):
     config = MemoryConfig(stem=f"vit:{trained}/stems/small.safetensors", image_size=64, distance="cosine")
     detector = MemoryDetector(config)
     detector.fit([torch.rand(2, 3, 64, 64)], 2, seed=0)
     assert float(detector.score_map(torch.rand(1, 3, 64, 64)).max()) <= 2
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_it_exports_with_its_positions_as_a_constant(trained, tmp_path, to):
+    run = load_run(trained / "run")
+    exported = export_run(run, tmp_path / "exported", to=to, images=[good_image(60), defective_image(61)[0]])
+    assert exported.manifest.agreement["score_map"] <= TOLERANCE
+    if to == "onnx":
+        graph = onnx.load(tmp_path / "exported/model.onnx").graph
+        modes = {attribute.s for node in graph.node for attribute in node.attribute if attribute.name == "mode"}
+        assert b"linear" in modes
+        assert b"cubic" not in modes

@@ -94,7 +94,7 @@ def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
 
 STEMS = {
     "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
-    "vit:FILE.safetensors": "a Vision Transformer under timm's tensor names (ImageNet's, DINOv2's, ...), your file",
+    "vit:FILE": "a Vision Transformer from your safetensors file of timm's tensors (ImageNet's, DINOv2's, ...)",
     "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
 }
 
