@@ -1,8 +1,17 @@
 """The errors a user can meet. Each message is one line: what was expected, what came, which file, how to mend it."""
 
 
+LONGEST = 1500
+"""Characters of a message, at most."""
+
+
 class VtadlError(Exception):
     """Base of all errors that vtadl raises on purpose; the command line prints them without a traceback."""
+
+    def __str__(self) -> str:
+        """The message, without its middle where it quotes a file at length: its ends say what is wrong, and the mend."""
+        message = super().__str__()
+        return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]}[...]{message[-LONGEST // 3 :]}"
 
 
 class ConfigError(VtadlError, ValueError):

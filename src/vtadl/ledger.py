@@ -136,7 +136,7 @@ def _state(folder: Path) -> dict[str, Any] | None:
     """What is being done in a folder; ``None`` where nothing is that can be gone on with."""
     try:
         state = json.loads((folder / STATE_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return state if isinstance(state, dict) and (folder / LINES_FILE).exists() else None
 
@@ -146,7 +146,7 @@ def _whole_rows(file: Any) -> Iterator[tuple[dict[str, Any], int]]:
     for line in file:
         try:
             row = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(row, dict) or not isinstance(row.get("file"), str):
             return

@@ -201,7 +201,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     except IsADirectoryError as error:
         raise DataError(f"'{path}' is a folder; expected an image file") from error
     except Exception as error:  # A decoder fed with damaged bytes may raise anything.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"cannot decode '{path}': {reason}; the file is damaged or of a rare kind: replace it, or save it as PNG"
         ) from error

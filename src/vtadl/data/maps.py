@@ -15,8 +15,6 @@ from vtadl.errors import DataError
 
 MAX_BYTES = 8 * MAX_PIXELS
 SUFFIXES = (".npy", ".npz", ".tiff", ".tif", ".png")
-REASON = 200
-"""Characters of a decoder's message that are passed on, at most: some quote the whole file."""
 _PICTURE_MODES = ("L", "I", "I;16", "I;16L", "I;16B", "F")
 
 
@@ -71,7 +69,7 @@ def read_map(path: Path) -> NDArray[np.floating]:
     except DataError:
         raise
     except Exception as error:  # A decoder fed with damaged bytes may raise anything.
-        reason = str(error).splitlines()[0][:REASON] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"score map '{path}' cannot be read ({reason}); save it again, best as .npy") from error
     score_map = _as_floats(path, stored)
     if np.isnan(score_map.max()):

@@ -118,7 +118,7 @@ def _read_polygons(path: Path) -> NDArray[np.bool_]:
         polygons = [_polygon(points) for points in content["polygons"]]
         if not polygons or width * height > MAX_PIXELS:
             raise ValueError(f"{len(polygons)} polygons in {width}x{height} pixels")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"'{path}' holds no polygons: {error!r}; {expected}") from error
     picture = Image.new("1", (width, height))
     draw = ImageDraw.Draw(picture)
