@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vtadl.bundle import Run
 from vtadl.data.images import image_size, read_mask, resize_map, resize_mask
@@ -26,10 +25,9 @@ from vtadl.data.maps import (
 )
 from vtadl.errors import ConfigError, DataError
 from vtadl.metrics import Evaluation, ScoredImage, evaluate
+from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.prediction import predict_files
 from vtadl.progress import Progress, silent
-
-EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +221,7 @@ def _resampled(
     if mask is None:
         return None, resized_map
     resized = resize_mask(mask, size)
-    before, after = (int(ndimage.label(m, EIGHT_CONNECTED)[1]) for m in (mask, resized))
+    before, after = (len(np.unique(label_regions(m)[1])) for m in (mask, resized))
     if after < before:
         warnings.append(
             f"{before - after} of {before} regions of '{sample.mask}' vanish or merge at {resolution} pixels"
@@ -234,7 +232,7 @@ def _resampled(
 def _protocol(samples: Sequence[Sample], category: Category, resolution: int | None) -> dict[str, Any]:
     return {
         "resolution": "native" if resolution is None else resolution,
-        "connectivity": 8,
+        "connectivity": CONNECTIVITY,
         "mask_resampling": "none" if resolution is None else "nearest",
         "aupro_limits": [0.3, 0.05],
         "counts": {
