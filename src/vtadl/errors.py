@@ -1,6 +1,5 @@
 """The errors a user can meet. Each message is one line: what was expected, what came, which file, how to mend it."""
 
-
 LONGEST = 1500
 """Characters of a message, at most."""
 

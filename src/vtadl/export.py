@@ -8,7 +8,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -28,18 +28,22 @@ from vtadl.data.images import read_image
 from vtadl.data.layouts import GOOD, find_images
 from vtadl.data.regions_of_interest import mask_png
 from vtadl.decision import Prediction
-from vtadl.errors import ConfigError, DependencyError, ExportError
+from vtadl.errors import ConfigError, ExportError
 from vtadl.onnx_graph import build_graph
+from vtadl.openvino_int8 import Ranges, quantise
+from vtadl.openvino_model import convert
 from vtadl.prediction import predict_image
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import Detector, load
-from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime
+from vtadl.runtime.manifest import MODEL_FILES, Manifest, Precision, Runtime
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 TOLERANCE = 1e-4
 """Of the highest score of an image's map: how far any pixel of the exported model's map may be off."""
+INT8_TOLERANCE = 5e-2
+"""The same in eight bits, where the last bits of a resized image decide which way a value is rounded."""
 SAMPLES = 20
 """Images of a folder that are compared, at most, spread evenly over it."""
 TIMED = 15
@@ -56,10 +60,18 @@ class Exported:
     megabytes: float
     """Of the model's files."""
     milliseconds: dict[str, float]
-    """Median time from pixels to score map of an image of the model's own size: exported, and in PyTorch."""
+    """Median time from pixels to score map of an image of the model's own size: exported, and in PyTorch (float32)."""
 
 
-def export_run(run: Run, folder: Path, *, to: Runtime, images: Iterable[Image], force: bool = False) -> Exported:
+def export_run(
+    run: Run,
+    folder: Path,
+    *,
+    to: Runtime,
+    images: Iterable[Image],
+    int8: Ranges | None = None,
+    force: bool = False,
+) -> Exported:
     """Export a detector; the folder appears whole, and only if the model agrees with PyTorch on the images.
 
     Args:
@@ -67,6 +79,8 @@ def export_run(run: Run, folder: Path, *, to: Runtime, images: Iterable[Image], 
         folder: to write.
         to: kind of model.
         images: samples ``(H, W, 3)``, uint8 or uint16, one at least; they are not stored.
+        int8: ranges of the convolutions that work in eight bits, for OpenVINO; ``run`` is then what
+            `vtadl.quantization` made, whose stem does the same.
         force: replace an earlier export.
 
     Raises:
@@ -80,15 +94,16 @@ def export_run(run: Run, folder: Path, *, to: Runtime, images: Iterable[Image], 
     if first is None:
         raise ExportError("an export needs at least one sample image to compare; got none")
     with new_folder(folder, force=force) as partial:
-        _write_model(build_graph(run), partial, to)
+        _write_model(build_graph(run), partial, to, int8)
         if run.card is not None:
             (partial / written.CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
         if run.looked_at is not None:
             (partial / written.REGION_FILE).write_bytes(mask_png(run.looked_at))
-        manifest = _manifest(run, partial, to)
+        manifest = _manifest(run, partial, to, "float32" if int8 is None else "int8")
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         exported = load(partial)
-        manifest = replace(manifest, agreement=compare(run, exported, chain([first], images)))
+        tolerance = TOLERANCE if int8 is None else INT8_TOLERANCE
+        manifest = replace(manifest, agreement=compare(run, exported, chain([first], images), tolerance))
         times = _times(run, exported)
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         (partial / written.TIMES_FILE).write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
@@ -96,14 +111,14 @@ def export_run(run: Run, folder: Path, *, to: Runtime, images: Iterable[Image], 
     return Exported(manifest=manifest, megabytes=size / 1e6, milliseconds=times["milliseconds"])
 
 
-def compare(run: Run, exported: Detector, images: Iterable[Image]) -> dict[str, Any]:
+def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: float = TOLERANCE) -> dict[str, Any]:
     """How closely an exported detector agrees with the run it came from.
 
     Returns:
         The number of images and the largest differences of maps and scores, in shares of each map's highest score.
 
     Raises:
-        ExportError: a map or a score differs by more than `TOLERANCE`, or a verdict differs although the score is
+        ExportError: a map or a score differs by more than ``tolerance``, or a verdict differs although the score is
             farther than that from its threshold.
     """
     maps, scores = [], []
@@ -112,29 +127,29 @@ def compare(run: Run, exported: Detector, images: Iterable[Image]) -> dict[str, 
         scale = float(np.abs(ours.score_map).max()) or 1.0
         maps.append(float(np.abs(ours.score_map - theirs.score_map).max()) / scale)
         scores.append(abs(ours.score - theirs.score) / scale)
-        if max(maps[-1], scores[-1]) > TOLERANCE:
+        if max(maps[-1], scores[-1]) > tolerance:
             raise ExportError(
                 f"the exported model is off by {max(maps[-1], scores[-1]):.1g} of the highest score on a sample image, "
-                f"more than {TOLERANCE:g}; it was not kept: export with the versions in constraints.txt"
+                f"more than {tolerance:g}; it was not kept: export with the versions in constraints.txt"
             )
-        if ours.verdict != theirs.verdict and not _borderline(ours, run.card, TOLERANCE * scale):
+        if ours.verdict != theirs.verdict and not _borderline(ours, run.card, tolerance * scale):
             raise ExportError(
                 f"the exported model says '{theirs.verdict}' where PyTorch says '{ours.verdict}' (score {ours.score:g})"
                 "; it was not kept"
             )
-    return {"images": len(maps), "tolerance": TOLERANCE, "score_map": max(maps), "score": max(scores)}
+    return {"images": len(maps), "tolerance": tolerance, "score_map": max(maps), "score": max(scores)}
 
 
-def sample_images(folder: Path | None) -> Iterator[Image]:
-    """Images to compare on: up to `SAMPLES` of a folder's, else pictures that are made here, of several kinds.
+def sample_images(source: Path | Sequence[Path] | None) -> Iterator[Image]:
+    """Images to compare on: up to `SAMPLES` of a folder's or of some files, else pictures made here, of several kinds.
 
     Raises:
         DataError: a folder without images, or one that cannot be read.
     """
-    if folder is None:
+    if source is None:
         yield from _made_images()
         return
-    found = find_images([folder])
+    found = find_images([source]) if isinstance(source, Path) else source
     step = max(len(found) / SAMPLES, 1)
     for number in range(min(len(found), SAMPLES)):
         yield read_image(found[int(number * step)])
@@ -167,25 +182,24 @@ def _made_images() -> Iterator[Image]:
             yield image[::2, ::3].astype(np.uint16) * 257
 
 
-def _write_model(model: "ModelProto", folder: Path, to: Runtime) -> None:
+def _write_model(model: "ModelProto", folder: Path, to: Runtime, int8: Ranges | None) -> None:
     if to == "onnx":
         (folder / MODEL_FILES["onnx"][0]).write_bytes(model.SerializeToString())
         return
-    try:
-        import openvino
-    except ImportError as error:
-        raise DependencyError("--to openvino needs openvino; mend: pip install 'vtadl[openvino]'") from error
-    from vtadl.openvino_model import convert
+    converted = convert(model.SerializeToString())
+    import openvino  # only now: where it is missing, `convert` has said so
 
-    openvino.save_model(convert(model.SerializeToString()), folder / MODEL_FILES["openvino"][0], compress_to_fp16=False)
+    if int8 is not None:
+        quantise(converted, int8)
+    openvino.save_model(converted, folder / MODEL_FILES["openvino"][0], compress_to_fp16=False)
 
 
-def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
+def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Manifest:
     return Manifest(
         format=written.FORMAT,
         vtadl=__version__,
         runtime=to,
-        precision="float32",
+        precision=precision,
         category=run.source.category,
         preset=run.config.preset,
         image_size=run.config.model.image_size,
@@ -204,13 +218,13 @@ def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
 def _times(run: Run, exported: Detector) -> dict[str, Any]:
     side = run.config.model.image_size
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    times: dict[str, float] = {exported.manifest.runtime: _median_ms(lambda: exported.predict(image))}
+    if exported.manifest.precision == "float32":
+        times["pytorch"] = _median_ms(lambda: predict_image(run, image, torch.device("cpu")))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "milliseconds": {
-            exported.manifest.runtime: _median_ms(lambda: exported.predict(image)),
-            "pytorch": _median_ms(lambda: predict_image(run, image, torch.device("cpu"))),
-        },
+        "milliseconds": times,
     }
 
 

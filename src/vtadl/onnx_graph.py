@@ -80,16 +80,13 @@ def build_graph(run: Run) -> "ModelProto":
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401  # torch's exporter asks for it
-        from onnx import compose, parser
-    except ImportError as error:
-        raise DependencyError(f"exporting needs the package {error.name}; mend: pip install 'vtadl[onnx]'") from error
+    _check_installed()
+    import onnx
+    from onnx import compose, parser
 
     values = {"ir": IR_VERSION, "opset": OPSET, "side": run.config.model.image_size}
     head, tail = (parser.parse_model(text.format_map(values)) for text in (_HEAD, _TAIL))
-    core = compose.add_prefix(_exported(run), "core/")
+    core = compose.add_prefix(_exported(_Core(run), values["side"], "map"), "core/")
     joined = compose.merge_models(head, core, [("images", "core/images")])
     joined = compose.merge_models(joined, tail, [("core/map", "map"), ("size", "own_size")])
     joined.graph.name = "vtadl"
@@ -97,6 +94,24 @@ def build_graph(run: Run) -> "ModelProto":
     _forget_origins(joined)
     onnx.checker.check_model(joined)
     return joined
+
+
+def build_stem_graph(stem: nn.Module, side: int) -> "ModelProto":
+    """A stem, on the CPU, as an ONNX model: ``images`` (1, 3, S, S) in [0, 1] to ``embeddings`` (1, D, H, W).
+
+    Raises:
+        DependencyError: the packages for exporting are not installed.
+    """
+    _check_installed()
+    return _exported(stem, side, "embeddings")
+
+
+def _check_installed() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401  # torch's exporter asks for it
+    except ImportError as error:
+        raise DependencyError(f"exporting needs the package {error.name}; mend: pip install 'vtadl[onnx]'") from error
 
 
 class _Core(nn.Module):
@@ -112,17 +127,16 @@ class _Core(nn.Module):
         return maps_BHW
 
 
-def _exported(run: Run) -> "ModelProto":
-    """From a resized image in [0, 1], ``images`` (1, 3, S, S), to its ``map`` (1, S, S)."""
-    side = run.config.model.image_size
+def _exported(module: nn.Module, side: int, output: str) -> "ModelProto":
+    """A module on a resized image in [0, 1], ``images`` (1, 3, S, S)."""
     with _quiet():
         program = torch.onnx.export(
-            _Core(run).eval(),
+            module.eval(),
             (torch.zeros(1, 3, side, side),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["map"],
+            output_names=[output],
             verbose=False,
         )
     assert program is not None

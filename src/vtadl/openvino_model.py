@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vtadl.errors import DependencyError
+
 if TYPE_CHECKING:
     from openvino import Model
 
@@ -13,9 +15,15 @@ def convert(onnx_model: bytes) -> "Model":
 
     OpenVINO reads ONNX's antialiased ``Resize`` as an interpolation that does not antialias, but has one of its own
     that follows Pillow.
+
+    Raises:
+        DependencyError: OpenVINO is not installed.
     """
-    import openvino
-    from openvino import opset13
+    try:
+        import openvino
+        from openvino import opset13
+    except ImportError as error:
+        raise DependencyError("--to openvino needs openvino; mend: pip install 'vtadl[openvino]'") from error
 
     model = openvino.Core().read_model(onnx_model)
     for node in model.get_ordered_ops():
