@@ -31,3 +31,17 @@ def save_vit(path: Path, seed: int = 0, **changes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half() for name, tensor in weights.items()}, path)
     return path
+
+
+def save_hub(folder: Path, kind: str, seed: int = 0, **changes):
+    """A folder as Hugging Face's download makes it; returns its model."""
+    import transformers
+
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 64}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **changes)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    return model

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from categories import make_category
+from stem_weights import save_hub, save_vit
 from vtadl.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +30,12 @@ def commands(block: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch):
+def workplace(tmp_path, monkeypatch, request):
     """A folder with what the documents assume: good parts in ``parts``, and a few new ones in ``new``."""
+    if request.node.callspec.params["document"] == "stems.md":
+        save_vit(tmp_path / "stems/vit_small.safetensors", depth=8)
+        save_vit(tmp_path / "stems/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
+        save_hub(tmp_path / "stems/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
     make_category(tmp_path / "parts", train=20, good=3, defective=3)
     make_category(tmp_path / "sets/stripes", train=4, good=2, defective=2)
     (tmp_path / "new").mkdir()

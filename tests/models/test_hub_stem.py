@@ -7,14 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stem_weights import save_hub
 from vtadl.config import StemConfig
 from vtadl.errors import BundleError, ConfigError, DependencyError
 from vtadl.models import hub_stem
 from vtadl.models.stems import build_stem
 
-transformers = pytest.importorskip("transformers")
-
-SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 64}
 KINDS = {
     "ViT": {"patch_size": 16, "intermediate_size": 48},
     "Dinov2": {"patch_size": 16, "mlp_ratio": 2},
@@ -24,13 +22,7 @@ KINDS = {
 
 
 def save_model(folder, kind, seed=0):
-    torch.manual_seed(seed)
-    config = getattr(transformers, f"{kind}Config")(**SMALL, **KINDS[kind])
-    model = getattr(transformers, f"{kind}Model")(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
-    return model
+    return save_hub(folder, kind, seed, **KINDS[kind])
 
 
 @pytest.fixture(scope="module")
