@@ -153,7 +153,7 @@ class Study:
         for name in self.categories:
             yield from ((name, BASE, objective, first) for objective in BASE.objectives)
         repeated = [(BASE, seed) for seed in more]
-        for arm, seed in [*((arm, first) for arm in VARIANTS), *repeated, *((arm, first) for arm in SLOW_VARIANTS)]:
+        for arm, seed in [*repeated, *((arm, first) for arm in (*VARIANTS, *SLOW_VARIANTS))]:
             for name in arm.categories:
                 yield from ((name, arm, objective, seed) for objective in arm.objectives)
 

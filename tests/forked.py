@@ -4,6 +4,7 @@ python forked.py kill FILE_OF_ARGUMENTS   one JSON object a line: arguments, and
 python forked.py team FILE_OF_ARGUMENTS   an object: arguments and port; two processes, as torchrun would start them
 """
 
+import itertools
 import json
 import os
 import signal
@@ -19,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vtadl.cli import main
-from vtadl.config import TrainingConfig
+from vtadl.config import PaperConfig, TrainingConfig
 from vtadl.data.repeated import RepeatedImages
 from vtadl.losses.objective import parse_objective
 from vtadl.losses.ssim import ssim
 from vtadl.models.detector import TrainedDetector
+from vtadl.models.paper import PaperModel
 from vtadl.optimization import optimise
 from vtadl.parallel import joined, set_idle, share_batch_statistics
 
@@ -132,21 +134,41 @@ class Smooth(nn.Module):
         return (self.layers(images_B3HW) - images_B3HW).square().mean(1)
 
 
-def train_smooth(folder: Path, batch_sizes: list[int]) -> int:
-    """Twenty steps on the images of ``folder`` for each batch size; the leading process writes what came of them."""
+class Double(PaperModel):
+    """The published network in float64, where rounding is too small to push a value over a kink of its decoder."""
+
+    def __init__(self, objective):
+        super().__init__(SMALL, objective)
+        self.double()
+
+    def terms(self, images_B3HW, **key):
+        return super().terms(images_B3HW.double(), **key)
+
+
+SMALL = PaperConfig(image_size=16, patch_size=8, width=32, depth=2, heads=2, mlp_width=32, mixtures=2, latent_width=4)
+NETWORKS = {
+    "smooth": ("2*mse + ssim", Smooth),
+    "densities": ("nll + vae", partial(PaperModel, SMALL)),
+    "published": ("5*mse + 0.5*ssim + nll", Double),
+}
+"""What is trained by one process and by two: an objective, and a network of it."""
+
+
+def train_each(folder: Path, batch_sizes: list[int]) -> int:
+    """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes what came."""
     images = RepeatedImages(sorted(folder.glob("*.png")), 16)
-    objective = parse_objective("2*mse + ssim")
     with joined(torch.device("cpu")) as (team, device):
-        for batch_size in batch_sizes:
+        for (name, (expression, build)), batch_size in itertools.product(NETWORKS.items(), batch_sizes):
             torch.manual_seed(0)
-            model = TrainedDetector(Smooth(objective), objective, 0.0)
+            objective = parse_objective(expression)
+            model = TrainedDetector(build(objective), objective, 0.0)
             training = TrainingConfig(steps=20, batch_size=batch_size, learning_rate=1e-3)
             lines: list[object] = []
             optimise(model, images, training, 3, device, team=team, observe=lambda _, line, to=lines: to.append(line))
             if team.leads:
-                name = f"{batch_size}-of-{team.size}"
-                save_file(model.state_dict(), folder / f"{name}.safetensors")
-                (folder / f"{name}.json").write_text(json.dumps(lines))
+                place = f"{name}-{batch_size}-of-{team.size}"
+                save_file(model.state_dict(), folder / f"{place}.safetensors")
+                (folder / f"{place}.json").write_text(json.dumps(lines))
     return 0
 
 
@@ -160,8 +182,8 @@ if __name__ == "__main__":
         codes = interrupt_together(task["arguments"], task["port"], Path(task["log"]), task["lines"])
     elif mode == "team":
         codes = all_ended(as_team(task["port"], lambda rank: main(task["arguments"])))
-    elif mode == "smooth":
-        codes = all_ended(as_team(task["port"], lambda rank: train_smooth(Path(task["folder"]), task["batch_sizes"])))
+    elif mode == "each":
+        codes = all_ended(as_team(task["port"], lambda rank: train_each(Path(task["folder"]), task["batch_sizes"])))
     else:
         codes = all_ended(as_team(task["port"], lambda rank: normalise(rank, Path(task["folder"]))))
     sys.stdout.write(json.dumps(codes) + "\n")

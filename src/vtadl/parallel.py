@@ -123,7 +123,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x_BCHW)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        x = x_BCHW.float()
+        x = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))
         counted = 0.0 if self.idle else 1.0
         count = x.new_tensor([counted * x.numel() / x.shape[1]])
         sums = all_sum(torch.cat([counted * x.sum((0, 2, 3)), count]))
