@@ -168,7 +168,7 @@ def test_info_says_what_a_run_is(run, capsys):
 def test_presets_lists_them(capsys):
     assert main(["presets"]) == 0
     out = capsys.readouterr().out
-    for name in ("gaussian", "memory", "paper", "efficientnet-lite0"):
+    for name in ("gaussian", "memory", "paper", "efficientnet-lite0", "vit:FILE", "hub:FOLDER"):
         assert name in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
