@@ -155,7 +155,7 @@ NETWORKS = {
 
 
 def train_each(folder: Path, batch_sizes: list[int]) -> int:
-    """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes what came."""
+    """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes the log."""
     images = RepeatedImages(sorted(folder.glob("*.png")), 16)
     with joined(torch.device("cpu")) as (team, device):
         for (name, (expression, build)), batch_size in itertools.product(NETWORKS.items(), batch_sizes):

@@ -15,6 +15,7 @@ from categories import good_image, make_category
 from vtadl.bundle import load_run
 from vtadl.checkpoint import CHECKPOINT_FILE, is_unfinished
 from vtadl.config import apply_settings, preset_config
+from vtadl.data.demo import make_demo
 from vtadl.data.layouts import Category, read_category
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
 from vtadl.models.paper import PaperModel
@@ -273,3 +274,20 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_
     codes = json.loads(done.stdout.splitlines()[-1])
     assert codes == [-9] * 5 + [0], done.stderr
     assert content(tmp_path / "run") == content(tmp_path / "plain")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("objective", ["5*mse + 0.5*ssim + nll", "mse + vae"])
+def test_corrected_lasts_2000_steps_at_ten_times_the_rate(objective, tmp_path):
+    """With the paper's 150 Gaussians, on images that look like something; a NaN or a collapse would be an error."""
+    make_demo(tmp_path / "demo")
+    small = ["model.image_size=128", "model.patch_size=32", "model.width=128", "model.mlp_width=256"]
+    hard = ["model.mixtures=150", "training.learning_rate=1e-3", "training.steps=2000"]
+    settings = apply_settings(preset_config("paper", objective=objective), [*small, *hard])
+    run = tmp_path / "run"
+    detector = train_to(run, settings, read_category(tmp_path / "demo/fabric"), CPU, warn=print).model
+    totals = [json.loads(line)["total"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert len(totals) == 2000
+    assert totals[-1] < totals[0]
+    assert all(tensor.isfinite().all() for tensor in detector.state_dict().values())
