@@ -32,7 +32,8 @@ class StemConfig:
     stem: str = "efficientnet-lite0"
     """A name, or a file or folder of weights: ``vit:FILE.safetensors`` or ``hub:FOLDER`` (`vtadl presets`)."""
     stem_blocks: tuple[int, ...] | None = None
-    """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last alone."""
+    """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last, of one trained on labels (no
+    layer scale, or Hugging Face's ViT) the middle."""
     stem_heads: int | None = None
     """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
     stem_scaling: Literal["imagenet", "half"] | None = None

@@ -213,6 +213,13 @@ def test_without_transformers_the_extra_is_named(folder, monkeypatch):
         stem_of(folder)
 
 
+@pytest.mark.parametrize(("kind", "block"), [("ViT", 2), ("Dinov2", 3)])
+def test_the_last_block_is_taken_of_a_dino_and_the_middle_one_of_others(saved, kind, block):
+    images = torch.rand(1, 3, 96, 96)
+    folder = saved[0] / kind
+    assert torch.equal(stem_of(folder)(images), stem_of(folder, stem_blocks=(block,))(images))
+
+
 def test_a_block_that_it_does_not_have(folder):
     with pytest.raises(ConfigError, match=r"block 4; 'hub:.*' has 3"):
         stem_of(folder, stem_blocks=(4,))

@@ -52,9 +52,11 @@ def test_it_scales_joins_blocks_and_stays_frozen(tmp_path, layer_scale, scaling)
     assert not any(parameter.requires_grad for parameter in stem.parameters())
 
 
-def test_the_last_block_is_the_default(weights):
+@pytest.mark.parametrize(("layer_scale", "block"), [(True, 3), (False, 2)])
+def test_the_last_block_is_taken_of_a_dino_and_the_middle_one_of_others(tmp_path, layer_scale, block):
+    path = save_vit(tmp_path / "w.safetensors", layer_scale=layer_scale)
     images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(stem_of(weights)(images), stem_of(weights, stem_blocks=(3,))(images))
+    assert torch.equal(stem_of(path)(images), stem_of(path, stem_blocks=(block,))(images))
 
 
 def test_other_sizes_than_the_configured_one_go_too(weights):

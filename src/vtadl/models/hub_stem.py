@@ -71,7 +71,7 @@ class HubStem(nn.Module):
         super().__init__()
         folder = _folder(config.stem.partition(":")[2])
         kind, sizes = _sizes(folder / "config.json")
-        self.blocks = chosen_blocks(config, sizes["num_hidden_layers"])
+        self.blocks = chosen_blocks(config, sizes["num_hidden_layers"], by_itself=kind != "vit")
         self.width = sizes["hidden_size"] * len(self.blocks)
         self.stride = self.multiple = sizes["patch_size"]
         self.options = {"interpolate_pos_encoding": True} if kind == "vit" else {}

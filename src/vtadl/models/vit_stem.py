@@ -40,7 +40,7 @@ class VitStem(nn.Module):
         super().__init__()
         path = find_weights(config.stem.partition(":")[2], WHERE)
         shape, weights, sha256 = _read(path, config.stem_heads)
-        self.blocks = chosen_blocks(config, shape.depth)
+        self.blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
         self.width = shape.width * len(self.blocks)
         self.stride = self.multiple = shape.patch
         self.network = VisionTransformer(shape)
@@ -58,13 +58,19 @@ class VitStem(nn.Module):
         return torch.cat(self.network((images_B3HW - self.mean) / self.deviation, self.blocks), dim=1)
 
 
-def chosen_blocks(config: StemConfig, depth: int) -> tuple[int, ...]:
-    """The blocks that the settings name, or the last.
+def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
+    """The blocks that the settings name, else one.
+
+    Args:
+        config: the settings.
+        depth: blocks that the network has.
+        by_itself: whether it learned without labels, as DINOv2: its last block is taken, of others the middle one,
+            for what they say in the end is of classes and no longer of the patch.
 
     Raises:
         ConfigError: the network has no such block.
     """
-    blocks = config.stem_blocks or (depth,)
+    blocks = config.stem_blocks or (depth if by_itself else (depth + 1) // 2,)
     if max(blocks) > depth:
         raise ConfigError(f"model.stem_blocks asks for block {max(blocks)}; '{config.stem}' has {depth}")
     return blocks
