@@ -1,6 +1,7 @@
 """How accurate are the presets, one setting for all categories? Prints the README's results table.
 
 python benchmarks/accuracy.py [--data ../shared/data] [--preset gaussian --preset memory] [--seeds 0,1,2] [--json FILE]
+    [--category mvtec/transistor]... [--set KEY=VALUE]...
 """
 
 import argparse
@@ -17,9 +18,9 @@ CATEGORIES = ("mvtec/transistor", "mvtec/bottle", "magnetic_tile")
 COLUMNS = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")
 
 
-def measure(folder: Path, preset: str, seed: int) -> dict[str, float | None]:
+def measure(folder: Path, preset: str, settings: list[str], seed: int) -> dict[str, float | None]:
     """The figures of one preset on one category."""
-    detector = vtadl.train(folder, preset=preset, seed=seed)
+    detector = vtadl.train(folder, preset=preset, settings=settings, seed=seed)
     report = vtadl.evaluate(detector, folder)
     return report.figures
 
@@ -36,6 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     parser.add_argument("--preset", action="append", help="default: gaussian and memory")
+    parser.add_argument("--category", action="append", help=f"default: {', '.join(CATEGORIES)}")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of vtadl train")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -43,11 +46,12 @@ def main() -> None:
     rows = []
     print(f"| category | preset | {' | '.join(COLUMNS)} |")
     print("|---|---|" + "---|" * len(COLUMNS))
-    for category in CATEGORIES:
+    for category in options.category or CATEGORIES:
         for preset in options.preset or ["gaussian", "memory"]:
             # Nothing in `gaussian` is random: one seed says it all.
             measured = [
-                measure(options.data / category, preset, s) for s in (seeds[:1] if preset == "gaussian" else seeds)
+                measure(options.data / category, preset, options.set, s)
+                for s in (seeds[:1] if preset == "gaussian" else seeds)
             ]
             rows.append({"category": category, "preset": preset, "seeds": seeds, "measured": measured})
             figures = " | ".join(cell([m[column] for m in measured]) for column in COLUMNS)
