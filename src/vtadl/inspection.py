@@ -26,7 +26,7 @@ from vtadl.data.regions_of_interest import fitted_mask
 from vtadl.errors import BundleError, DataError
 from vtadl.heatmap import overlay
 from vtadl.ledger import open_ledger
-from vtadl.prediction import BATCH_SIZE, Prediction, ScoredFile, predict_files
+from vtadl.prediction import BATCH_SIZES, Prediction, ScoredFile, predict_files
 from vtadl.progress import Advance, Progress, silent
 from vtadl.segmentation import outline
 
@@ -168,7 +168,7 @@ def inspect_into(
             pending.append(bad.popleft()[1])
 
     positions = {path: index for index, path in enumerate(paths)}
-    batch_size = _batch_size(paths)
+    batch_size = _batch_size(paths, device)
     scored = predict_files(
         run,
         paths,
@@ -257,8 +257,8 @@ def _save(picture: Image.Image, folder: Path, name: str, kind: str) -> str:
     return name
 
 
-def _batch_size(paths: Sequence[Path]) -> int:
-    """Fewer where images are large, going by the headers of some."""
+def _batch_size(paths: Sequence[Path], device: torch.device) -> int:
+    """Those that suit the device, but fewer where images are large, going by the headers of some."""
     largest = 1
     for path in paths[:: max(1, len(paths) // SIZED)]:
         try:
@@ -266,7 +266,7 @@ def _batch_size(paths: Sequence[Path]) -> int:
         except DataError:
             continue
         largest = max(largest, height * width)
-    return max(1, min(BATCH_SIZE, PIXELS_IN_BATCH // largest))
+    return max(1, min(BATCH_SIZES[device.type], PIXELS_IN_BATCH // largest))
 
 
 def _names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:

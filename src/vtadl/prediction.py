@@ -17,9 +17,11 @@ from vtadl.data.regions_of_interest import blanked, fitted_mask
 from vtadl.decision import Prediction, decide
 from vtadl.errors import ConfigError, DataError
 
-__all__ = ["BATCH_SIZE", "Prediction", "ScoredFile", "pick_device", "predict_files", "predict_image"]
+__all__ = ["BATCH_SIZES", "Prediction", "ScoredFile", "pick_device", "predict_files", "predict_image"]
 
-BATCH_SIZE = 8
+BATCH_SIZES = {"cpu": 2, "cuda": 8}
+"""Images scored at a time. On two cores `gaussian` takes 22 ms an image two at a time and 42 ms eight at a time, whose
+features no cache holds; one at a time its density, read once a batch, costs 16 ms more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def predict_files(
     *,
     on_error: Callable[[Path, DataError], None] | None = None,
     keep_originals: bool = False,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> Iterator[ScoredFile]:
     """Score files in their order; decoding runs ahead of the model, and only a few images are held at a time.
 
@@ -76,13 +78,14 @@ def predict_files(
         device: where the model runs.
         on_error: called with each file that cannot be read, which is then skipped; without it the first one raises.
         keep_originals: also give the decoded pixels.
-        batch_size: images scored at a time.
+        batch_size: images scored at a time; ``None``: what suits the device.
 
     Raises:
         DataError: a file cannot be read (without ``on_error``), or its scores are NaN.
     """
     side = run.config.model.image_size
     run.model.to(device)
+    batch_size = batch_size or BATCH_SIZES[device.type]
     batches = load_images(paths, (side, side), batch_size=batch_size, on_error=on_error, keep_originals=keep_originals)
     for batch in batches:
         started = time.perf_counter()
