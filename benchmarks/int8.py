@@ -1,10 +1,11 @@
 """What do eight bits cost? Figures in float32 and int8, from the exported models, category by category.
 
-python benchmarks/int8.py [--data ../shared/data] [--preset NAME]... [--category FOLDER]...
+python benchmarks/int8.py [--data ../shared/data] [--preset NAME]... [--category FOLDER]... [--seeds 0,1,2]
 
 Without ``--category``: MVTec's transistors, and the two products of the demo set at their usual size. Each preset is
-trained with its defaults and seed 0 and exported to OpenVINO twice; the figures are those of the exported models on
-all test images. The bar is a loss of at most 0.005 in image AUROC and in AUPRO@0.3.
+trained with its defaults and exported to OpenVINO twice; the figures are those of the exported models on all test
+images, means over the seeds where the seed matters (`memory`). The bar is a mean loss of at most 0.005 in image AUROC
+and in AUPRO@0.3.
 """
 
 import argparse
@@ -13,8 +14,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-import numpy as np
 
 from vtadl.bundle import Run
 from vtadl.config import preset_config
@@ -61,37 +60,51 @@ def export_both(run: Run, category: Category, folder: Path) -> dict[str, Detecto
     return {precision: load(folder / precision, threads=2) for precision in ("float32", "int8")}
 
 
+def rows(preset: str, seeds: list[int], category: Category, folder: Path) -> tuple[list[str], float]:
+    """A line for each precision, and the largest loss of a figure that is held to the bar."""
+    found: dict[str, list[dict[str, float]]] = {"float32": [], "int8": []}
+    for seed in seeds:
+        run = train_run(preset_config(preset, seed=seed), category, pick_device("cpu"), warn=print)
+        for precision, detector in export_both(run, category, folder / str(seed)).items():
+            figures, milliseconds = measure(detector, category)
+            agreement = detector.manifest.agreement
+            size = sum(file.stat().st_size for file in (folder / str(seed) / precision).glob("model.*")) / 1e6
+            rest = {"ms": milliseconds, "MB": size, "map": agreement["score_map"], "score": agreement["score"]}
+            found[precision].append({name: v for name, v in figures.items() if v is not None} | rest)
+    lines = []
+    for precision, all_seeds in found.items():
+        means = {name: statistics.mean(one[name] for one in all_seeds) for name in all_seeds[0]}
+        figures = " | ".join(f"{means[name]:.4f}" if name in means else "–" for name in FIGURES)
+        largest = ", ".join(f"{max(one[name] for one in all_seeds):.1g}" for name in ("map", "score"))
+        lines.append(f"{precision} | {figures} | {means['ms']:.1f} | {means['MB']:.0f} | {largest}")
+    losses = [
+        statistics.mean(exact[name] - rounded[name] for exact, rounded in zip(*found.values(), strict=True))
+        for name in HELD_TO_THE_BAR
+        if name in found["int8"][0]
+    ]
+    return lines, max(losses)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
     parser.add_argument("--category", type=Path, action="append")
     parser.add_argument("--preset", action="append", choices=("gaussian", "memory"))
+    parser.add_argument("--seeds", default="0,1,2")
     options = parser.parse_args()
     worst = 0.0
-    print(f"| category | preset | precision | {' | '.join(FIGURES)} | ms an image | MB | int8: map, score |")
+    print(f"| category | preset | precision | {' | '.join(FIGURES)} | ms an image | MB | agreement: map, score |")
     print("|---" * (6 + len(FIGURES)) + "|")
     with tempfile.TemporaryDirectory() as scratch:
-        roots = options.category or [options.data / "mvtec/transistor", *make_demo(Path(scratch) / "demo")]
-        for root in roots:
-            category = read_category(root)
+        demo = None if options.category else make_demo(Path(scratch) / "demo")
+        for root in options.category or [options.data / "mvtec/transistor", *demo]:
             for preset in options.preset or ("gaussian", "memory"):
-                run = train_run(preset_config(preset), category, pick_device("cpu"), warn=print)
-                folder = Path(scratch) / root.name / preset
-                found = {}
-                for precision, detector in export_both(run, category, folder).items():
-                    found[precision], milliseconds = measure(detector, category)
-                    size = sum(file.stat().st_size for file in (folder / precision).glob("model.*")) / 1e6
-                    agreement = detector.manifest.agreement
-                    figures = " | ".join("–" if (v := found[precision][n]) is None else f"{v:.4f}" for n in FIGURES)
-                    print(
-                        f"| {root.name} | `{preset}` | {precision} | {figures} | {milliseconds:.1f} | {size:.0f} "
-                        f"| {agreement['score_map']:.1g}, {agreement['score']:.1g} |",
-                        flush=True,
-                    )
-                losses = [
-                    found["float32"][name] - found["int8"][name] for name in HELD_TO_THE_BAR if found["int8"][name]
-                ]
-                worst = max(worst, *np.array(losses))
+                # Nothing in `gaussian` is random: one seed says it all.
+                seeds = [int(seed) for seed in options.seeds.split(",")][: 1 if preset == "gaussian" else None]
+                lines, loss = rows(preset, seeds, read_category(root), Path(scratch) / root.name / preset)
+                for line in lines:
+                    print(f"| {root.name} | `{preset}` | {line} |", flush=True)
+                worst = max(worst, loss)
     print(f"\nlargest loss in {' and '.join(HELD_TO_THE_BAR)}: {worst:.4f}, {BAR} allowed")
     sys.exit(1 if worst > BAR else 0)
 

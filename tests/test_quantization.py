@@ -61,7 +61,7 @@ def test_the_exported_model_is_what_was_calibrated(quantised, tmp_path):
     assert detector.manifest.precision == "int8"
     assert detector.manifest.agreement["tolerance"] == INT8_TOLERANCE
     assert detector.card == quantised.run.card
-    assert (tmp_path / "int8/model.xml").read_text().count('element_type="i8"') == 33
+    assert (tmp_path / "int8/model.xml").read_text().count('element_type="i8"') == 30  # of 33 convolutions
     for image in (good_image(72), good_image(73, 90)[:50], defective_image(74)[0]):
         ours, theirs = predict_image(quantised.run, image, CPU), detector.predict(image)
         assert np.abs(ours.score_map - theirs.score_map).max() <= INT8_TOLERANCE * ours.score
