@@ -70,6 +70,19 @@ def test_a_folder_that_is_there_is_replaced_only_if_told_and_only_if_it_is_a_dem
     assert [path.name for path in tmp_path.iterdir()] == ["photo.txt"]
 
 
+def test_making_the_images_shows_how_far_it_is(small_set, tmp_path, monkeypatch):
+    shown = []
+
+    def interrupted(label, total):
+        shown.append((label, total))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vtadl.progress.bar", interrupted)
+    assert main(["demo", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 130
+    flaws = sum(len(product.flaws) for product in demo.PRODUCTS.values())
+    assert shown == [("rendering", len(demo.PRODUCTS) * (12 + 2) + flaws)]
+
+
 def test_a_demo_that_is_cut_off_leaves_nothing(small_set, tmp_path, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

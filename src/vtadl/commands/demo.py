@@ -42,13 +42,14 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.demo import make_demo
     from vtadl.experiments.report import write_report
     from vtadl.prediction import pick_device
+    from vtadl.progress import bar
 
     started = time.perf_counter()
     device = pick_device(options.device)
     check_free(options.out, force=options.force)
     with new_folder(options.out, force=options.force) as folder:
         _say("making images of good and of defective parts")
-        categories = make_demo(folder / IMAGES)
+        categories = make_demo(folder / IMAGES, progress=bar)
         evaluated = [_train_and_evaluate(category, folder / RUNS, device) for category in categories]
         _say("writing the report")
         write_report(folder / REPORT, evaluated, device, title=f"vtadl demo: {DEFAULT_PRESET}")

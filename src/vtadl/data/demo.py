@@ -66,7 +66,8 @@ def make_demo(
 ) -> list[Path]:
     """Write the categories of the demo set under ``root``, all or nothing.
 
-    An image depends on the seed, its category, split, defect and number, not on how many others are made.
+    An image depends on the seed, its category, split, defect and number, not on how many others are made. A process
+    that is killed outright (SIGKILL) leaves a hidden folder ``.NAME-...`` beside ``root``, which may be deleted.
 
     Args:
         root: a folder that does not exist yet, or is empty.
