@@ -75,10 +75,15 @@ class MemoryConfig(StemConfig):
     """Patches kept in the memory, at most."""
     distance: Literal["euclidean", "cosine"] = "euclidean"
     """``euclidean``: between embeddings standardised by channel; ``cosine``: 1 - cosine of the angle between them."""
+    position_weight: float = 0.0
+    """What half the image's side adds to a distance, in the units of the score (a good patch's is about 0.7), so that
+    patches are compared with those of about their own place; 0: with those of any place."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000))
+        _check_ranges(
+            self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000), position_weight=(0, 1000)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +122,54 @@ class PaperConfig:
         )
 
 
-ModelConfig = GaussianConfig | MemoryConfig | PaperConfig
+@dataclass(frozen=True, kw_only=True)
+class ContextConfig(StemConfig):
+    """A density of each patch given its surroundings, by a transformer, and the two training-free ones beside it."""
+
+    kind: Literal["context"] = "context"
+    image_size: int = 416
+    smoothing: float = 6.0
+    pooling: int = 2
+    """Cells of the stem's grid along a side that are averaged into one patch of the Gaussians."""
+    coarsening: int = 4
+    """Cells of the stem's grid along a side that are averaged into one patch of the transformer."""
+    width: int = 192
+    depth: int = 3
+    heads: int = 6
+    radius: int = 2
+    """Patches hidden from the transformer on each side of the patch that it predicts; below 0 nothing is hidden."""
+    dropout: float = 0.5
+    """Share of the surroundings that a training step drops, the same for all patches of an image."""
+    mixtures: int = 1
+    latent_width: int = 32
+    """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
+    size: int = 4_000
+    """Patches kept in the memory, at most."""
+    position_weight: float = 2.0
+    """As in the preset ``memory``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ranges(
+            self,
+            "model",
+            image_size=(0, 2048),
+            position_weight=(0, 1000),
+            smoothing=(0, 100),
+            pooling=(1, 64),
+            coarsening=(1, 64),
+            width=(1, 2048),
+            depth=(1, 64),
+            heads=(1, 64),
+            radius=(-1, 64),
+            dropout=(0, 0.95),
+            mixtures=(1, 256),
+            latent_width=(1, 2048),
+            size=(1, 1_000_000),
+        )
+
+
+ModelConfig = GaussianConfig | MemoryConfig | PaperConfig | ContextConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +235,16 @@ class Preset:
 
 DEFAULT_PRESET = "gaussian"
 
+CONTEXT_TRAINING = TrainingConfig(
+    steps=300,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    schedule="one-cycle",
+    gradient_clip=1.0,
+)
+
 PRESETS: dict[str, Preset] = {
     "gaussian": Preset(
         summary="one Gaussian per position over frozen EfficientNet-Lite0 features (PaDiM-like); fits in seconds",
@@ -200,6 +262,18 @@ PRESETS: dict[str, Preset] = {
             size=16_384,  # the patches of 16 images at this size
             distance="cosine",
         ),
+    ),
+    "context": Preset(
+        summary="each patch's likelihood given its surroundings, by a transformer, with both densities above; minutes",
+        model=ContextConfig(),
+        objective="nll",
+        training=CONTEXT_TRAINING,
+    ),
+    "fast": Preset(
+        summary="'context' with a sixth of its training",
+        model=ContextConfig(),
+        objective="nll",
+        training=dataclasses.replace(CONTEXT_TRAINING, steps=50),
     ),
     "paper": Preset(
         summary="VT-ADL as published (ISIE 2021): trained from nothing, 400 epochs; a GPU is advised",

@@ -23,6 +23,7 @@ from torch.utils._triton import has_triton
 
 from vtadl.checkpoint import Journal, TrainingState
 from vtadl.config import TrainingConfig
+from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.repeated import RepeatedImages
 from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
 from vtadl.models.detector import TrainedDetector
@@ -99,7 +100,7 @@ def plan(training: TrainingConfig, images: int) -> Plan:
 
 def optimise(
     model: TrainedDetector,
-    images: RepeatedImages,
+    images: RepeatedImages | RepeatedEmbeddings,
     training: TrainingConfig,
     seed: int,
     device: torch.device,
@@ -113,7 +114,7 @@ def optimise(
 
     Args:
         model: on ``device``.
-        images: to train on.
+        images: to train on, or their embeddings.
         training: how.
         seed: of the sample order and the noise.
         device: where.
@@ -328,7 +329,9 @@ class _Loop:
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
 
 
-def _batches(images: RepeatedImages, planned: Plan, seed: int, start: int, team: Team) -> Iterator[_Batch]:
+def _batches(
+    images: RepeatedImages | RepeatedEmbeddings, planned: Plan, seed: int, start: int, team: Team
+) -> Iterator[_Batch]:
     step = start
     while step < planned.steps:
         epoch, position = divmod(step, planned.steps_per_epoch)

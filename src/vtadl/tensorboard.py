@@ -39,7 +39,7 @@ class Board:
 
     Args:
         folder: that ``tensorboard --logdir`` is given.
-        paths: good images of which the first few are shown.
+        paths: good images of which the first few are shown; none for a network that sees embeddings, not images.
         side: that the model takes.
         steps: of the whole training.
     """
@@ -49,7 +49,9 @@ class Board:
         self.folder = folder
         self.every = -(-steps // TIMES)
         self.steps = steps
-        self.images_B3HW: Tensor = next(load_images(paths[:PICTURED], (side, side), batch_size=PICTURED)).images
+        self.images_B3HW: Tensor | None = None
+        for batch in load_images(paths[:PICTURED], (side, side), batch_size=PICTURED):
+            self.images_B3HW = batch.images
         self.writer: Any = None
 
     def show(self, model: TrainedDetector, line: Mapping[str, Any]) -> None:
@@ -80,6 +82,8 @@ class Board:
             self.writer.close()
 
     def _pictures(self, model: TrainedDetector) -> dict[str, NDArray[np.uint8]]:
+        if self.images_B3HW is None:
+            return {}
         device = next(model.parameters()).device
         images_B3HW = self.images_B3HW.to(device)
         was_training = model.training

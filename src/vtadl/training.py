@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vtadl.bundle import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
 from vtadl.checkpoint import Journal, is_unfinished
-from vtadl.config import Config, preset_config
+from vtadl.config import Config, ContextConfig, preset_config
+from vtadl.context_training import train_in_context
 from vtadl.data.appearance import measure_appearance
 from vtadl.data.content import content_hash
 from vtadl.data.layouts import Category, Sample
@@ -28,7 +29,7 @@ from vtadl.data.splits import training_split
 from vtadl.errors import ConfigError, DataError
 from vtadl.heatmap import colour_scale
 from vtadl.models.build import build_model, check_model
-from vtadl.models.detector import TrainedDetector
+from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.optimization import Observe, optimise, plan
 from vtadl.parallel import Team, joined, launched_rank
@@ -204,7 +205,7 @@ def _fitted(config: Config, images: Images, device: torch.device, progress: Prog
 
 def _fit(config: Config, images: Images, device: torch.device, progress: Progress) -> Run:
     model = build_model(config).to(device)
-    assert not isinstance(model, TrainedDetector)
+    assert isinstance(model, GaussianDetector | MemoryDetector)
     model.fit(_fit_batches(images, config.model.image_size, device, progress), len(images.kept), config.seed)
     return Run(
         config=config,
@@ -225,6 +226,8 @@ def _trained(
     progress: Progress,
     tensorboard: Path | None = None,
 ) -> Run:
+    if isinstance(config.model, ContextConfig):
+        return _trained_in_context(config, images, device, team, journal, progress, tensorboard)
     # By content, so that names and places of the files do not decide the order in which they are seen.
     paths = sorted_by_content(images.kept)
     repeated = RepeatedImages(paths, config.model.image_size, looked_at=images.looked_at, progress=progress)
@@ -264,6 +267,37 @@ def _trained(
         run.held_out = _score_held_out(run, images, device, progress)
     run.times["training_seconds"] = round(state.seconds, 3)
     run.times["images_per_second"] = round(planned.images_until(state.step) / max(state.seconds, 1e-9), 3)
+    return run
+
+
+def _trained_in_context(
+    config: Config,
+    images: Images,
+    device: torch.device,
+    team: Team,
+    journal: Journal | None,
+    progress: Progress,
+    tensorboard: Path | None,
+) -> Run:
+    paths = sorted_by_content(images.kept)
+    with torch.random.fork_rng(), _board(tensorboard, (), config.model.image_size, 1) as observe:
+        torch.manual_seed(config.seed)
+        trained = train_in_context(
+            config, paths, images.looked_at, device, team=team, journal=journal, progress=progress, observe=observe
+        )
+    state = trained.state
+    run = Run(
+        config=config,
+        model=trained.model.eval(),
+        source=images.source,
+        held_out=HeldOut(),
+        times=_times(device),
+        looked_at=images.looked_at,
+        training={"steps": state.step, "weights": "those of the last step", "combination": trained.combination},
+    )
+    if team.leads:
+        run.held_out = _score_held_out(run, images, device, progress)
+    run.times |= {"training_seconds": round(trained.seconds, 3), "of_that_steps": round(state.seconds, 3)}
     return run
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
-from vtadl.config import Config, MemoryConfig
+from vtadl.config import Config, ContextConfig, MemoryConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
 
@@ -97,7 +97,9 @@ def _fits(
     if name not in found or name not in expected:
         return False
     shape, wanted = found[name], expected[name]
-    if isinstance(config.model, MemoryConfig) and wanted[:1] == (0,):  # a memory of few images holds few patches
+    if isinstance(config.model, MemoryConfig | ContextConfig) and wanted[:1] == (
+        0,
+    ):  # a memory of few images holds few patches
         return shape[1:] == wanted[1:] and 0 < shape[0] <= config.model.size
     return shape == wanted
 

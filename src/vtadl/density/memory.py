@@ -27,19 +27,28 @@ class PatchMemory(nn.Module):
         width: D.
         size: patches to keep, at most.
         cosine: compare directions: patches have length 1 in place of standardised channels, and ``scale`` is 1.
+        position_weight: how far, in the units of the score, half the image is from here: a patch is then compared
+            with those of about its own place. 0: a patch may be anywhere.
     """
 
-    def __init__(self, width: int, size: int, *, cosine: bool = False) -> None:
+    def __init__(self, width: int, size: int, *, cosine: bool = False, position_weight: float = 0.0) -> None:
         super().__init__()
         self.scale: Tensor
         self.patches: Tensor
         self.register_buffer("scale", torch.ones(width))
-        self.register_buffer("patches", torch.zeros(0, width, dtype=torch.float16))
+        self.position_weight = position_weight
+        stored = width + (2 if position_weight else 0)
+        self.register_buffer("patches", torch.zeros(0, stored, dtype=torch.float16))
         self.size = size
         self.cosine = cosine
 
-    def fit(self, patches_ND: Tensor, generator: torch.Generator) -> None:
+    def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
+
+        Args:
+            patches_ND: good patches.
+            generator: decides the coreset.
+            places_N2: where each patch was (`places`), if position counts.
 
         Raises:
             DataError: there are no patches.
@@ -48,7 +57,7 @@ class PatchMemory(nn.Module):
             raise DataError("a memory needs at least one good image; got none")
         if not self.cosine:
             self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
-        patches_ND = self._comparable(patches_ND)
+        patches_ND = self._comparable(patches_ND, places_N2)
         chosen = greedy_coreset(patches_ND, self.size, generator)
         self.patches = patches_ND[chosen].half()
 
@@ -61,21 +70,64 @@ class PatchMemory(nn.Module):
         Returns:
             ``(B, H, W)``, divided by the square root of D; by cosine: 1 - cosine, 0 to 2.
         """
-        x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2))
+        batch, width, rows, columns = embeddings_BDHW.shape
+        places_N2 = places(rows, columns, embeddings_BDHW.device).repeat(batch, 1) if self.position_weight else None
+        x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2), places_N2)
         distance_N = nearest_distance(x_ND, self.patches.float())
         # Between vectors of length 1, the squared distance is 2 - 2 cosine.
-        score_N = distance_N.square() / 2 if self.cosine else distance_N / x_ND.shape[1] ** 0.5
+        score_N = distance_N.square() / 2 if self.cosine else distance_N / width**0.5
         scores_BHW: Tensor = score_N.view(-1, *embeddings_BDHW.shape[-2:])
         return scores_BHW
 
-    def _comparable(self, x_ND: Tensor) -> Tensor:
-        return nn.functional.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
+    def _comparable(self, x_ND: Tensor, places_N2: Tensor | None) -> Tensor:
+        width = x_ND.shape[1]
+        x_ND = nn.functional.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
+        if places_N2 is None or not self.position_weight:
+            return x_ND
+        return torch.cat([x_ND, self.position_weight * width**0.5 * places_N2], dim=1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A memory of few images holds fewer patches than it may: the stored rows decide.
         rows = state_dict[f"{prefix}patches"].shape[0]
         self.patches = torch.zeros(min(rows, self.size), self.patches.shape[1], dtype=torch.float16)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class SampledPatches:
+    """Candidates for a memory: an equal random share of every image's patches, `CANDIDATES` in all at most.
+
+    Args:
+        count: images to come.
+        generator: of the CPU; decides which patches, and then the coreset.
+    """
+
+    def __init__(self, count: int, generator: torch.Generator) -> None:
+        self.share = max(CANDIDATES // max(count, 1), 1)
+        self.generator = generator
+        self.patches: list[Tensor] = []
+        self.places: list[Tensor] = []
+
+    def add(self, embeddings_BDHW: Tensor) -> None:
+        """Take from some images, ``(B, D, H, W)``."""
+        _, _, rows, columns = embeddings_BDHW.shape
+        where_P2 = places(rows, columns, embeddings_BDHW.device)
+        for embeddings_DP in embeddings_BDHW.flatten(2):
+            keep = torch.randperm(embeddings_DP.shape[1], generator=self.generator)[: self.share]
+            keep = keep.to(embeddings_DP.device)
+            self.patches.append(embeddings_DP[:, keep].T)
+            self.places.append(where_P2[keep])
+
+    def drawn(self) -> tuple[Tensor, torch.Generator, Tensor | None]:
+        """What `PatchMemory.fit` takes."""
+        if not self.patches:
+            return torch.empty(0, 0), self.generator, None
+        return torch.cat(self.patches), self.generator, torch.cat(self.places)
+
+
+def places(height: int, width: int, device: torch.device) -> Tensor:
+    """Where each patch of a grid is, row by row: ``(H * W, 2)``, from -1 at one border to 1 at the other."""
+    rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
 
 
 def nearest_distance(x_ND: Tensor, memory_MD: Tensor) -> Tensor:

@@ -98,3 +98,37 @@ class MixtureDensity(nn.Module):
     def _component_nll(self, embeddings_BND: Tensor, inputs_BND: Tensor, start: int) -> Tensor:
         mean, log_var = self._gaussians(inputs_BND, start, min(start + CHUNK, self.mixtures))
         return gaussian_nll(embeddings_BND[:, :, None], mean, log_var)
+
+
+class ContextMixture(nn.Module):
+    """K diagonal Gaussians for each patch, from what is known of its surroundings: a conditional density.
+
+    Args:
+        context_width: C, dimensions of what is known.
+        width: D, dimensions of an embedding.
+        mixtures: K, number of Gaussians.
+    """
+
+    def __init__(self, context_width: int, width: int, mixtures: int) -> None:
+        super().__init__()
+        self.width = width
+        self.log_weight = nn.Linear(context_width, mixtures)
+        self.mean = nn.Linear(context_width, mixtures * width)
+        self.log_var = nn.Linear(context_width, mixtures * width)
+
+    def forward(self, embeddings_BND: Tensor, context_BNC: Tensor) -> Tensor:
+        """Negative log-likelihood of each patch, ``(B, N)``, in nats per embedding dimension."""
+        mean, raw = (
+            layer(context_BNC).reshape(*context_BNC.shape[:2], -1, self.width)  # (B, N, K, D)
+            for layer in (self.mean, self.log_var)
+        )
+        component_nll_BNK = gaussian_nll(embeddings_BND[:, :, None], mean, bounded_log_var(raw))
+        log_weights_BNK = F.log_softmax(self.log_weight(context_BNC), dim=-1)
+        return mixture_nll(log_weights_BNK, component_nll_BNK) / self.width
+
+    def expected(self, context_BNC: Tensor) -> Tensor:
+        """The mixture's mean of each patch, ``(B, N, D)``."""
+        means_BNKD = self.mean(context_BNC).reshape(*context_BNC.shape[:2], -1, self.width)
+        weights_BNK = F.softmax(self.log_weight(context_BNC), dim=-1)
+        mean_BND: Tensor = (weights_BNK[..., None] * means_BNKD).sum(2)
+        return mean_BND

@@ -3,14 +3,15 @@
 import torch
 from torch import nn
 
-from vtadl.config import Config, GaussianConfig, MemoryConfig, PaperConfig
+from vtadl.config import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
 from vtadl.errors import ConfigError
-from vtadl.losses.objective import parse_objective
+from vtadl.losses.objective import Objective, parse_objective
+from vtadl.models.context import ContextDetector
 from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
 from vtadl.models.paper import PaperModel
 
 
-def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDetector:
+def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDetector | ContextDetector:
     """The model that the settings describe, not yet fitted or trained; its first weights come from torch's generator.
 
     Raises:
@@ -22,10 +23,16 @@ def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDe
         case MemoryConfig():
             return MemoryDetector(config.model)
         case PaperConfig():
-            if config.objective is None:
-                raise ConfigError(f"preset '{config.preset}' needs an objective, such as 5*mse + 0.5*ssim + nll")
-            objective = parse_objective(config.objective)
+            objective = _objective(config, "5*mse + 0.5*ssim + nll")
             return TrainedDetector(PaperModel(config.model, objective), objective, config.model.smoothing)
+        case ContextConfig():
+            return ContextDetector(config.model, _objective(config, "nll"))
+
+
+def _objective(config: Config, example: str) -> Objective:
+    if config.objective is None:
+        raise ConfigError(f"preset '{config.preset}' needs an objective, such as {example}")
+    return parse_objective(config.objective)
 
 
 def empty_model(config: Config) -> nn.Module:

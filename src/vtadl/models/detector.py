@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vtadl.config import GaussianConfig, MemoryConfig
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
-from vtadl.density.memory import CANDIDATES, PatchMemory
+from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.stems import Stem, build_stem
@@ -123,19 +123,17 @@ class MemoryDetector(nn.Module):
         self.config = config
         self.stem = build_stem(config)
         grid_side(config.image_size, self.stem)
-        self.density = PatchMemory(self.stem.width, config.size, cosine=config.distance == "cosine")
+        self.density = PatchMemory(
+            self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
+        )
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
         """Fit to ``count`` good images, batches of ``(B, 3, S, S)`` in [0, 1]; ``seed`` decides the coreset."""
-        generator = torch.Generator().manual_seed(seed)
-        share = max(CANDIDATES // max(count, 1), 1)
-        patches = []
+        sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
         for images_B3HW in batches:
-            for embeddings_DP in self.stem(images_B3HW).flatten(2):
-                keep = torch.randperm(embeddings_DP.shape[1], generator=generator)[:share].to(embeddings_DP.device)
-                patches.append(embeddings_DP[:, keep].T)
-        self.density.fit(torch.cat(patches) if patches else torch.empty(0, self.stem.width), generator)
+            sampled.add(self.stem(images_B3HW))
+        self.density.fit(*sampled.drawn())
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:

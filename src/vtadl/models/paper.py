@@ -21,6 +21,7 @@ from vtadl.losses.objective import Objective
 from vtadl.losses.variational import reparameterised, vae_image
 from vtadl.models.decoder import SEED_SIDE, VECTOR_WIDTH, ReconstructionVector, build_decoder
 from vtadl.models.encoder import PaperEncoder
+from vtadl.nn.noise import generators, standard_normal
 
 
 class ImagePosterior(nn.Module):
@@ -87,11 +88,11 @@ class PaperModel(nn.Module):
             A scalar for each name of the objective, in its order, and the variance of the encoded patches over images
             and patches, averaged over dimensions and without gradient: near zero, all patches look alike.
         """
-        noise = [np.random.default_rng((seed, step, sample)) for sample in samples]
+        noise = generators(seed, step, samples)
         encoded_BND = self.encoder(images_B3HW)
         variance = encoded_BND.detach().float().flatten(0, 1).var(0, correction=0).mean()
         if self.config.noise > 0:
-            encoded_BND = encoded_BND + self.config.noise * _normal(noise, encoded_BND.shape[1:], encoded_BND)
+            encoded_BND = encoded_BND + self.config.noise * standard_normal(noise, encoded_BND.shape[1:], encoded_BND)
         terms = {
             name: value_BN.sum(1).mean() if name == "nll_reference" else value_BN.mean()
             for name, value_BN in self._densities(encoded_BND, noise).items()
@@ -190,7 +191,7 @@ class PaperModel(nn.Module):
         if self.variational is not None:
             shape = (encoded_BND.shape[1], self.config.latent_width)
             bound: PatchBound = self.variational(
-                encoded_BND, None if noise is None else _normal(noise, shape, encoded_BND)
+                encoded_BND, None if noise is None else standard_normal(noise, shape, encoded_BND)
             )
             values |= {"kl": bound.kl} if bound.vae is None else {"kl": bound.kl, "vae": bound.vae}
         return values
@@ -205,7 +206,7 @@ class PaperModel(nn.Module):
         if self.posterior is not None:
             mean_BL, log_var_BL = self.posterior(vector_BD)
             latent = mean_BL, log_var_BL
-            vector_BD = reparameterised(mean_BL, log_var_BL, _normal(noise, vector_BD.shape[1:], vector_BD))
+            vector_BD = reparameterised(mean_BL, log_var_BL, standard_normal(noise, vector_BD.shape[1:], vector_BD))
         decoded_B3HW = self.decoder(vector_BD)
         # Half precision would spoil differences of squares, such as SSIM's variances.
         with torch.autocast(images_B3HW.device.type, enabled=False):
@@ -244,12 +245,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         if training:
             model.train()
-
-
-def _normal(noise: Sequence[np.random.Generator], shape: Sequence[int], like: Tensor) -> Tensor:
-    """Standard normal ``(B, *shape)``, each image's from its own generator, on the device of ``like``."""
-    drawn = np.stack([generator.standard_normal(tuple(shape), dtype=np.float32) for generator in noise])
-    return torch.from_numpy(drawn).to(like)
 
 
 def _check(config: PaperConfig) -> None:

@@ -1,0 +1,110 @@
+"""Choose how much each part of a combined detector counts, on defects planted in good images it did not learn from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vtadl.data.loading import load_images
+from vtadl.data.planted import KINDS, plant
+from vtadl.data.regions_of_interest import blanked
+from vtadl.metrics.evaluation import evaluate
+from vtadl.metrics.images import GOOD, ScoredImage
+from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.detector import upsampled
+from vtadl.progress import Progress
+
+FAR_BEHIND = 0.1
+"""How much lower a part's figures on planted defects may be. Finer choices by planted defects were compared and are
+worse than equal weights: what is planted is not what happens, and only tells a part that fails from one that works."""
+SHRINKING = 2
+"""Maps are compared at the model's size divided by this: a defect of a few pixels is still there."""
+AUPRO = "pixel_AUPRO@0.3"
+
+
+def combine(
+    model: ContextDetector,
+    paths: Sequence[Path],
+    looked_at: NDArray[np.bool_] | None,
+    device: torch.device,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Bring the parts to one scale and choose their weights, in place.
+
+    Every image is scored as it is and with one planted defect of each kind. Parts that find these about as well count
+    the same; one that is far behind the best does not count. Nothing of a test set is seen.
+
+    Args:
+        model: trained, its scales and weights not yet known.
+        paths: good images that it did not learn from.
+        looked_at: region of interest.
+        device: of the model.
+        seed: of the planted defects.
+        progress: shows how far it is.
+
+    Returns:
+        The weights, and how well each part and all together find the planted defects, for the run's record.
+    """
+    values_BKHW, masks, kinds = _scored(model, paths, looked_at, device, seed, progress)
+    good = values_BKHW[[kind == GOOD for kind in kinds]]
+    model.combination.fit(good.transpose(0, 1).flatten(1))
+    standard_BKHW = model.combination.standardised(values_BKHW)
+    alone = {name: _figures(model, standard_BKHW[:, part], masks, kinds) for part, name in enumerate(PARTS)}
+    merits = torch.tensor([sum(alone[name].values()) / len(alone[name]) for name in PARTS])
+    counted = merits >= merits.max() - FAR_BEHIND
+    model.combination.weights.copy_(counted / counted.sum())
+    together = _figures(model, model.combination(values_BKHW), masks, kinds)
+    return {
+        "weights": dict(zip(PARTS, model.combination.weights.tolist(), strict=True)),
+        "planted": {**alone, "together": together},
+        "planted_in": len(paths),
+    }
+
+
+def _scored(
+    model: ContextDetector,
+    paths: Sequence[Path],
+    looked_at: NDArray[np.bool_] | None,
+    device: torch.device,
+    seed: int,
+    progress: Progress,
+) -> tuple[Tensor, list[NDArray[np.bool_]], list[str]]:
+    """Values of all parts, ``(B, K, H, H)``, of every image as it is and with each defect, with masks and kinds."""
+    side = model.config.image_size
+    parts, masks, kinds = [], [], []
+    with progress("combining", len(paths)) as advance:
+        for batch in load_images(paths, (side, side), batch_size=1):
+            image_3HW = blanked(batch.images, looked_at)[0].numpy()
+            shown = [(image_3HW, np.zeros((side, side), bool), GOOD)]
+            for number, kind in enumerate(KINDS):
+                planted = plant(image_3HW, kind, np.random.default_rng((seed, batch.indices[0], number)))
+                if planted is not None:
+                    shown.append((*planted, kind))
+            images = torch.from_numpy(np.stack([image for image, _, _ in shown]))
+            parts.append(model.parts(model.embed(blanked(images, looked_at).to(device))))
+            masks += [mask[::SHRINKING, ::SHRINKING] for _, mask, _ in shown]
+            kinds += [kind for _, _, kind in shown]
+            advance(1)
+    return torch.cat(parts), masks, kinds
+
+
+def _figures(
+    model: ContextDetector,
+    scores_BHW: Tensor,
+    masks: Sequence[NDArray[np.bool_]],
+    kinds: Sequence[str],
+) -> dict[str, float]:
+    config = model.config
+    maps = upsampled(scores_BHW, config.image_size // SHRINKING, config.smoothing / SHRINKING).cpu().numpy()
+    images = [
+        ScoredImage(name=f"{number}", defect=kind, score=float(score_map.max()), score_map=score_map, mask=mask)
+        for number, (score_map, mask, kind) in enumerate(zip(maps, masks, kinds, strict=True))
+        if kind == GOOD or mask.any()
+    ]
+    found = evaluate(images, bootstrap=0, limits=(0.3,)).figures
+    return {name: round(float(found[name] or 0.0), 6) for name in (AUPRO, "image_AUROC")}

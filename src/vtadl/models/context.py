@@ -1,0 +1,103 @@
+"""Preset ``context``: a transformer's density of each patch given its surroundings, and two training-free ones."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtadl.config import ContextConfig
+from vtadl.density.combination import Combination
+from vtadl.density.gaussian import GaussianMoments, PositionGaussian
+from vtadl.density.memory import PatchMemory, SampledPatches
+from vtadl.errors import ConfigError
+from vtadl.losses.objective import Objective
+from vtadl.models.context_network import ContextNetwork
+from vtadl.models.detector import grid_side, upsampled
+from vtadl.models.stems import build_stem
+
+PARTS = ("gaussian", "memory", "context")
+
+
+class ContextDetector(nn.Module):
+    """Three densities over the embeddings of one stem, one score.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+
+    def __init__(self, config: ContextConfig, objective: Objective) -> None:
+        super().__init__()
+        self.config = config
+        self.objective = objective
+        self.stem = build_stem(config)
+        cells = grid_side(config.image_size, self.stem)
+        if cells % config.pooling:
+            raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {cells}")
+        width, side = self.stem.width, cells // config.pooling
+        self.grid = (cells, cells)
+        self.gaussian = PositionGaussian(width, (side, side))
+        self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
+        self.network = ContextNetwork(config, objective, width, cells)
+        self.combination = Combination(len(PARTS))
+
+    @torch.inference_mode()
+    def embed(self, images_B3HW: Tensor) -> Tensor:
+        """Images ``(B, 3, S, S)`` in [0, 1] to what all parts see: ``(B, D, H, H)``."""
+        embeddings_BDHW: Tensor = self.stem(images_B3HW)
+        return embeddings_BDHW
+
+    @torch.inference_mode()
+    def parts(self, embeddings_BDHW: Tensor) -> Tensor:
+        """Each part's score of each patch, ``(B, K, H, H)`` in the order of `PARTS`, each in units of its own."""
+        maps = (
+            self.gaussian(F.avg_pool2d(embeddings_BDHW, self.config.pooling)),
+            self.memory(embeddings_BDHW),
+            self.network.score_map(self.network.coarse(embeddings_BDHW)),
+        )
+        resampled = [F.interpolate(one[:, None], self.grid, mode="bilinear", align_corners=False) for one in maps]
+        return torch.cat(resampled, dim=1)
+
+    @torch.inference_mode()
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        scores_BHW = self.combination(self.parts(self.embed(images_B3HW)))
+        return upsampled(scores_BHW, self.config.image_size, self.config.smoothing)
+
+
+class Fitting:
+    """Fits the parts that need no steps, and what the transformer's embeddings are relative to.
+
+    Args:
+        model: to fit.
+        count: images to come.
+        seed: decides the memory's coreset.
+    """
+
+    def __init__(self, model: ContextDetector, count: int, seed: int) -> None:
+        self.model = model
+        self.moments, self.coarse_moments = GaussianMoments(), GaussianMoments()
+        self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
+
+    @torch.inference_mode()
+    def add(self, embeddings_BDHW: Tensor) -> Tensor:
+        """Learn from some embeddings, ``(B, D, H, H)``; gives them as the transformer takes them."""
+        coarse_BDGG = self.model.network.coarse(embeddings_BDHW)
+        self.moments.update(F.avg_pool2d(embeddings_BDHW, self.model.config.pooling))
+        self.coarse_moments.update(coarse_BDGG)
+        self.sampled.add(embeddings_BDHW)
+        return coarse_BDGG
+
+    @torch.inference_mode()
+    def finish(self) -> None:
+        """Fit to what was added."""
+        self.model.gaussian.fit(self.moments)
+        self.model.memory.fit(*self.sampled.drawn())
+        covariance_DD = self.coarse_moments.scatter_PDD.mean(0) / max(self.coarse_moments.count - 1, 1)
+        self.model.network.fit(self.coarse_moments.mean_PD, covariance_DD)
+
+    @torch.inference_mode()
+    def add_to_gaussian(self, batches: Iterable[Tensor]) -> None:
+        """Let the Gaussians learn from further embeddings too: they gain most from every image, and fit in seconds."""
+        for embeddings_BDHW in batches:
+            self.moments.update(F.avg_pool2d(embeddings_BDHW, self.model.config.pooling))
+        self.model.gaussian.fit(self.moments)

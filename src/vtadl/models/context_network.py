@@ -1,0 +1,224 @@
+"""A transformer that says what every patch should be, given its surroundings: the trained part of preset ``context``.
+
+VT-ADL predicts a density from the very embedding that it scores. Here the embeddings are frozen, and what is predicted
+of a patch comes from the patches outside its neighbourhood alone (`vtadl.nn.surroundings`), so it cannot be copied.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtadl.config import ContextConfig
+from vtadl.density.gaussian import GaussianMoments, PositionGaussian
+from vtadl.density.mixture import ContextMixture
+from vtadl.density.variational import PatchVae
+from vtadl.errors import ConfigError
+from vtadl.losses.objective import Objective
+from vtadl.nn.noise import generators, standard_normal
+from vtadl.nn.surroundings import SurroundingsBlock, outside
+
+TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
+"""Of an objective; the first three are of reconstructed embeddings here, not of pixels."""
+RIDGE = 0.01
+"""Added to the covariance before whitening, as a share of each variance."""
+
+
+class ContextNetwork(nn.Module):
+    """Embeddings of a frozen stem, averaged to a grid ``(B, D, G, G)``, to how unlikely each is, given those around it.
+
+    They are taken relative to each position's mean and whitened by the covariance over all positions; `fit` finds both
+    before any step.
+
+    Args:
+        config: sizes.
+        objective: what is minimised; it decides which heads there are and what the score is.
+        stem_width: D.
+        cells: along a side of the stem's grid, of which ``config.coarsening`` make one of the G.
+
+    Raises:
+        ConfigError: sizes that do not fit together, or a term that needs pixels.
+    """
+
+    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, cells: int) -> None:
+        super().__init__()
+        _check(config, objective, cells)
+        self.config = config
+        self.objective = objective
+        self.stem_width = stem_width
+        self.side = cells // config.coarsening
+        patches, width = self.side**2, config.width
+        self.mean: Tensor
+        self.whitening: Tensor
+        self.visible: Tensor
+        self.register_buffer("mean", torch.zeros(patches, stem_width))
+        self.register_buffer("whitening", torch.eye(stem_width))
+        self.register_buffer("visible", outside(self.side, config.radius), persistent=False)
+        self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
+        self.key_position = nn.Parameter(torch.randn(patches, width) * 0.02)
+        self.query_position = nn.Parameter(torch.randn(patches, width) * 0.02)
+        self.key_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(SurroundingsBlock(width, config.heads) for _ in range(config.depth))
+        self.mixture = self.reconstruction = self.variational = None
+        if "mixture" in objective.heads:
+            self.mixture = ContextMixture(width, stem_width, config.mixtures)
+        if "reconstruction" in objective.heads:
+            self.reconstruction = nn.Linear(width, stem_width)
+        if "variational" in objective.heads:
+            decodes = any(name == "vae" for name, _ in objective.terms)
+            self.variational = PatchVae(stem_width, config.latent_width, context_width=width, decodes=decodes)
+        self.residual: PositionGaussian | None = None
+        if self.mixture is not None or self.reconstruction is not None:
+            self.residual = PositionGaussian(stem_width, (self.side, self.side))
+        self._begin_at_the_mean()
+
+    @torch.no_grad()
+    def fit(self, mean_PD: Tensor, covariance_DD: Tensor) -> None:
+        """Take over what embeddings are relative to.
+
+        Args:
+            mean_PD: of each position of the transformer's grid, row by row.
+            covariance_DD: about those means, over all positions.
+        """
+        ridge = RIDGE * (covariance_DD.diagonal() + covariance_DD.diagonal().mean()).clamp_min(1e-6)
+        factor_DD = torch.linalg.cholesky(covariance_DD + ridge.diag())
+        identity_DD = torch.eye(len(factor_DD), device=factor_DD.device)
+        self.mean.copy_(mean_PD)
+        self.whitening.copy_(torch.linalg.solve_triangular(factor_DD, identity_DD, upper=False))
+
+    @torch.inference_mode()
+    def fit_residual(self, batches: Iterable[Tensor]) -> None:
+        """Fit each position's covariance about what the trained network expects there; nothing where it expects none.
+
+        Args:
+            batches: embeddings ``(B, D, G, G)`` of good images.
+        """
+        if self.residual is None:
+            return
+        moments = GaussianMoments()
+        for embeddings_BDGG in batches:
+            moments.update(self._residuals(embeddings_BDGG))
+        self.residual.fit(moments)
+
+    def coarse(self, embeddings_BDHW: Tensor) -> Tensor:
+        """The stem's grid averaged to the transformer's: ``(B, D, H, H)`` to ``(B, D, G, G)``."""
+        return F.avg_pool2d(embeddings_BDHW, self.config.coarsening)
+
+    def terms(
+        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """As `vtadl.models.detector.Network.terms`, of embeddings ``(B, D, G, G)`` in the place of images."""
+        noise = generators(seed, step, samples)
+        z_BND = self._whitened(images_B3HW)
+        context_BNC = self._context(z_BND, self._kept(noise, z_BND))
+        values = self._values(z_BND, context_BNC, noise)
+        variance = context_BNC.detach().float().flatten(0, 1).var(0, correction=0).mean()
+        return {name: values[name].mean() for name, _ in self.objective.terms}, variance
+
+    @torch.inference_mode()
+    def score_map(self, images_B3HW: Tensor) -> Tensor:
+        """How unlikely each patch is, ``(B, G, G)``, of embeddings ``(B, D, G, G)``.
+
+        The objective fixes what it is. Where the network expects an embedding (a likelihood's mean, or a
+        reconstruction), it is the Mahalanobis distance from that: the variances that a network predicts for each
+        dimension by itself say far less of what is unusual than the covariance does. Else it is the bound.
+        """
+        if self.residual is not None:
+            distance_BGG: Tensor = self.residual(self._residuals(images_B3HW))
+            return distance_BGG
+        z_BND = self._whitened(images_B3HW)
+        values = self._values(z_BND, self._context(z_BND, None), None)
+        score_BN = torch.stack([weight * values[name] for name, weight in self.objective.densities]).sum(0)
+        return score_BN.reshape(-1, self.side, self.side)
+
+    def reconstruct(self, images_B3HW: Tensor) -> Tensor:
+        """Never possible: embeddings are no image."""
+        raise ConfigError("preset 'context' reconstructs embeddings, not images")
+
+    def compile_parts(self) -> None:
+        """Let torch.compile work on the blocks."""
+        for block in self.blocks:
+            block.compile()
+
+    def _begin_at_the_mean(self) -> None:
+        # What a block adds and what a head predicts begin at (or next to) nothing: the first guess is the mean.
+        for block in self.blocks:
+            assert isinstance(block, SurroundingsBlock)
+            last = block.mlp[2]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(block.out.weight)
+            nn.init.zeros_(last.weight)
+        heads = [self.reconstruction]
+        if self.mixture is not None:
+            heads += [self.mixture.mean, self.mixture.log_var]
+        for head in heads:
+            if head is not None:
+                nn.init.normal_(head.weight, std=1e-3)
+
+    def _whitened(self, embeddings_BDGG: Tensor) -> Tensor:
+        return (embeddings_BDGG.flatten(2).transpose(1, 2) - self.mean) @ self.whitening.T
+
+    def _context(self, z_BND: Tensor, kept_BN: Tensor | None) -> Tensor:
+        keys_BNC = self.key_norm(self.embedding(z_BND) + self.key_position)
+        queries_BNC = self.query_position.expand(len(z_BND), -1, -1)
+        visible = self.visible if kept_BN is None else self.visible & kept_BN[:, None, None, :]
+        for block in self.blocks:
+            queries_BNC = block(queries_BNC, keys_BNC, visible)
+        context_BNC: Tensor = self.norm(queries_BNC)
+        return context_BNC
+
+    def _residuals(self, embeddings_BDGG: Tensor) -> Tensor:
+        z_BND = self._whitened(embeddings_BDGG)
+        residual_BND = z_BND - self._expected(self._context(z_BND, None))
+        return residual_BND.transpose(1, 2).reshape(embeddings_BDGG.shape)
+
+    def _expected(self, context_BNC: Tensor) -> Tensor:
+        if self.reconstruction is not None:
+            reconstructed_BND: Tensor = self.reconstruction(context_BNC)
+            return reconstructed_BND
+        assert self.mixture is not None
+        return self.mixture.expected(context_BNC)
+
+    def _kept(self, noise: Sequence[np.random.Generator], z_BND: Tensor) -> Tensor | None:
+        if self.config.dropout == 0:
+            return None
+        drawn = np.stack([generator.random(z_BND.shape[1]) for generator in noise])
+        return torch.from_numpy(drawn >= self.config.dropout).to(z_BND.device)
+
+    def _values(
+        self, z_BND: Tensor, context_BNC: Tensor, noise: Sequence[np.random.Generator] | None
+    ) -> dict[str, Tensor]:
+        """Every term that a head serves, of each patch: ``(B, N)``."""
+        values: dict[str, Tensor] = {}
+        if self.mixture is not None:
+            values["nll"] = self.mixture(z_BND, context_BNC)
+        if self.reconstruction is not None:
+            expected_BND = self._expected(context_BNC)
+            values["mse"] = (z_BND - expected_BND).square().mean(-1)
+            values["l1"] = (z_BND - expected_BND).abs().mean(-1)
+            values["cosine"] = 1 - F.cosine_similarity(z_BND, expected_BND, dim=-1)
+        if self.variational is not None:
+            shape = (z_BND.shape[1], self.config.latent_width)
+            bound = self.variational(
+                z_BND, None if noise is None else standard_normal(noise, shape, z_BND), context_BNC
+            )
+            values |= {"kl": bound.kl} if bound.vae is None else {"kl": bound.kl, "vae": bound.vae}
+        return values
+
+
+def _check(config: ContextConfig, objective: Objective, cells: int) -> None:
+    foreign = [name for name, _ in objective.terms if name not in TERMS]
+    if foreign:
+        raise ConfigError(
+            f"objective '{objective}': '{foreign[0]}' needs pixels, and preset 'context' has none; choose from: "
+            f"{', '.join(TERMS)}"
+        )
+    if config.width % config.heads:
+        raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
+    if cells % config.coarsening or cells // config.coarsening <= 2 * config.radius + 1:
+        raise ConfigError(
+            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on a grid of {cells} x {cells} "
+            "patches; expected a divisor of the side that leaves more patches than the neighbourhood has"
+        )
