@@ -130,9 +130,9 @@ class ContextConfig(StemConfig):
     image_size: int = 416
     smoothing: float = 6.0
     pooling: int = 2
-    """Cells of the stem's grid along a side that are averaged into one patch of the Gaussians."""
-    coarsening: int = 4
-    """Cells of the stem's grid along a side that are averaged into one patch of the transformer."""
+    """Cells of the stem's grid along a side that are averaged into one patch."""
+    coarsening: int = 2
+    """Patches along a side that are averaged into one patch of the transformer."""
     width: int = 192
     depth: int = 3
     heads: int = 6
@@ -143,9 +143,9 @@ class ContextConfig(StemConfig):
     mixtures: int = 1
     latent_width: int = 32
     """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
-    size: int = 4_000
+    size: int = 8_000
     """Patches kept in the memory, at most."""
-    position_weight: float = 2.0
+    position_weight: float = 3.0
     """As in the preset ``memory``."""
 
     def __post_init__(self) -> None:

@@ -35,28 +35,23 @@ class ContextDetector(nn.Module):
         if cells % config.pooling:
             raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {cells}")
         width, side = self.stem.width, cells // config.pooling
-        self.grid = (cells, cells)
-        self.gaussian = PositionGaussian(width, (side, side))
+        self.grid = (side, side)
+        self.gaussian = PositionGaussian(width, self.grid)
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
-        self.network = ContextNetwork(config, objective, width, cells)
+        self.network = ContextNetwork(config, objective, width, side)
         self.combination = Combination(len(PARTS))
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
         """Images ``(B, 3, S, S)`` in [0, 1] to what all parts see: ``(B, D, H, H)``."""
-        embeddings_BDHW: Tensor = self.stem(images_B3HW)
-        return embeddings_BDHW
+        return F.avg_pool2d(self.stem(images_B3HW), self.config.pooling)
 
     @torch.inference_mode()
     def parts(self, embeddings_BDHW: Tensor) -> Tensor:
         """Each part's score of each patch, ``(B, K, H, H)`` in the order of `PARTS`, each in units of its own."""
-        maps = (
-            self.gaussian(F.avg_pool2d(embeddings_BDHW, self.config.pooling)),
-            self.memory(embeddings_BDHW),
-            self.network.score_map(self.network.coarse(embeddings_BDHW)),
-        )
-        resampled = [F.interpolate(one[:, None], self.grid, mode="bilinear", align_corners=False) for one in maps]
-        return torch.cat(resampled, dim=1)
+        coarse_BGG = self.network.score_map(self.network.coarse(embeddings_BDHW))
+        context_BHW = F.interpolate(coarse_BGG[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
+        return torch.stack([self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW), context_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:

@@ -36,29 +36,29 @@ class ContextNetwork(nn.Module):
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
         stem_width: D.
-        cells: along a side of the stem's grid, of which ``config.coarsening`` make one of the G.
+        patches: along a side, of which ``config.coarsening`` make one of the G.
 
     Raises:
         ConfigError: sizes that do not fit together, or a term that needs pixels.
     """
 
-    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, cells: int) -> None:
+    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, patches: int) -> None:
         super().__init__()
-        _check(config, objective, cells)
+        _check(config, objective, patches)
         self.config = config
         self.objective = objective
         self.stem_width = stem_width
-        self.side = cells // config.coarsening
-        patches, width = self.side**2, config.width
+        self.side = patches // config.coarsening
+        places, width = self.side**2, config.width
         self.mean: Tensor
         self.whitening: Tensor
         self.visible: Tensor
-        self.register_buffer("mean", torch.zeros(patches, stem_width))
+        self.register_buffer("mean", torch.zeros(places, stem_width))
         self.register_buffer("whitening", torch.eye(stem_width))
         self.register_buffer("visible", outside(self.side, config.radius), persistent=False)
         self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
-        self.key_position = nn.Parameter(torch.randn(patches, width) * 0.02)
-        self.query_position = nn.Parameter(torch.randn(patches, width) * 0.02)
+        self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
+        self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.key_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList(SurroundingsBlock(width, config.heads) for _ in range(config.depth))
         self.mixture = self.reconstruction = self.variational = None
@@ -103,7 +103,7 @@ class ContextNetwork(nn.Module):
         self.residual.fit(moments)
 
     def coarse(self, embeddings_BDHW: Tensor) -> Tensor:
-        """The stem's grid averaged to the transformer's: ``(B, D, H, H)`` to ``(B, D, G, G)``."""
+        """Averaged to the transformer's grid: ``(B, D, H, H)`` to ``(B, D, G, G)``."""
         return F.avg_pool2d(embeddings_BDHW, self.config.coarsening)
 
     def terms(
@@ -208,7 +208,7 @@ class ContextNetwork(nn.Module):
         return values
 
 
-def _check(config: ContextConfig, objective: Objective, cells: int) -> None:
+def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
     foreign = [name for name, _ in objective.terms if name not in TERMS]
     if foreign:
         raise ConfigError(
@@ -217,8 +217,8 @@ def _check(config: ContextConfig, objective: Objective, cells: int) -> None:
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
-    if cells % config.coarsening or cells // config.coarsening <= 2 * config.radius + 1:
+    if patches % config.coarsening or patches // config.coarsening <= 2 * config.radius + 1:
         raise ConfigError(
-            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on a grid of {cells} x {cells} "
+            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on a grid of {patches} x {patches} "
             "patches; expected a divisor of the side that leaves more patches than the neighbourhood has"
         )
