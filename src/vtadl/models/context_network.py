@@ -219,6 +219,6 @@ def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
     if patches % config.coarsening or patches // config.coarsening <= 2 * config.radius + 1:
         raise ConfigError(
-            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {patches} x {patches} patches; "
-            "expected a divisor of the side that leaves more patches than the neighbourhood has"
+            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {patches} x {patches}; "
+            "expected a divisor that leaves more patches along a side than the neighbourhood has"
         )

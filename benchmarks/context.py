@@ -1,0 +1,122 @@
+"""What each part of the preset `context`, and each loss of its transformer, is worth. Prints docs/context.md's tables.
+
+python benchmarks/context.py [--data ../shared/data] [--category mvtec/transistor]... [--objective nll]...
+    [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--json FILE]
+
+One setting for all categories. `together` is the preset; `gaussian`, `memory` and `context` are its parts alone, by the
+same training (of the first seed). With --against, presets are measured too, and the paired difference to the better of them is shown, with
+its 95 % interval over images (seed 0).
+"""
+
+import argparse
+import json
+import statistics
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import vtadl
+from vtadl.metrics.comparison import compare_resampled
+from vtadl.models.context import PARTS, ContextDetector
+
+CATEGORIES = ("mvtec/transistor", "mvtec/bottle", "magnetic_tile")
+COLUMNS = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")
+
+
+def measure(
+    folder: Path, objective: str, settings: list[str], seed: int, *, parts: bool
+) -> tuple[dict[str, Any], vtadl.Report]:
+    """Figures of the whole and of each part alone, and the whole's report."""
+    detector = vtadl.train(folder, preset="context", objective=objective, settings=settings, seed=seed)
+    model = detector.run.model
+    assert isinstance(model, ContextDetector)
+    whole = vtadl.evaluate(detector, folder)
+    figures = {"together": whole.figures}
+    for part, name in enumerate(PARTS):
+        if parts and (name == "context" or objective == "nll"):  # the other parts do not depend on the objective
+            model.combination.weights = torch.eye(len(PARTS))[part]
+            figures[name] = vtadl.evaluate(detector, folder).figures
+    return {"figures": figures, "times": detector.run.times, "training": detector.run.training}, whole
+
+
+def cell(values: list[float | None]) -> str:
+    """Mean, and spread where there is one."""
+    if any(value is None for value in values):
+        return "–"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 and len(set(values)) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
+def row(category: str, what: str, objective: str, measured: list[dict[str, Any]]) -> str:
+    """A line of the table."""
+    figures = " | ".join(cell([one[column] for one in measured]) for column in COLUMNS)
+    return f"| {category} | {what} | {objective} | {figures} | {len(measured)} |"
+
+
+def difference(whole: vtadl.Report, others: dict[str, vtadl.Report]) -> str:
+    """How far the whole is above the better of the others, figure by figure."""
+    lines = []
+    for column in COLUMNS:
+        known = {name: report.figures[column] for name, report in others.items()}
+        if whole.figures[column] is None or None in known.values():
+            continue
+        best = max(known, key=lambda name: known[name] or 0.0)
+        ours, theirs = whole.evaluation, others[best].evaluation
+        is_good = np.array([not sample.is_defective for sample in whole.samples])
+        found = compare_resampled(
+            ours.figures[column] or 0.0,
+            theirs.figures[column] or 0.0,
+            ours.resampled[column],
+            theirs.resampled[column],
+            is_good,
+        )
+        low, high = found.interval
+        lines.append(f"{column} {found.difference:+.3f} ({low:+.3f} to {high:+.3f}) against {best}")
+    return "; ".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared/data")
+    parser.add_argument("--category", action="append", help=f"default: {', '.join(CATEGORIES)}")
+    parser.add_argument("--objective", action="append", help="default: nll")
+    parser.add_argument("--against", action="append", default=[], metavar="PRESET")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of vtadl train")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    rows, differences = [], []
+    print(f"| category | what | objective | {' | '.join(COLUMNS)} | seeds |\n|---|---|---|{'---|' * len(COLUMNS)}---|")
+    for category in options.category or CATEGORIES:
+        folder = options.data / category
+        others = {
+            preset: vtadl.evaluate(vtadl.train(folder, preset=preset, seed=seeds[0]), folder)
+            for preset in options.against
+        }
+        for preset, report in others.items():
+            print(row(category, f"preset {preset}", "–", [report.figures]), flush=True)
+        for objective in options.objective or ["nll"]:
+            measured = []
+            for seed in seeds:
+                one, whole = measure(folder, objective, options.set, seed, parts=seed == seeds[0])
+                measured.append(one)
+                if seed == seeds[0] and others:
+                    differences.append(f"{category}, {objective}: {difference(whole, others)}")
+            rows.append({"category": category, "objective": objective, "seeds": seeds, "measured": measured})
+            for what in measured[0]["figures"]:
+                known = [one["figures"][what] for one in measured if what in one["figures"]]
+                print(row(category, what, objective, known), flush=True)
+            seconds = [one["times"]["training_seconds"] for one in measured]
+            print(f"<!-- {category} {objective}: training {min(seconds):.0f} to {max(seconds):.0f} s -->", flush=True)
+    print("\n" + "\n".join(differences))
+    print(f"\n{datetime.now(UTC).date()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
