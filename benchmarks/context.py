@@ -4,8 +4,8 @@ python benchmarks/context.py [--data ../shared/data] [--category mvtec/transisto
     [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--json FILE]
 
 One setting for all categories. `together` is the preset; `gaussian`, `memory` and `context` are its parts alone, by the
-same training (of the first seed). With --against, presets are measured too, and the paired difference to the better of them is shown, with
-its 95 % interval over images (seed 0).
+same training (of the first seed). With --against, presets are measured too, and the paired difference to the better of
+them is shown, with its 95 % interval over images (first seed).
 """
 
 import argparse
