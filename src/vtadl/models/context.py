@@ -77,7 +77,7 @@ class Fitting:
     def add(self, embeddings_BDHW: Tensor) -> Tensor:
         """Learn from some embeddings, ``(B, D, H, H)``; gives them as the transformer takes them."""
         coarse_BDGG = self.model.network.coarse(embeddings_BDHW)
-        self.moments.update(F.avg_pool2d(embeddings_BDHW, self.model.config.pooling))
+        self.moments.update(embeddings_BDHW)
         self.coarse_moments.update(coarse_BDGG)
         self.sampled.add(embeddings_BDHW)
         return coarse_BDGG
@@ -94,5 +94,5 @@ class Fitting:
     def add_to_gaussian(self, batches: Iterable[Tensor]) -> None:
         """Let the Gaussians learn from further embeddings too: they gain most from every image, and fit in seconds."""
         for embeddings_BDHW in batches:
-            self.moments.update(F.avg_pool2d(embeddings_BDHW, self.model.config.pooling))
+            self.moments.update(embeddings_BDHW)
         self.model.gaussian.fit(self.moments)
