@@ -1,0 +1,69 @@
+"""What a patch may see, against a slow loop; and that nothing of the rest comes through, at any depth."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtadl.nn.surroundings import SurroundingsBlock, outside
+
+SIDE, WIDTH = 5, 8
+
+
+@given(side=st.integers(1, 7), radius=st.integers(-3, 8))
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_outside_against_a_loop(side, radius):
+    found = outside(side, radius)
+    assert found.dtype == torch.bool and found.shape == (side**2, side**2)
+    for i in range(side**2):
+        for j in range(side**2):
+            distance = max(abs(i // side - j // side), abs(i % side - j % side))
+            assert bool(found[i, j]) == (distance > radius)
+
+
+def test_below_zero_nothing_is_hidden():
+    assert outside(4, -1).all()
+    assert torch.equal(outside(3, 0), ~torch.eye(9, dtype=torch.bool))
+
+
+@pytest.fixture
+def stacked():
+    torch.manual_seed(0)
+    blocks = [SurroundingsBlock(WIDTH, 2).double() for _ in range(3)]
+    queries = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
+    keys = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
+
+    def run(keys, visible):
+        x = queries
+        for block in blocks:
+            x = block(x, keys, visible)
+        return x
+
+    return run, keys
+
+
+@pytest.mark.parametrize("radius", [-1, 0, 1])
+def test_three_blocks_leak_nothing_of_the_neighbourhood(stacked, radius):
+    run, keys = stacked
+    visible = outside(SIDE, radius)
+    keys.requires_grad_()
+    output = run(keys, visible)
+    for i in range(SIDE**2):
+        (gradient,) = torch.autograd.grad(output[0, i].sin().sum(), keys, retain_graph=True)
+        told = (gradient[0] != 0).any(-1)
+        assert torch.equal(told, visible[i]), i
+
+
+def test_a_block_against_torchs_attention():
+    torch.manual_seed(0)
+    block = SurroundingsBlock(WIDTH, 2).double()
+    queries, keys = (torch.randn(3, SIDE**2, WIDTH, dtype=torch.float64) for _ in range(2))
+    visible = outside(SIDE, 1)
+    theirs = torch.nn.MultiheadAttention(WIDTH, 2, bias=True, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([block.query.weight, block.key_value.weight]))
+        theirs.in_proj_bias.zero_()
+        theirs.out_proj.load_state_dict(block.out.state_dict())
+        attended, _ = theirs(block.query_norm(queries), keys, keys, attn_mask=~visible, need_weights=False)
+        x = queries + attended
+        torch.testing.assert_close(block(queries, keys, visible), x + block.mlp(block.mlp_norm(x)))
