@@ -21,7 +21,7 @@ def test_a_defect_is_visible_and_marked(kind):
         assert np.array_equal(image, before)
         assert changed.shape == image.shape and changed.dtype == np.float32
         assert mask.shape == image.shape[1:] and mask.dtype == np.bool_
-        assert 0 <= changed.min() and changed.max() <= 1
+        assert changed.min() >= 0 and changed.max() <= 1
         assert LEAST_PIXELS <= mask.sum() < mask.size / 2
         difference = np.abs(changed - image).max(0)
         # Closing fills small holes: the mask holds every visible change, and next to nothing else.

@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from vtadl.density.memory import PatchMemory, greedy_coreset, nearest_distance
+from vtadl.density import memory as memory_module
+from vtadl.density.memory import PatchMemory, SampledPatches, greedy_coreset, nearest_distance, places
 from vtadl.errors import DataError
 
 
@@ -107,3 +108,84 @@ def test_a_memory_over_its_size_is_refused():
 def test_no_patches_are_an_error():
     with pytest.raises(DataError, match="at least one good image"):
         PatchMemory(6, 10).fit(torch.empty(0, 6), generator())
+
+
+def drawn_from(images, seed=0):
+    sampled = SampledPatches(len(images), generator(seed))
+    for batch in images.split(2):
+        sampled.add(batch)
+    return sampled.drawn()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_position_counts_as_a_plain_loop_says(cosine):
+    images = torch.randn(3, 6, 4, 5, generator=generator(2))
+    density = PatchMemory(6, 1000, cosine=cosine, position_weight=1.5)
+    density.fit(*drawn_from(images))
+    x = torch.randn(1, 6, 4, 5, generator=generator(3))
+    scores = density(x)
+    scale = torch.ones(6) if cosine else images.transpose(0, 1).flatten(1).std(1, correction=0)
+    for row in range(4):
+        for column in range(5):
+            best = torch.inf
+            for image in images:
+                for other_row in range(4):
+                    for other_column in range(5):
+                        here, there = x[0, :, row, column] / scale, image[:, other_row, other_column] / scale
+                        if cosine:
+                            here, there = here / here.norm(), there / there.norm()
+                        shift = torch.tensor([(row - other_row) * 2 / 3, (column - other_column) * 2 / 4])
+                        squared = (here - there).square().mean() + (1.5 * shift).square().sum()
+                        best = min(best, float(squared.sqrt()))
+            expected = best**2 * 6 / 2 if cosine else best
+            assert float(scores[0, row, column]) == pytest.approx(expected, rel=2e-3)
+
+
+def test_without_a_weight_places_change_nothing():
+    images = torch.randn(4, 6, 5, 5, generator=generator(2))
+    patches, _, where = drawn_from(images)
+    plain, told = PatchMemory(6, 30), PatchMemory(6, 30, position_weight=0.0)
+    plain.fit(patches, generator())
+    told.fit(patches, generator(), where)
+    assert plain.patches.shape == (30, 6)
+    assert torch.equal(plain.patches, told.patches)
+    assert torch.equal(plain(images), told(images))
+
+
+def test_a_patch_out_of_its_place_is_noticed_by_weight_alone():
+    images = torch.randn(1, 6, 4, 4, generator=generator(2))
+    moved = images.flip(2)
+    anywhere, here = PatchMemory(6, 100), PatchMemory(6, 100, position_weight=2.0)
+    for density in (anywhere, here):
+        density.fit(*drawn_from(images))
+        assert float(density(images).max()) < 0.01
+    assert float(anywhere(moved).max()) < 0.01
+    assert float(here(moved).min()) > 0.5
+
+
+def test_places_load_with_the_patches():
+    images = torch.randn(2, 6, 4, 4, generator=generator(2))
+    density, other = (PatchMemory(6, 1000, position_weight=2.0) for _ in range(2))
+    density.fit(*drawn_from(images))
+    assert density.patches.shape == (32, 8)
+    other.load_state_dict(density.state_dict())
+    x = torch.randn(2, 6, 4, 4, generator=generator(3))
+    assert torch.equal(other(x), density(x))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        PatchMemory(6, 1000).load_state_dict(density.state_dict())
+
+
+def test_places_go_from_border_to_border():
+    expected = [[-1.0, -1.0], [-1.0, 1.0], [0.0, -1.0], [0.0, 1.0], [1.0, -1.0], [1.0, 1.0]]
+    assert places(3, 2, torch.device("cpu")).tolist() == expected
+
+
+def test_of_many_patches_each_image_gives_an_equal_share_with_their_places(monkeypatch):
+    monkeypatch.setattr(memory_module, "CANDIDATES", 10)
+    where = places(4, 4, torch.device("cpu"))
+    images = torch.stack([torch.full((16,), float(n)) for n in range(3)])[:, None].repeat(1, 3, 1)
+    images[:, 1:] = where.T
+    patches, _, found = drawn_from(images.view(3, 3, 4, 4))
+    assert patches[:, 0].tolist() == [0.0] * 3 + [1.0] * 3 + [2.0] * 3
+    assert torch.equal(patches[:, 1:], found)
+    assert len(patches.unique(dim=0)) == 9

@@ -3,8 +3,8 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from literal_vtadl import Mixture, patch_nll
-from vtadl.density.mixture import CHUNK, MixtureDensity
-from vtadl.losses.likelihood import LOG_VAR_LIMIT
+from vtadl.density.mixture import CHUNK, ContextMixture, MixtureDensity
+from vtadl.losses.likelihood import LOG_VAR_LIMIT, bounded_log_var
 from vtadl.models.reference import rearranged
 
 
@@ -88,3 +88,16 @@ def test_learns_a_bimodal_density():
         optimizer.step()
     scores = model(torch.tensor([[[-2.0, 0.0], [2.0, 0.0], [0.0, 0.0]]])).nll[0]
     assert scores[2] > scores[:2].max() + 10
+
+
+@pytest.mark.parametrize("mixtures", [1, 4])
+def test_given_a_context_against_distributions(mixtures):
+    torch.manual_seed(0)
+    model = ContextMixture(7, 6, mixtures).double()
+    x, context = embeddings(), torch.randn(2, 5, 7, dtype=torch.float64)
+    shape = (2, 5, mixtures, 6)
+    mean, raw = model.mean(context).reshape(shape), model.log_var(context).reshape(shape)
+    gaussians = Independent(Normal(mean, (0.5 * bounded_log_var(raw)).exp()), 1)
+    expected = MixtureSameFamily(Categorical(logits=model.log_weight(context)), gaussians)
+    torch.testing.assert_close(model(x, context), -expected.log_prob(x) / 6, atol=1e-6, rtol=0)
+    torch.testing.assert_close(model.expected(context), expected.mean, atol=1e-9, rtol=0)
