@@ -19,6 +19,9 @@ ROUND = 16
 CANDIDATES = 250_000
 """Training patches among which the coreset is chosen, at most; beyond, each image gives an equal random share."""
 
+PRODUCT = 2**25
+"""Distances that are held at once, at most (128 MB)."""
+
 
 class PatchMemory(nn.Module):
     """Good patches, standardised by channel. State: ``patches`` (M, D) in half precision and ``scale`` (D,).
@@ -137,7 +140,12 @@ def nearest_distance(x_ND: Tensor, memory_MD: Tensor) -> Tensor:
     cancellation does not show in small distances.
     """
     half_norms_M = memory_MD.square().sum(1) / 2
-    nearest_N = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).argmin(1)
+    if torch.compiler.is_exporting():
+        nearest_N = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).argmin(1)
+    else:
+        rows = max(PRODUCT // len(memory_MD), 1)
+        parts = [torch.addmm(half_norms_M, x_nD, memory_MD.T, alpha=-1).argmin(1) for x_nD in torch.split(x_ND, rows)]
+        nearest_N = torch.cat(parts)
     distance_N: Tensor = torch.linalg.vector_norm(x_ND - memory_MD[nearest_N], dim=1)
     return distance_N
 

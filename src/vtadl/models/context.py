@@ -13,7 +13,7 @@ from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
-from vtadl.models.detector import grid_side, upsampled
+from vtadl.models.detector import check_covariances, grid_side, upsampled
 from vtadl.models.stems import build_stem
 
 PARTS = ("gaussian", "memory", "context")
@@ -35,6 +35,7 @@ class ContextDetector(nn.Module):
         if cells % config.pooling:
             raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {cells}")
         width, side = self.stem.width, cells // config.pooling
+        check_covariances(side, width)
         self.grid = (side, side)
         self.gaussian = PositionGaussian(width, self.grid)
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)

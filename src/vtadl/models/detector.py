@@ -95,11 +95,7 @@ class GaussianDetector(nn.Module):
         self.config = config
         self.stem = build_stem(config)
         side = grid_side(config.image_size, self.stem)
-        if side**2 * self.stem.width**2 > MAX_COVARIANCES:
-            raise ConfigError(
-                f"one Gaussian for each of {side} x {side} positions over {self.stem.width} channels takes too much "
-                "memory; choose fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
-            )
+        check_covariances(side, self.stem.width)
         self.density = PositionGaussian(self.stem.width, (side, side))
 
     @torch.inference_mode()
@@ -145,6 +141,19 @@ def upsampled(scores_BHW: Tensor, image_size: int, smoothing: float) -> Tensor:
     size = (image_size, image_size)
     maps_BHW = nn.functional.interpolate(scores_BHW[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     return gaussian_smooth(maps_BHW, smoothing)
+
+
+def check_covariances(side: int, width: int) -> None:
+    """Refuse one Gaussian for each position of a grid where that is beyond any machine.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if side**2 * width**2 > MAX_COVARIANCES:
+        raise ConfigError(
+            f"one Gaussian for each of {side} x {side} positions over {width} channels takes too much memory; choose "
+            "fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
+        )
 
 
 def grid_side(image_size: int, stem: Stem) -> int:

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from vtadl.errors import BundleError, ConfigError
 from vtadl.models.hub_stem import HubStem
 from vtadl.models.vit_stem import VitStem
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
+from vtadl.nn.tiling import tiled
 
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -44,19 +47,31 @@ class EfficientNetStem(nn.Module):
     """Pixels reflected around the image before the network, and cut from the grid after it: the network's own zero
     padding is an edge that no image has, and drowns defects at the border."""
 
+    tile = 768
+    halo = 224
+    """Of larger images the network sees tiles of so many pixels, each with so many around it, more than the 202 that a
+    feature depends on: the features are those of the whole, in the memory of a tile."""
+
     def __init__(self) -> None:
         super().__init__()
         self.network = EfficientNetLite0()
 
+    def _features(self, images_B3HW: Tensor) -> list[Tensor]:
+        features = self.network(images_B3HW.contiguous(memory_format=torch.channels_last))
+        return [features[stage] for stage in self.stages]
+
     def forward(self, images_B3HW: Tensor) -> Tensor:
         grid = tuple(side // self.stride for side in images_B3HW.shape[-2:])
         framed_B3HW = F.pad(images_B3HW * 2 - 1, (self.border,) * 4, mode="reflect")
-        features = self.network(framed_B3HW.contiguous(memory_format=torch.channels_last))
+        features: Callable[[Tensor], Sequence[Tensor]] = self._features
+        if max(framed_B3HW.shape[-2:]) > self.tile + 2 * self.halo:
+            strides = [STAGES[stage].reduction for stage in self.stages]
+            features = partial(tiled, features, tile=self.tile, halo=self.halo, strides=strides)
         levels = []
-        for stage in self.stages:
+        for stage, feature_BCHW in zip(self.stages, features(framed_B3HW), strict=True):
             # Not counting the padding keeps the border's embeddings on the scale of all others.
             cut = self.border // STAGES[stage].reduction
-            x_BCHW = features[stage][..., cut:-cut, cut:-cut]
+            x_BCHW = feature_BCHW[..., cut:-cut, cut:-cut]
             x_BCHW = F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
             if STAGES[stage].reduction < self.stride:
                 x_BCHW = F.avg_pool2d(x_BCHW, self.stride // STAGES[stage].reduction)
