@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vtadl.data.loading import load_images
 from vtadl.data.planted import KINDS, plant
-from vtadl.data.regions_of_interest import blanked
+from vtadl.data.regions_of_interest import blanked, fitted_mask
 from vtadl.metrics.evaluation import evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
 from vtadl.models.context import PARTS, ContextDetector
@@ -76,6 +76,8 @@ def _scored(
 ) -> tuple[Tensor, list[NDArray[np.bool_]], list[str]]:
     """Values of all parts, ``(B, K, H, H)``, of every image as it is and with each defect, with masks and kinds."""
     side = model.config.image_size
+    # A defect where nothing is looked at could not be found by any part.
+    inside_HW = np.ones((side, side), bool) if looked_at is None else fitted_mask(looked_at, (side, side))
     parts, masks, kinds = [], [], []
     with progress("combining", len(paths)) as advance:
         for batch in load_images(paths, (side, side), batch_size=1):
@@ -84,7 +86,7 @@ def _scored(
             for number, kind in enumerate(KINDS):
                 planted = plant(image_3HW, kind, np.random.default_rng((seed, batch.indices[0], number)))
                 if planted is not None:
-                    shown.append((*planted, kind))
+                    shown.append((planted[0], planted[1] & inside_HW, kind))
             images = torch.from_numpy(np.stack([image for image, _, _ in shown]))
             parts.append(model.parts(model.embed(blanked(images, looked_at).to(device))))
             masks += [mask[::SHRINKING, ::SHRINKING] for _, mask, _ in shown]

@@ -1,0 +1,133 @@
+"""Weights of parts: all that work count the same, one that is blind does not count, and the record says why."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from vtadl.combining import AUPRO, combine
+from vtadl.data.planted import KINDS
+from vtadl.data.regions_of_interest import blanked
+from vtadl.density.combination import Combination
+from vtadl.models.context import PARTS
+from vtadl.progress import silent
+
+CPU = torch.device("cpu")
+SIDE = 64
+
+
+class Stub(nn.Module):
+    """Parts that see how far a pixel is from the known good image, each in units of its own; some are blind."""
+
+    def __init__(self, good, blind=()):
+        super().__init__()
+        self.config = SimpleNamespace(image_size=SIDE, smoothing=2.0)
+        self.combination = Combination(len(PARTS))
+        self.good = good
+        self.blind = blind
+        self.seen = []
+        self.generator = torch.Generator().manual_seed(0)
+
+    def embed(self, images):
+        self.seen.append(images)
+        return nn.functional.avg_pool2d(images - self.good, 4)
+
+    def parts(self, embeddings):
+        distance = embeddings.abs().amax(1)
+        noise = torch.rand(len(PARTS), *distance.shape, generator=self.generator)
+        values = [100.0**part * (distance + 0.01 * noise[part] + part) for part in range(len(PARTS))]
+        for name in self.blind:
+            values[PARTS.index(name)] = noise[PARTS.index(name)]
+        return torch.stack(values, 1)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    paths = [folder / f"{index}.png" for index in range(3)]
+    for path in paths:
+        image.save(path)
+    return paths, torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+
+
+def combined(images, *, blind=(), seed=0, looked_at=None):
+    paths, good = images
+    model = Stub(good, blind)
+    return model, combine(model, paths, looked_at, CPU, seed, silent)
+
+
+def test_parts_that_work_count_the_same(images):
+    model, record = combined(images)
+    assert record["weights"] == dict.fromkeys(PARTS, pytest.approx(1 / 3))
+    torch.testing.assert_close(model.combination.weights, torch.full((3,), 1 / 3))
+
+
+@pytest.mark.parametrize("blind", [(name,) for name in PARTS] + [("gaussian", "context")])
+def test_a_blind_part_does_not_count(images, blind):
+    model, record = combined(images, blind=blind)
+    working = len(PARTS) - len(blind)
+    expected = {name: 0.0 if name in blind else pytest.approx(1 / working) for name in PARTS}
+    assert record["weights"] == expected
+    planted = record["planted"]
+    for name in blind:
+        assert planted[name][AUPRO] < 0.6 < 0.8 < planted["together"][AUPRO]
+    assert model.combination.scale[PARTS.index("memory")] > 0
+
+
+def test_where_none_works_one_counts_at_least(images):
+    model, _ = combined(images, blind=PARTS)
+    assert model.combination.weights.sum() == pytest.approx(1)
+
+
+def test_the_record_has_the_figures_and_every_image_is_used(images):
+    model, record = combined(images)
+    assert record["planted_in"] == 3
+    assert list(record["planted"]) == [*PARTS, "together"]
+    for figures in record["planted"].values():
+        assert set(figures) == {AUPRO, "image_AUROC"}
+        assert all(0.8 < value <= 1 for value in figures.values())
+    assert json.loads(json.dumps(record)) == record
+    for seen in model.seen:
+        assert seen.shape == (1 + len(KINDS), 3, SIDE, SIDE)
+        torch.testing.assert_close(seen[0], model.good, atol=1e-6, rtol=0)
+        assert all((one != seen[0]).any() for one in seen[1:])
+
+
+def test_parts_are_brought_to_the_scale_of_good_images(images):
+    model, _ = combined(images)
+    x = model.combination.standardised(model.parts(model.embed(model.good[None])))
+    assert x.mean((0, 2, 3)).abs().max() < 0.5
+    assert (x.std((0, 2, 3)) - 1).abs().max() < 0.5
+
+
+def test_the_seed_decides(images):
+    first, again, other = (combined(images, seed=seed) for seed in (1, 1, 2))
+    assert first[1] == again[1]
+    assert all(torch.equal(a, b) for a, b in zip(first[0].seen, again[0].seen, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first[0].seen, other[0].seen, strict=True))
+
+
+def test_nothing_outside_the_region_of_interest_is_seen(images):
+    looked_at = np.zeros((SIDE, SIDE), bool)
+    looked_at[:, : SIDE // 2] = True
+    paths, good = images
+    model, record = combined((paths, blanked(good[None], looked_at)[0]), looked_at=looked_at)
+    for seen in model.seen:
+        assert all(torch.equal(one[:, :, 32:], seen[0][:, :, 32:]) for one in seen)
+    # What is planted outside is nobody's failure.
+    assert record["planted"]["together"]["image_AUROC"] > 0.99
+
+
+def test_images_without_any_texture_still_give_weights(tmp_path):
+    """Some defects cannot be seen there, and are left out."""
+    grey = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
+    grey.save(tmp_path / "grey.png")
+    model, record = combined(([tmp_path / "grey.png"], torch.full((3, SIDE, SIDE), 128 / 255)))
+    assert len(model.seen[0]) == 3  # as it is, a stain, a scratch
+    assert sum(record["weights"].values()) == pytest.approx(1)
