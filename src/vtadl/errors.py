@@ -8,8 +8,8 @@ class VtadlError(Exception):
     """Base of all errors that vtadl raises on purpose; the command line prints them without a traceback."""
 
     def __str__(self) -> str:
-        """The message, without its middle where it quotes a file at length; its ends name the file and the mend."""
-        message = super().__str__()
+        """The message in a line, whatever it quotes of a file; where that is long, without its middle."""
+        message = " ".join(super().__str__().splitlines())
         return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]}[...]{message[-LONGEST // 3 :]}"
 
 
