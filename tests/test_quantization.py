@@ -73,6 +73,9 @@ def test_what_cannot_be_quantised_says_why(made, tmp_path):
     paper = dataclasses.replace(run, model=torch.nn.Linear(1, 1))
     with pytest.raises(ConfigError, match="export it without --int8"):
         quantise_run(paper, read_category(root))
+    context = tiny_run(tmp_path / "context", "context")
+    with pytest.raises(ConfigError, match=r"presets gaussian and memory.*preset 'context': export it without --int8"):
+        quantise_run(context, read_category(tmp_path / "context/stripes"))
     by_hand = dataclasses.replace(run, card=card_for(run, 2.0))
     with pytest.raises(ConfigError, match="first give vtadl calibrate with --false-reject-rate"):
         quantise_run(by_hand, read_category(root))

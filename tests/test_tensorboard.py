@@ -18,6 +18,11 @@ TINY = [
     for word in ("--set", setting)
 ]
 
+CONTEXT = [
+    *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+    *("model.depth=1", "model.size=50", "training.batch_size=4", "training.steps=3"),
+]
+
 
 @pytest.fixture(scope="module")
 def category(tmp_path_factory):
@@ -67,6 +72,22 @@ def test_an_objective_without_a_decoder_shows_no_reconstruction(category, tmp_pa
     assert train(category, tmp_path / "run", *flags) == 0
     tags = board_of(tmp_path / "board").Tags()["images"]
     assert {tag.split("/")[0] for tag in tags} == {"image", "heat map"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_that_sees_embeddings_shows_figures_and_no_pictures(category, tmp_path):
+    pytest.importorskip("tensorboard")
+    flags = [word for setting in CONTEXT for word in ("--set", setting)]
+    for name, more in (("plain", []), ("run", ["--tensorboard", str(tmp_path / "board")])):
+        assert train(category, tmp_path / name, "--preset", "context", *flags, *more) == 0
+    for name in ("weights.safetensors", "log.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    board = board_of(tmp_path / "board")
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    events = board.Scalars("raw/nll")
+    assert [event.step for event in events] == [1, 2, 3]
+    assert [event.value for event in events] == pytest.approx([line["terms"]["nll"]["raw"] for line in lines], rel=1e-6)
+    assert board.Tags()["images"] == []
 
 
 def test_without_the_package_the_extra_is_named_before_any_work(category, tmp_path, monkeypatch, capsys):
