@@ -1,5 +1,6 @@
 """Preset ``context`` as a whole: stored, repeated, interrupted, with few images, with a region of interest."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -14,8 +15,9 @@ from vtadl.bundle import load_run
 from vtadl.config import apply_settings, preset_config
 from vtadl.context_training import JUDGING_SHARE, _shared_out
 from vtadl.data.layouts import read_category
+from vtadl.data.regions_of_interest import BLANK
 from vtadl.errors import BundleError, ConfigError, TrainingInterrupted
-from vtadl.models.context import PARTS
+from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.context_network import ContextNetwork
 from vtadl.prediction import predict_image
 from vtadl.training import train_run, train_to
@@ -171,3 +173,22 @@ def test_images_teach_or_judge_unless_they_are_very_few():
     assert _shared_out(few) == (few, few)
     learning, judging = _shared_out(paths[:JUDGING_SHARE])
     assert (len(learning), len(judging)) == (JUDGING_SHARE - 1, 1)
+
+
+def test_nothing_outside_the_region_of_interest_counts(category, monkeypatch):
+    looked_at = np.zeros((64, 64), bool)
+    looked_at[:, :32] = True
+    embed, seen = ContextDetector.embed, []
+
+    def noted(self, images):
+        seen.append(images)
+        return embed(self, images)
+
+    monkeypatch.setattr(ContextDetector, "embed", noted)
+    run = train_run(config(), dataclasses.replace(read_category(category), looked_at=looked_at), CPU, warn=print)
+    image = good_image(50)
+    found = score_map(run, image)
+    image[:, 38:] = 255  # columns next to the border are mixed with those inside when the image is resized
+    np.testing.assert_allclose(score_map(run, image), found, rtol=1e-5, atol=1e-5)
+    assert len(seen) > 4  # to learn, to judge, held out, and these two
+    assert all((images[..., 32:] == BLANK).all() for images in seen)

@@ -13,6 +13,8 @@ from PIL import Image
 
 from categories import make_category
 from vtadl.cli import main
+from vtadl.config import PRESETS
+from vtadl.losses.objective import TERMS
 
 SMALL = ["--set", "model.image_size=96", "--device", "cpu"]
 
@@ -168,7 +170,7 @@ def test_info_says_what_a_run_is(run, capsys):
 def test_presets_lists_them(capsys):
     assert main(["presets"]) == 0
     out = capsys.readouterr().out
-    for name in ("gaussian", "memory", "paper", "efficientnet-lite0", "vit:FILE", "hub:FOLDER"):
+    for name in (*PRESETS, *TERMS, "efficientnet-lite0", "vit:FILE", "hub:FOLDER"):
         assert name in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
