@@ -107,6 +107,31 @@ def test_settings_that_cannot_be_are_refused_without_memory_for_them(run, before
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("depth = 1", "depth = 64"),
+        ("width = 16", "width = 2048"),
+        ("width = 16\ndepth = 1", "width = 2048\ndepth = 64"),  # 9 GB of weights, were they made
+        ("mixtures = 1", "mixtures = 256"),
+        ("image_size = 64", "image_size = 2048"),
+        (
+            'image_size = 64\nkind = "context"\nsmoothing = 6.0\npooling = 2',
+            'image_size = 2048\nkind = "context"\npooling = 1',
+        ),
+        ("radius = 1", "radius = -1000"),
+        ("size = 50", "size = 5"),
+        ('objective = "nll"', 'objective = "vae"'),
+        ('objective = "nll"', 'objective = "ssim"'),
+    ],
+)
+def test_a_context_that_cannot_be_is_refused_without_memory_for_it(runs, tmp_path, before, after):
+    run = shutil.copytree(runs / "context", tmp_path / "run")
+    replace_in(run / "config.toml", before, after)
+    with pytest.raises(BundleError, match="run"):
+        load_run(run)
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"format": 99},

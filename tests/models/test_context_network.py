@@ -166,6 +166,7 @@ def test_terms_of_pixels_are_refused(term):
         ({"radius": 2}, r"model.coarsening is 1 and model.radius 2, on 5 x 5; expected a divisor"),
         ({"coarsening": 5}, r"model.coarsening is 5"),
         ({"coarsening": 7}, r"model.coarsening is 7"),
+        ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.coarsening"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):

@@ -44,7 +44,7 @@ def empty_model(config: Config) -> nn.Module:
     Raises:
         ConfigError: settings that do not fit together.
     """
-    if not isinstance(config.model, PaperConfig):
+    if not isinstance(config.model, PaperConfig | ContextConfig):
         return build_model(config)
     with torch.device("meta"):
         return build_model(config)

@@ -22,6 +22,8 @@ from vtadl.nn.surroundings import SurroundingsBlock, outside
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
 """Of an objective; the first three are of reconstructed embeddings here, not of pixels."""
+MAX_PATCHES = 4096
+"""Of the transformer: each attends to all, so time and memory grow with the square."""
 RIDGE = 0.01
 """Added to the covariance before whitening, as a share of each variance."""
 
@@ -217,8 +219,14 @@ def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
-    if patches % config.coarsening or patches // config.coarsening <= 2 * config.radius + 1:
+    side = patches // config.coarsening
+    if patches % config.coarsening or side <= 2 * config.radius + 1:
         raise ConfigError(
             f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {patches} x {patches}; "
             "expected a divisor that leaves more patches along a side than the neighbourhood has"
+        )
+    if side**2 > MAX_PATCHES:
+        raise ConfigError(
+            f"{side**2:,} patches are too many for the transformer; expected {MAX_PATCHES:,} at most: give a larger "
+            "model.coarsening or model.pooling, or a smaller model.image_size"
         )
