@@ -67,3 +67,18 @@ def test_a_block_against_torchs_attention():
         attended, _ = theirs(block.query_norm(queries), keys, keys, attn_mask=~visible, need_weights=False)
         x = queries + attended
         torch.testing.assert_close(block(queries, keys, visible), x + block.mlp(block.mlp_norm(x)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_patch_that_sees_nothing_is_no_harm(dtype):
+    """Where dropout takes all that its neighbourhood leaves."""
+    torch.manual_seed(0)
+    block = SurroundingsBlock(WIDTH, 2).to(dtype)
+    queries, keys = (torch.randn(2, 4, WIDTH, dtype=dtype, requires_grad=True) for _ in range(2))
+    visible = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    visible[0, :, 1] = False
+    output = block(queries, keys, visible)
+    output.square().sum().backward()
+    assert output.isfinite().all() and queries.grad.isfinite().all() and keys.grad.isfinite().all()
+    alone = queries + block.out.bias
+    torch.testing.assert_close(output[0, 1], (alone + block.mlp(block.mlp_norm(alone)))[0, 1], rtol=1e-2, atol=1e-2)
