@@ -135,10 +135,12 @@ def test_position_counts_as_a_plain_loop_says(cosine):
                         if cosine:
                             here, there = here / here.norm(), there / there.norm()
                         shift = torch.tensor([(row - other_row) * 2 / 3, (column - other_column) * 2 / 4])
-                        squared = (here - there).square().mean() + (1.5 * shift).square().sum()
-                        best = min(best, float(squared.sqrt()))
-            expected = best**2 * 6 / 2 if cosine else best
-            assert float(scores[0, row, column]) == pytest.approx(expected, rel=2e-3)
+                        if cosine:
+                            score = 1 - here @ there + 1.5 * shift.square().sum()
+                        else:
+                            score = ((here - there).square().mean() + (1.5 * shift).square().sum()).sqrt()
+                        best = min(best, float(score))
+            assert float(scores[0, row, column]) == pytest.approx(best, rel=2e-3)
 
 
 def test_without_a_weight_places_change_nothing():

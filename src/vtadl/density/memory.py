@@ -87,7 +87,9 @@ class PatchMemory(nn.Module):
         x_ND = nn.functional.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
         if places_N2 is None or not self.position_weight:
             return x_ND
-        return torch.cat([x_ND, self.position_weight * width**0.5 * places_N2], dim=1)
+        # So that, after `forward`, half the image's side alone comes to the weight.
+        scale = (2 * self.position_weight) ** 0.5 if self.cosine else self.position_weight * width**0.5
+        return torch.cat([x_ND, scale * places_N2], dim=1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A memory of few images holds fewer patches than it may: the stored rows decide.
