@@ -144,7 +144,7 @@ def test_other_settings_are_refused_before_anything_is_written(category, finishe
     }.items():
         with pytest.raises(ConfigError, match=message):
             to(tmp_path / "run", category, setting)
-    with pytest.raises(ConfigError, match=r"'ssim' needs pixels.*mse, l1, cosine, nll, vae, kl"):
+    with pytest.raises(ConfigError, match=r"'ssim' is no loss of preset 'context'.*mse, l1, cosine, nll, vae, kl"):
         to(tmp_path / "run", category, objective="nll + ssim")
     assert not (tmp_path / "run").exists()
 

@@ -24,12 +24,20 @@ class Term:
 
 
 TERMS: dict[str, Term] = {
-    "mse": Term(summary="mean squared error of the pixels", head="reconstruction", scores=True),
-    "l1": Term(summary="mean absolute error of the pixels", head="reconstruction", scores=True),
+    "mse": Term(
+        summary="mean squared error of the pixels (context: of embeddings)", head="reconstruction", scores=True
+    ),
+    "l1": Term(
+        summary="mean absolute error of the pixels (context: of embeddings)", head="reconstruction", scores=True
+    ),
     "ssim": Term(summary="1 - structural similarity, window 11", head="reconstruction", scores=True),
     "ms_ssim": Term(summary="1 - structural similarity over five scales", head="reconstruction", scores=True),
     "gms": Term(summary="1 - gradient magnitude similarity over four scales", head="reconstruction", scores=True),
-    "cosine": Term(summary="1 - cosine similarity of each patch's pixels", head="reconstruction", scores=True),
+    "cosine": Term(
+        summary="1 - cosine similarity of each patch's pixels (context: of embeddings)",
+        head="reconstruction",
+        scores=True,
+    ),
     "nll": Term(
         summary="negative log-likelihood of a Gaussian mixture, nats per embedding dimension",
         head="mixture",

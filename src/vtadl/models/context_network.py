@@ -214,8 +214,8 @@ def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
     foreign = [name for name, _ in objective.terms if name not in TERMS]
     if foreign:
         raise ConfigError(
-            f"objective '{objective}': '{foreign[0]}' needs pixels, and preset 'context' has none; choose from: "
-            f"{', '.join(TERMS)}"
+            f"objective '{objective}': '{foreign[0]}' is no loss of preset 'context', which sees embeddings; choose "
+            f"from: {', '.join(TERMS)}"
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
