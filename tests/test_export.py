@@ -115,6 +115,14 @@ def test_every_density_of_the_paper_model_exports(tmp_path, variant, objective, 
     export_run(made, tmp_path / to, to=to, images=list(IMAGES.values()))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["nll", "mse", "kl + vae"])
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_every_density_of_a_context_exports(tmp_path, objective, to):
+    made = tiny_run(tmp_path, "context", "model.mixtures=2", objective=objective)
+    export_run(made, tmp_path / to, to=to, images=list(IMAGES.values()))
+
+
 @pytest.mark.usefixtures("built_once")
 def test_a_model_that_disagrees_is_not_kept(gaussian, tmp_path, monkeypatch):
     real = vtadl.export.predict_image
