@@ -97,9 +97,8 @@ def _fits(
     if name not in found or name not in expected:
         return False
     shape, wanted = found[name], expected[name]
-    if isinstance(config.model, MemoryConfig | ContextConfig) and wanted[:1] == (
-        0,
-    ):  # a memory of few images holds few patches
+    # A memory of few images holds few patches.
+    if isinstance(config.model, MemoryConfig | ContextConfig) and wanted[:1] == (0,):
         return shape[1:] == wanted[1:] and 0 < shape[0] <= config.model.size
     return shape == wanted
 

@@ -30,8 +30,7 @@ class ContextDetector(nn.Module):
         super().__init__()
         self.config = config
         self.objective = objective
-        with torch.device("cpu"):  # its weights are read even where no memory is made for the others
-            self.stem = build_stem(config)
+        self.stem = build_stem(config)
         cells = grid_side(config.image_size, self.stem)
         if cells % config.pooling:
             raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {cells}")

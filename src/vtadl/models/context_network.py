@@ -49,7 +49,6 @@ class ContextNetwork(nn.Module):
         _check(config, objective, patches)
         self.config = config
         self.objective = objective
-        self.stem_width = stem_width
         self.side = patches // config.coarsening
         places, width = self.side**2, config.width
         self.mean: Tensor
