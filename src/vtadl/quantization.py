@@ -17,20 +17,17 @@ from vtadl.bundle import HeldOut, Run
 from vtadl.calibration import Request, calibrate
 from vtadl.calibration_images import gather, images_of
 from vtadl.card import Card
-from vtadl.data.appearance import measure_appearance
-from vtadl.data.content import content_hash
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import load_images
-from vtadl.data.regions_of_interest import blanked, fitted_mask
+from vtadl.data.regions_of_interest import blanked
 from vtadl.errors import ConfigError, DataError
-from vtadl.heatmap import colour_scale
+from vtadl.held_out import score_held_out
 from vtadl.models.build import build_model
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.stems import EfficientNetStem
 from vtadl.onnx_graph import build_stem_graph
 from vtadl.openvino_int8 import Ranges, input_ranges, quantise
 from vtadl.openvino_model import convert
-from vtadl.prediction import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runtime.backends import OPENVINO_SETTINGS
 from vtadl.training import FIT_BATCH, sorted_by_content
@@ -107,7 +104,7 @@ def quantise_run(
     model.register_module("stem", Int8Stem(stem, session))
     model.fit(_fit_batches(run, kept, progress), len(kept), run.config.seed)
     made = replace(run, model=model.eval(), held_out=HeldOut(), card=None)
-    made.held_out = _score(made, sorted_by_content(held_out), progress)
+    made.held_out = score_held_out(made, sorted_by_content(held_out), CPU, progress)
     if run.card is not None and request is not None:
         made.card = _calibrated(made, request, run)
     return Quantized(run=made, ranges=ranges, held_out=tuple(sorted_by_content(held_out)))
@@ -160,28 +157,6 @@ def _fit_batches(run: Run, samples: Sequence[Sample], progress: Progress) -> Ite
         for batch in load_images([sample.path for sample in samples], (side, side), batch_size=FIT_BATCH):
             yield blanked(batch.images, run.looked_at)
             advance(len(batch.indices))
-
-
-def _score(run: Run, paths: Sequence[Path], progress: Progress) -> HeldOut:
-    calm, scores, appearance = [], [], []
-    with progress("calibrating", len(paths)) as advance:
-        for one in predict_files(run, paths, CPU, keep_originals=True):
-            assert one.original is not None
-            score_map = one.prediction.score_map
-            size = (score_map.shape[0], score_map.shape[1])
-            inside = score_map if run.looked_at is None else score_map[fitted_mask(run.looked_at, size)]
-            calm.append(float(np.median(inside)))
-            scores.append(one.prediction.score)
-            appearance.append(measure_appearance(one.original))
-            advance(1)
-    low, high = colour_scale(calm, scores)
-    return HeldOut(
-        scores=tuple(scores),
-        sha256=tuple(content_hash(path) for path in paths),
-        appearance=tuple(appearance),
-        colour_low=low,
-        colour_high=high,
-    )
 
 
 def _calibrated(made: Run, request: Request, before: Run) -> Card:

@@ -19,27 +19,24 @@ from vtadl.bundle import HeldOut, Run, Source, begin_run, check_free, finish_run
 from vtadl.checkpoint import Journal, is_unfinished
 from vtadl.config import Config, ContextConfig, preset_config
 from vtadl.context_training import train_in_context
-from vtadl.data.appearance import measure_appearance
 from vtadl.data.content import content_hash
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import load_images
-from vtadl.data.regions_of_interest import blanked, fitted_mask
+from vtadl.data.regions_of_interest import blanked
 from vtadl.data.repeated import RepeatedImages
 from vtadl.data.splits import training_split
 from vtadl.errors import ConfigError, DataError
-from vtadl.heatmap import colour_scale
+from vtadl.held_out import score_held_out
 from vtadl.models.build import build_model, check_model
 from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.optimization import Observe, optimise, plan
 from vtadl.parallel import Team, joined, launched_rank
-from vtadl.prediction import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.resuming import check_conditions, check_data, check_region, check_same, conditions_of
 from vtadl.tensorboard import Board, check_installed
 
 FIT_BATCH = 16
-CALM_QUANTILE = 0.5
 FEW_IMAGES = 10
 
 
@@ -343,35 +340,12 @@ def _fit_batches(images: Images, image_size: int, device: torch.device, progress
 
 
 def _score_held_out(run: Run, images: Images, device: torch.device, progress: Progress) -> HeldOut:
-    """Scores of good images, and the colour scale on which they look calm.
+    """As `score_held_out`; without held-out images of ``images.kept``.
 
-    Without held-out images the scale comes from ``images.kept``: good enough for colours, never for thresholds, so
-    their scores are not kept.
+    Those are good enough for colours, never for thresholds, so their scores are not kept.
     """
-    samples = images.held_out or images.kept
-    calm, scores, appearance = [], [], []
-    paths = sorted_by_content(samples)
-    with progress("calibrating", len(samples)) as advance:
-        for scored in predict_files(run, paths, device, keep_originals=True):
-            assert scored.original is not None
-            appearance.append(measure_appearance(scored.original))
-            calm.append(_calm(scored.prediction.score_map, images.looked_at))
-            scores.append(scored.prediction.score)
-            advance(1)
-    low, high = colour_scale(calm, scores)
-    return HeldOut(
-        scores=tuple(scores) if images.held_out else (),
-        sha256=tuple(content_hash(path) for path in paths) if images.held_out else (),
-        appearance=tuple(appearance) if images.held_out else (),
-        colour_low=low,
-        colour_high=high,
-    )
-
-
-def _calm(score_map: NDArray[np.float32], looked_at: NDArray[np.bool_] | None) -> float:
-    height, width = score_map.shape
-    counted = score_map if looked_at is None else score_map[fitted_mask(looked_at, (height, width))]
-    return float(np.quantile(counted, CALM_QUANTILE))
+    found = score_held_out(run, sorted_by_content(images.held_out or images.kept), device, progress)
+    return found if images.held_out else replace(found, scores=(), sha256=(), appearance=())
 
 
 def sorted_by_content(samples: Sequence[Sample]) -> list[Path]:
