@@ -6,23 +6,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from stem_weights import SHAPE
 from vtadl.errors import ConfigError
 from vtadl.nn.vit import VisionTransformer, VitShape, resampled_positions, vit_shape
 
-PLAIN = {
-    "width": 128,
-    "depth": 2,
-    "heads": 2,
-    "patch": 4,
-    "mlp_width": 24,
-    "side": 3,
-    "class_token": True,
-    "registers": 0,
-    "prefix_positions": True,
-    "gated": False,
-    "layer_scale": False,
-    "qkv_bias": True,
-}
+PLAIN = {**SHAPE, "width": 128, "depth": 2, "heads": 2, "patch": 4, "mlp_width": 24}
 KINDS = {
     "plain": {},
     "DINOv2": {"layer_scale": True},
