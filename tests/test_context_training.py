@@ -19,6 +19,7 @@ from vtadl.data.regions_of_interest import BLANK
 from vtadl.errors import BundleError, ConfigError, TrainingInterrupted
 from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.context_network import ContextNetwork
+from vtadl.nn.poses import POSES
 from vtadl.prediction import predict_image
 from vtadl.training import train_run, train_to
 
@@ -141,6 +142,7 @@ def test_other_settings_are_refused_before_anything_is_written(category, finishe
         "model.radius=2": "model.radius 2",
         "model.heads=3": "expected a multiple of model.heads",
         "model.image_size=70": "expected a multiple of 32",
+        "model.poses=turned": "expected one of: auto, fixed, flips, any",
     }.items():
         with pytest.raises(ConfigError, match=message):
             to(tmp_path / "run", category, setting)
@@ -162,6 +164,19 @@ def test_few_images_and_every_kind_of_objective(tmp_path, images, objective):
     found = score_map(run, image)
     assert np.isfinite(found).all() and found.std() > 0
     assert np.array_equal(score_map(load_run(tmp_path / "run"), image), found)
+
+
+def test_parts_in_any_pose_teach_all_of_them(tmp_path, category):
+    fixed, anyhow = (
+        to(tmp_path / poses, category, f"model.poses={poses}", "model.size=10000") for poses in ("fixed", "any")
+    )
+    assert fixed.training["poses"] == [] and anyhow.training["poses"] == list(POSES)
+    assert len(anyhow.model.memory.patches) == 8 * len(fixed.model.memory.patches)
+    image = good_image(50)
+    for pose in (np.rot90, np.transpose):
+        turned = np.ascontiguousarray(pose(image, **({"axes": (1, 0, 2)} if pose is np.transpose else {})))
+        assert score_map(fixed, turned).mean() > 2 * score_map(anyhow, turned).mean()
+    assert load_run(tmp_path / "any").training == anyhow.training
 
 
 def test_images_teach_or_judge_unless_they_are_very_few():

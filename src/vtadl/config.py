@@ -138,8 +138,12 @@ class ContextConfig(StemConfig):
     heads: int = 6
     radius: int = 2
     """Patches hidden from the transformer on each side of the patch that it predicts; below 0 nothing is hidden."""
+    hidden: Literal["neighbourhood", "block"] = "neighbourhood"
+    """What is hidden: all that is near, or the block of 2 ``radius`` + 1 patches a side in which a patch lies."""
     dropout: float = 0.5
     """Share of the surroundings that a training step drops, the same for all patches of an image."""
+    noise: float = 0.0
+    """Standard deviation of the noise on what the transformer sees (whitened embeddings), in training only."""
     mixtures: int = 1
     latent_width: int = 32
     """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
@@ -147,6 +151,9 @@ class ContextConfig(StemConfig):
     """Patches kept in the memory, at most."""
     position_weight: float = 3.0
     """As in the preset ``memory``."""
+    poses: Literal["auto", "fixed", "flips", "any"] = "auto"
+    """In which poses parts come, so that each good image teaches them all: as they are; flipped; flipped and turned by
+    quarters; ``auto``: those in which good images look as likely as in their own (`vtadl.posing`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,6 +170,7 @@ class ContextConfig(StemConfig):
             heads=(1, 64),
             radius=(-1, 64),
             dropout=(0, 0.95),
+            noise=(0, 100),
             mixtures=(1, 256),
             latent_width=(1, 2048),
             size=(1, 1_000_000),

@@ -1,4 +1,7 @@
-"""Train preset ``context``: embed once, fit the training-free densities, train the transformer, combine."""
+"""Train preset ``context``.
+
+Find the poses that parts come in, embed once, fit the training-free densities, train the transformer, combine.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +23,10 @@ from vtadl.data.regions_of_interest import blanked
 from vtadl.models.build import build_model
 from vtadl.models.context import ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
+from vtadl.nn.poses import POSES
 from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team
+from vtadl.posing import chosen_poses
 from vtadl.progress import Progress
 
 EMBED_BATCH = 8
@@ -35,8 +40,9 @@ class TrainedInContext:
 
     model: ContextDetector
     state: TrainingState
-    combination: dict[str, Any]
-    """Weights of the parts and why (`vtadl.combining.combine`); empty in a process that does not lead."""
+    record: dict[str, Any]
+    """What was chosen and why: the poses (`vtadl.posing.chosen_poses`) and, in the process that leads, the weights of
+    the parts (`vtadl.combining.combine`)."""
     seconds: float
 
 
@@ -69,9 +75,11 @@ def train_in_context(
     model = build_model(config).to(device)
     assert isinstance(model, ContextDetector)
     learning, judging = _shared_out(paths)
-    fitting = Fitting(model, len(learning), config.seed)
-    embeddings = _embedded(model, learning, looked_at, device, progress)
-    embedded = RepeatedEmbeddings(map(fitting.add, embeddings), len(learning))
+    poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
+    count = len(learning) * (1 + len(poses))
+    fitting = Fitting(model, count, config.seed)
+    embeddings = _embedded(model, learning, poses, looked_at, device, progress)
+    embedded = RepeatedEmbeddings(map(fitting.add, embeddings), count)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -86,17 +94,15 @@ def train_in_context(
         observe=observe,
     )
     model.network.eval()
-    everything = [
-        range(start, min(start + EMBED_BATCH, len(learning))) for start in range(0, len(learning), EMBED_BATCH)
-    ]
+    everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
-    combination: dict[str, Any] = {}
+    record: dict[str, Any] = {"poses": poses, "poses_told_apart": told_apart}
     if team.leads:
         model.eval()
-        combination = combine(model, judging, looked_at, device, config.seed, progress)
+        record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
         if set(judging).isdisjoint(learning):
-            fitting.add_to_gaussian(_embedded(model, judging, looked_at, device, progress))
-    return TrainedInContext(model=model, state=state, combination=combination, seconds=time.perf_counter() - started)
+            fitting.add_to_gaussian(_embedded(model, judging, poses, looked_at, device, progress))
+    return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
 
 
 def _shared_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -110,12 +116,15 @@ def _shared_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 def _embedded(
     model: ContextDetector,
     paths: Sequence[Path],
+    poses: Sequence[str],
     looked_at: NDArray[np.bool_] | None,
     device: torch.device,
     progress: Progress,
 ) -> Iterator[Tensor]:
+    """Embeddings of the images as they are and in each pose."""
     side = model.config.image_size
     with progress("embedding", len(paths)) as advance:
         for batch in load_images(paths, (side, side), batch_size=EMBED_BATCH):
-            yield model.embed(blanked(batch.images, looked_at).to(device))
+            for posed in (batch.images, *(POSES[pose](batch.images) for pose in poses)):
+                yield model.embed(blanked(posed, looked_at).to(device))
             advance(len(batch.indices))

@@ -290,7 +290,7 @@ def _trained_in_context(
         held_out=HeldOut(),
         times=_times(device),
         looked_at=images.looked_at,
-        training={"steps": state.step, "weights": "those of the last step", "combination": trained.combination},
+        training={"steps": state.step, "weights": "those of the last step", **trained.record},
     )
     if team.leads:
         run.held_out = _score_held_out(run, images, device, progress)

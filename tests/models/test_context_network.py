@@ -69,6 +69,29 @@ def test_what_is_expected_of_a_patch_does_not_hang_on_its_neighbourhood(objectiv
             assert torch.equal(expected(x), expected(changed)) == near, (other_row, other_column)
 
 
+def test_a_hidden_block_does_not_hang_on_itself():
+    model = as_if_trained(network("nll", hidden="block"))
+    z = model._whitened(embeddings(1)).requires_grad_()
+    context = model._context(z, None)
+    for patch in range(SIDE**2):
+        (gradient,) = torch.autograd.grad(context[0, patch].sin().sum(), z, retain_graph=True)
+        block = {
+            i for i in range(SIDE**2) if (i // SIDE // 3, i % SIDE // 3) == (patch // SIDE // 3, patch % SIDE // 3)
+        }
+        told = set((gradient[0] != 0).any(-1).nonzero().flatten().tolist())
+        assert told == set(range(SIDE**2)) - block
+
+
+def test_noise_is_on_what_is_seen_in_training_alone():
+    x, keys = embeddings(), {**KEYS, "samples": [0, 1, 2, 3]}
+    plain, noisy = (as_if_trained(network("nll", dropout=0.0, noise=noise)) for noise in (0.0, 0.5))
+    assert torch.equal(plain.score_map(x), noisy.score_map(x))
+    before, after = (model.train().terms(x, **keys)[0]["nll"] for model in (plain, noisy))
+    assert not torch.isclose(before, after)
+    assert torch.equal(after, noisy.terms(x, **keys)[0]["nll"])
+    assert not torch.isclose(after, noisy.terms(x, **keys | {"step": 8})[0]["nll"])
+
+
 def test_dropping_surroundings_reveals_no_neighbourhood():
     model = as_if_trained(network("mse")).train()
     x = embeddings(1).requires_grad_()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtadl.nn.surroundings import SurroundingsBlock, outside
+from vtadl.nn.surroundings import SurroundingsBlock, other_blocks, outside
 
 SIDE, WIDTH = 5, 8
 
@@ -19,6 +19,16 @@ def test_outside_against_a_loop(side, radius):
         for j in range(side**2):
             distance = max(abs(i // side - j // side), abs(i % side - j % side))
             assert bool(found[i, j]) == (distance > radius)
+
+
+@given(side=st.integers(1, 7), radius=st.integers(0, 4))
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+def test_other_blocks_against_a_loop(side, radius):
+    found, width = other_blocks(side, radius), 2 * radius + 1
+    for i in range(side**2):
+        for j in range(side**2):
+            one, other = ((n // side // width, n % side // width) for n in (i, j))
+            assert bool(found[i, j]) == (one != other)
 
 
 def test_below_zero_nothing_is_hidden():

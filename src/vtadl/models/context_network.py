@@ -18,7 +18,7 @@ from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.nn.noise import generators, standard_normal
-from vtadl.nn.surroundings import SurroundingsBlock, outside
+from vtadl.nn.surroundings import SurroundingsBlock, other_blocks, outside
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
 """Of an objective; the first three are of reconstructed embeddings here, not of pixels."""
@@ -56,7 +56,8 @@ class ContextNetwork(nn.Module):
         self.visible: Tensor
         self.register_buffer("mean", torch.zeros(places, stem_width))
         self.register_buffer("whitening", torch.eye(stem_width))
-        self.register_buffer("visible", outside(self.side, config.radius), persistent=False)
+        visible = other_blocks if config.hidden == "block" else outside
+        self.register_buffer("visible", visible(self.side, config.radius), persistent=False)
         self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
         self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
@@ -113,7 +114,10 @@ class ContextNetwork(nn.Module):
         """As `vtadl.models.detector.Network.terms`, of embeddings ``(B, D, G, G)`` in the place of images."""
         noise = generators(seed, step, samples)
         z_BND = self._whitened(images_B3HW)
-        context_BNC = self._context(z_BND, self._kept(noise, z_BND))
+        seen_BND = z_BND
+        if self.config.noise > 0:
+            seen_BND = z_BND + self.config.noise * standard_normal(noise, z_BND.shape[1:], z_BND)
+        context_BNC = self._context(seen_BND, self._kept(noise, z_BND))
         values = self._values(z_BND, context_BNC, noise)
         variance = context_BNC.detach().float().flatten(0, 1).var(0, correction=0).mean()
         return {name: values[name].mean() for name, _ in self.objective.terms}, variance
@@ -218,6 +222,8 @@ def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
+    if config.hidden == "block" and config.radius < 0:
+        raise ConfigError(f"model.radius is {config.radius}; a block is hidden with 0 or more")
     side = patches // config.coarsening
     if patches % config.coarsening or side <= 2 * config.radius + 1:
         raise ConfigError(

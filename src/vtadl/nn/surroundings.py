@@ -46,6 +46,20 @@ class SurroundingsBlock(nn.Module):
         return x_BND.reshape(*x_BND.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, N, D / heads)
 
 
+def other_blocks(side: int, radius: int) -> Tensor:
+    """Which patches of a square grid lie in each other's block, inverted: blocks have 2 ``radius`` + 1 patches a side.
+
+    Where `outside` hides what is around each patch, this hides the same of all patches of a block, as masked
+    autoencoders do (K. He et al., CVPR 2022): a patch at its block's edge sees its neighbours beyond.
+
+    Returns:
+        ``(G * G, G * G)`` bool: ``[i, j]`` where j is in another block than i.
+    """
+    number = torch.arange(side) // (2 * radius + 1)
+    block_N = (number[:, None] * side + number).flatten()
+    return block_N[:, None] != block_N
+
+
 def outside(side: int, radius: int) -> Tensor:
     """Which patches of a square grid lie outside each other's neighbourhood.
 
