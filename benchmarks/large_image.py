@@ -67,7 +67,7 @@ def main() -> None:
             "--out",
             str(folder / "run"),
         ]
-        settings = ["--preset", "memory", "--set", f"model.image_size={options.image_size}"]
+        settings = ["--preset", "memory", "--set", f"model.image_size={options.image_size}", "--set", "model.aspect=1"]
         gigabytes, seconds, _ = peak_gigabytes([*vtadl, *settings])
         print(f"training on {TRAINED_ON} images: peak {gigabytes:.2f} GB, {seconds:.0f} s")
         gigabytes, seconds, said = peak_gigabytes(

@@ -183,6 +183,7 @@ def _made_export(root: Path) -> Path:
         category="stripes",
         preset="paper",
         image_size=32,
+        input_size=(32, 32),
         weights_sha256=json.loads((root / "run/card.json").read_text())["weights_sha256"],
         colour_low=0.0,
         colour_high=1.0,

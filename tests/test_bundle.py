@@ -115,8 +115,8 @@ def test_settings_that_cannot_be_are_refused_without_memory_for_them(run, before
         ("mixtures = 1", "mixtures = 256"),
         ("image_size = 64", "image_size = 2048"),
         (
-            'image_size = 64\nkind = "context"\nsmoothing = 6.0\npooling = 2',
-            'image_size = 2048\nkind = "context"\npooling = 1',
+            'image_size = 64\naspect = 1.0\nkind = "context"\nsmoothing = 6.0\npooling = 2',
+            'image_size = 2048\naspect = 1.0\nkind = "context"\npooling = 1',
         ),
         ("radius = 1", "radius = -1000"),
         ("size = 50", "size = 5"),

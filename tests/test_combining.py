@@ -25,7 +25,8 @@ class Stub(nn.Module):
 
     def __init__(self, good, blind=()):
         super().__init__()
-        self.config = SimpleNamespace(image_size=SIDE, smoothing=2.0)
+        self.config = SimpleNamespace(smoothing=2.0)
+        self.input_size = (SIDE, SIDE)
         self.combination = Combination(len(PARTS))
         self.good = good
         self.blind = blind

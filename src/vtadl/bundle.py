@@ -40,7 +40,7 @@ from vtadl.checkpoint import (
     remove_checkpoint,
     sync,
 )
-from vtadl.config import Config, from_toml, to_toml
+from vtadl.config import SQUARE, Config, PaperConfig, from_toml, to_toml, with_aspect
 from vtadl.data.regions_of_interest import mask_png, read_stored_mask
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.files import write_bytes
@@ -103,6 +103,14 @@ class Run:
     """Region of interest; ``None``: all of every image counts."""
     card: Card | None = None
     """How scores become verdicts; ``None`` until it is calibrated."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that an image is resized to for the model."""
+        if isinstance(self.config.model, PaperConfig):
+            return self.config.model.image_size, self.config.model.image_size
+        size: tuple[int, int] = self.model.input_size  # type: ignore[assignment]
+        return size
 
 
 def save_run(run: Run, folder: Path, *, force: bool = False) -> None:
@@ -180,7 +188,7 @@ def load_run(folder: Path) -> Run:
     """
     record = read_record(folder)
     try:
-        config = from_toml(_read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE))
+        config = with_aspect(from_toml(_read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
         source, held_out = _source(record["source"]), _held_out(record["held_out"])
         training = dict(record.get("training", {}))
         expected_hash = record["weights_sha256"]

@@ -74,15 +74,15 @@ def _scored(
     seed: int,
     progress: Progress,
 ) -> tuple[Tensor, list[NDArray[np.bool_]], list[str]]:
-    """Values of all parts, ``(B, K, H, H)``, of every image as it is and with each defect, with masks and kinds."""
-    side = model.config.image_size
+    """Values of all parts, ``(B, K, H, W)``, of every image as it is and with each defect, with masks and kinds."""
+    size = model.input_size
     # A defect where nothing is looked at could not be found by any part.
-    inside_HW = np.ones((side, side), bool) if looked_at is None else fitted_mask(looked_at, (side, side))
+    inside_HW = np.ones(size, bool) if looked_at is None else fitted_mask(looked_at, size)
     parts, masks, kinds = [], [], []
     with progress("combining", len(paths)) as advance:
-        for batch in load_images(paths, (side, side), batch_size=1):
+        for batch in load_images(paths, size, batch_size=1):
             image_3HW = blanked(batch.images, looked_at)[0].numpy()
-            shown = [(image_3HW, np.zeros((side, side), bool), GOOD)]
+            shown = [(image_3HW, np.zeros(size, bool), GOOD)]
             for number, kind in enumerate(KINDS):
                 planted = plant(image_3HW, kind, np.random.default_rng((seed, batch.indices[0], number)))
                 if planted is not None:
@@ -102,7 +102,8 @@ def _figures(
     kinds: Sequence[str],
 ) -> dict[str, float]:
     config = model.config
-    maps = upsampled(scores_BHW, config.image_size // SHRINKING, config.smoothing / SHRINKING).cpu().numpy()
+    size = (model.input_size[0] // SHRINKING, model.input_size[1] // SHRINKING)
+    maps = upsampled(scores_BHW, size, config.smoothing / SHRINKING).cpu().numpy()
     images = [
         ScoredImage(name=f"{number}", defect=kind, score=float(score_map.max()), score_map=score_map, mask=mask)
         for number, (score_map, mask, kind) in enumerate(zip(maps, masks, kinds, strict=True))

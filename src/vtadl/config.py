@@ -17,6 +17,9 @@ import tomli_w
 
 from vtadl.errors import ConfigError
 
+SQUARE = 1.0
+"""``model.aspect`` of a square."""
+
 
 def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
     for name, (low, high) in ranges.items():
@@ -40,11 +43,15 @@ class StemConfig:
     """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
     ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
     image_size: int = 288
-    """Side in pixels of the square that an image is resized to."""
+    """Side in pixels of the square that an image is resized to; of another ``aspect``, about the square root of the
+    area."""
+    aspect: float | None = None
+    """Width by height of what an image is resized to; ``None``: what a training finds its images to have in common
+    (`vtadl.data.aspect`), and in a run of before there was this setting, 1."""
 
     def __post_init__(self) -> None:
         # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
-        _check_ranges(self, "model", stem_heads=(1, 256))
+        _check_ranges(self, "model", stem_heads=(1, 256), aspect=(0.1, 10))
         blocks = self.stem_blocks
         if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
             raise ConfigError(
@@ -103,6 +110,8 @@ class PaperConfig:
     """Standard deviation of the Gaussian noise on the encoded patches, in training only."""
     latent_width: int = 64
     """Dimensions of z in the variational autoencoder of patch embeddings (terms ``vae`` and ``kl``)."""
+    detached_density: bool = False
+    """Whether densities learn from the embeddings without moving them, so that other terms alone train the encoder."""
     smoothing: float = 4.0
 
     def __post_init__(self) -> None:
@@ -367,6 +376,13 @@ def merge(config: Config, values: Mapping[str, Any], source: str) -> Config:
     """A copy of ``config`` with the values of a nested mapping; ``source`` names them in errors."""
     merged: Config = _merge(config, values, source, prefix="")
     return merged
+
+
+def with_aspect(config: Config, aspect: float) -> Config:
+    """The settings with ``model.aspect``, where there is such a setting and it is open."""
+    if not isinstance(config.model, StemConfig) or config.model.aspect is not None:
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
 
 
 def to_toml(config: Config) -> str:

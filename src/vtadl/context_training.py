@@ -122,9 +122,8 @@ def _embedded(
     progress: Progress,
 ) -> Iterator[Tensor]:
     """Embeddings of the images as they are and in each pose."""
-    side = model.config.image_size
     with progress("embedding", len(paths)) as advance:
-        for batch in load_images(paths, (side, side), batch_size=EMBED_BATCH):
+        for batch in load_images(paths, model.input_size, batch_size=EMBED_BATCH):
             for posed in (batch.images, *(POSES[pose](batch.images) for pose in poses)):
                 yield model.embed(blanked(posed, looked_at).to(device))
             advance(len(batch.indices))

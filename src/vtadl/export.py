@@ -203,6 +203,7 @@ def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Mani
         category=run.source.category,
         preset=run.config.preset,
         image_size=run.config.model.image_size,
+        input_size=run.input_size,
         weights_sha256=weights_sha256(run.model),
         colour_low=run.held_out.colour_low,
         colour_high=run.held_out.colour_high,
@@ -216,8 +217,7 @@ def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Mani
 
 
 def _times(run: Run, exported: Detector) -> dict[str, Any]:
-    side = run.config.model.image_size
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*run.input_size, 3), dtype=np.uint8)
     times: dict[str, float] = {exported.manifest.runtime: _median_ms(lambda: exported.predict(image))}
     if exported.manifest.precision == "float32":
         times["pytorch"] = _median_ms(lambda: predict_image(run, image, torch.device("cpu")))

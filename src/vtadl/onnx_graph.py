@@ -30,11 +30,11 @@ IR_VERSION = 10
 # Resizing is linear, so the bytes of 16-bit values are resized apart and joined when they are few.
 _HEAD = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
-head (uint8[height, width, bytes] image) => (float[1, 3, {side}, {side}] images, int64[2] size)
+head (uint8[height, width, bytes] image) => (float[1, 3, {height}, {width}] images, int64[2] size)
 <
-    int64[1] one_image = {{1}}, int64[2] square = {{{side}, {side}}},
+    int64[1] one_image = {{1}}, int64[2] own = {{{height}, {width}}},
     int64[1] front = {{0}}, int64[1] byte_axis = {{2}},
-    int64[5] by_channel = {{1, 3, -1, {side}, {side}}}, int64[4] as_column = {{1, -1, 1, 1}},
+    int64[5] by_channel = {{1, 3, -1, {height}, {width}}}, int64[4] as_column = {{1, -1, 1, 1}},
     int64 zero = {{0}}, int64 one = {{1}}, float base = {{256.0}}, float lowest = {{1.0}}
 >
 {{
@@ -43,8 +43,8 @@ head (uint8[height, width, bytes] image) => (float[1, 3, {side}, {side}] images,
     planes_1CHW = Unsqueeze (image_CHW, front)
     floats_1CHW = Cast <to = 1> (planes_1CHW)
     planes = Shape <start = 2, end = 3> (image)
-    square_shape = Concat <axis = 0> (one_image, planes, square)
-    resized_1CSS = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (floats_1CHW, , , square_shape)
+    resized_shape = Concat <axis = 0> (one_image, planes, own)
+    resized_1CSS = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (floats_1CHW, , , resized_shape)
     digits_13KSS = Reshape (resized_1CSS, by_channel)
     count_1 = Shape <start = 2, end = 3> (digits_13KSS)
     count = Squeeze (count_1, front)
@@ -63,7 +63,7 @@ head (uint8[height, width, bytes] image) => (float[1, 3, {side}, {side}] images,
 
 _TAIL = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
-tail (float[1, {side}, {side}] map, int64[2] own_size) => (float[height, width] score_map)
+tail (float[1, {height}, {width}] map, int64[2] own_size) => (float[height, width] score_map)
 <int64[2] one_plane = {{1, 1}}, int64[1] foremost = {{0}}, int64[2] foremost_two = {{0, 1}}>
 {{
     map_11SS = Unsqueeze (map, foremost)
@@ -84,9 +84,9 @@ def build_graph(run: Run) -> "ModelProto":
     import onnx
     from onnx import compose, parser
 
-    values = {"ir": IR_VERSION, "opset": OPSET, "side": run.config.model.image_size}
+    values = {"ir": IR_VERSION, "opset": OPSET, "height": run.input_size[0], "width": run.input_size[1]}
     head, tail = (parser.parse_model(text.format_map(values)) for text in (_HEAD, _TAIL))
-    core = compose.add_prefix(_exported(_Core(run), values["side"], "map"), "core/")
+    core = compose.add_prefix(_exported(_Core(run), run.input_size, "map"), "core/")
     joined = compose.merge_models(head, core, [("images", "core/images")])
     joined = compose.merge_models(joined, tail, [("core/map", "map"), ("size", "own_size")])
     joined.graph.name = "vtadl"
@@ -96,14 +96,14 @@ def build_graph(run: Run) -> "ModelProto":
     return joined
 
 
-def build_stem_graph(stem: nn.Module, side: int) -> "ModelProto":
-    """A stem, on the CPU, as an ONNX model: ``images`` (1, 3, S, S) in [0, 1] to ``embeddings`` (1, D, H, W).
+def build_stem_graph(stem: nn.Module, size: tuple[int, int]) -> "ModelProto":
+    """A stem, on the CPU, as an ONNX model: ``images`` (1, 3, *size) in [0, 1] to ``embeddings`` (1, D, H, W).
 
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
     _check_installed()
-    return _exported(stem, side, "embeddings")
+    return _exported(stem, size, "embeddings")
 
 
 def _check_installed() -> None:
@@ -127,12 +127,12 @@ class _Core(nn.Module):
         return maps_BHW
 
 
-def _exported(module: nn.Module, side: int, output: str) -> "ModelProto":
-    """A module on a resized image in [0, 1], ``images`` (1, 3, S, S)."""
+def _exported(module: nn.Module, size: tuple[int, int], output: str) -> "ModelProto":
+    """A module on a resized image in [0, 1], ``images`` (1, 3, *size)."""
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
-            (torch.zeros(1, 3, side, side),),
+            (torch.zeros(1, 3, *size),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],

@@ -80,8 +80,7 @@ def chosen_poses(
 
 
 def _images(model: ContextDetector, paths: Sequence[Path]) -> Iterator[Tensor]:
-    side = model.config.image_size
-    for batch in load_images(paths, (side, side), batch_size=BATCH):
+    for batch in load_images(paths, model.input_size, batch_size=BATCH):
         yield batch.images
 
 

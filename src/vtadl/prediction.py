@@ -55,8 +55,7 @@ def pick_device(name: str) -> torch.device:
 
 def predict_image(run: Run, image: NDArray[Any], device: torch.device) -> Prediction:
     """Score one decoded image, ``(H, W, 3)`` uint8 or uint16."""
-    side = run.config.model.image_size
-    resized = torch.from_numpy(resize_image(image, (side, side)))
+    resized = torch.from_numpy(resize_image(image, run.input_size))
     score_map = _score_maps(run, resized[None], device)[0]
     return _prediction(run, score_map, image.shape[:2], "the image")
 
@@ -83,10 +82,11 @@ def predict_files(
     Raises:
         DataError: a file cannot be read (without ``on_error``), or its scores are NaN.
     """
-    side = run.config.model.image_size
     run.model.to(device)
     batch_size = batch_size or BATCH_SIZES[device.type]
-    batches = load_images(paths, (side, side), batch_size=batch_size, on_error=on_error, keep_originals=keep_originals)
+    batches = load_images(
+        paths, run.input_size, batch_size=batch_size, on_error=on_error, keep_originals=keep_originals
+    )
     for batch in batches:
         started = time.perf_counter()
         maps_BHW = _score_maps(run, batch.images, device)

@@ -94,11 +94,10 @@ def quantise_run(
     kept, held_out = images_of(run, category, skip, "--int8")
     if not held_out:
         raise DataError(f"so few images were trained on that none is held out; --int8 needs some of '{category.root}'")
-    side = run.config.model.image_size
     paths = sorted_by_content(kept)
     sampled = paths[:: -(-len(paths) // RANGED)]
-    images = (batch.images for batch in load_images(sampled, (side, side), batch_size=1))
-    session, ranges = _quantised(stem, side, (blanked(one, run.looked_at).numpy() for one in images))
+    images = (batch.images for batch in load_images(sampled, run.input_size, batch_size=1))
+    session, ranges = _quantised(stem, run.input_size, (blanked(one, run.looked_at).numpy() for one in images))
     model = build_model(run.config)
     assert isinstance(model, GaussianDetector | MemoryDetector)
     model.register_module("stem", Int8Stem(stem, session))
@@ -137,10 +136,10 @@ def _request(card: Card | None) -> Request | None:
 
 
 def _quantised(
-    stem: EfficientNetStem, side: int, images: Iterable[NDArray[np.float32]]
+    stem: EfficientNetStem, size: tuple[int, int], images: Iterable[NDArray[np.float32]]
 ) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], Ranges]:
-    """The stem in eight bits, and its ranges on these images, ``(1, 3, S, S)`` each."""
-    graph = build_stem_graph(stem, side).SerializeToString()
+    """The stem in eight bits, and its ranges on these images, ``(1, 3, H, W)`` each."""
+    graph = build_stem_graph(stem, size).SerializeToString()
     model = convert(graph)
     import openvino  # only now: where it is missing, `convert` has said so
 
@@ -152,9 +151,8 @@ def _quantised(
 
 
 def _fit_batches(run: Run, samples: Sequence[Sample], progress: Progress) -> Iterator[Tensor]:
-    side = run.config.model.image_size
     with progress("fitting in eight bits", len(samples)) as advance:
-        for batch in load_images([sample.path for sample in samples], (side, side), batch_size=FIT_BATCH):
+        for batch in load_images([sample.path for sample in samples], run.input_size, batch_size=FIT_BATCH):
             yield blanked(batch.images, run.looked_at)
             advance(len(batch.indices))
 

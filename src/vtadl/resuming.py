@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vtadl.bundle import Source
 from vtadl.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
-from vtadl.config import Config, differences, from_toml, to_toml
+from vtadl.config import SQUARE, Config, differences, from_toml, to_toml, with_aspect
 from vtadl.data.regions_of_interest import mask_png
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.parallel import Team
@@ -35,7 +35,7 @@ def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Confi
         return None
     check_regular(path, MAX_TEXT_BYTES)
     try:
-        stored = from_toml(path.read_text(encoding="utf-8"), str(path))
+        stored = with_aspect(from_toml(path.read_text(encoding="utf-8"), str(path)), SQUARE)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         raise BundleError(f"cannot go on with '{folder}': {error}; start again with --force") from error
     check_same(folder, stored, requested(stored))
@@ -68,7 +68,7 @@ def check_conditions(folder: Path, config: Config, conditions: Conditions, warn:
         return
     try:
         before = Conditions(**read_metadata(folder / CHECKPOINT_FILE)["conditions"])
-        trained = from_toml(before.config, f"{folder / CHECKPOINT_FILE}")
+        trained = with_aspect(from_toml(before.config, f"{folder / CHECKPOINT_FILE}"), SQUARE)
     except (KeyError, TypeError, ConfigError) as error:
         raise BundleError(f"'{folder / CHECKPOINT_FILE}' is damaged: {error!r}; start again with --force") from error
     check_same(folder, trained, config)

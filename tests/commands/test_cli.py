@@ -165,6 +165,7 @@ def test_info_says_what_a_run_is(run, capsys):
     out = capsys.readouterr().out
     assert "11 good images of stripes" in out
     assert "image_size = 96" in out
+    assert "input       96 x 96 pixels" in out
 
 
 def test_presets_lists_them(capsys):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from vtadl.data.images import read_image, resize_image
-from vtadl.data.repeated import RepeatedImages
+from vtadl.data.repeated import LEVELS, RepeatedImages, _floats, _floats_there
 from vtadl.errors import DataError
 
 
@@ -51,3 +51,21 @@ def test_kept_images_need_their_files_no_more(paths, tmp_path):
     assert len(next(images.batches([[0]]))) == 1
     with pytest.raises(DataError, match=r"image\.png"):
         list(RepeatedImages([copy], 24, kept_bytes=0).batches([[0]]))
+
+
+def test_batches_made_on_a_device_are_the_same_to_the_bit():
+    """As on a GPU, where images of 65,536 shades are divided as the CPU divides them."""
+    levels = np.arange(2 * 3 * 128 * 128).astype(np.uint16).reshape(2, 3, 128, 128)
+    there = torch.from_numpy(levels.view(np.int16)), torch.tensor(float(LEVELS))
+    assert torch.equal(_floats_there(*there, [1, 0]), _floats(levels[[1, 0]]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_moved_images_are_the_same_to_the_bit(paths):
+    images = RepeatedImages(paths, 24)
+    expected = next(images.batches([[3, 0, 2]]))
+    images.move_to(torch.device("cuda"))
+    (moved,) = images.batches([[3, 0, 2]])
+    assert moved.device.type == "cuda" and torch.equal(moved.cpu(), expected)
+    images.move_to(torch.device("cpu"))
+    assert next(images.batches([[0]])).device.type == "cpu"

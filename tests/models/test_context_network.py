@@ -20,7 +20,7 @@ KEYS = {"seed": 3, "step": 7}
 
 def network(objective="nll", *, patches=SIDE, **changes):
     torch.manual_seed(0)
-    return ContextNetwork(dataclasses.replace(CONFIG, **changes), parse_objective(objective), WIDTH, patches)
+    return ContextNetwork(dataclasses.replace(CONFIG, **changes), parse_objective(objective), WIDTH, (patches, patches))
 
 
 def as_if_trained(model):
@@ -264,7 +264,7 @@ def test_the_score_of_a_bound_is_the_bound_itself():
 
 def test_coarsening_averages():
     model, x = network(patches=10, coarsening=2), embeddings(side=10)
-    assert model.side == 5
+    assert model.grid == (5, 5)
     expected = x.view(4, WIDTH, 5, 2, 5, 2).mean((3, 5))
     torch.testing.assert_close(model.coarse(x), expected)
 

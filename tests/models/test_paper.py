@@ -38,6 +38,26 @@ def test_every_objective_trains_all_of_its_model(objective, variant):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.parametrize("density", ["nll", "nll_reference", "vae", "kl"])
+def test_a_detached_density_learns_and_leaves_the_encoder_alone(density):
+    gradients = {}
+    for detached in (False, True):
+        network = model(f"mse + {density}", dataclasses.replace(TINY, detached_density=detached)).train()
+        values = terms(network, images(), [0, 1])
+        values[density].backward()
+        gradients[detached] = {name: parameter.grad for name, parameter in network.named_parameters()}
+    of_encoder = {name for name in gradients[True] if name.startswith("encoder.")}
+    of_density = {name for name in gradients[True] if name.startswith(("mixture.", "variational."))}
+    assert all(gradients[False][name] is not None for name in of_encoder)
+    assert all(gradients[True][name] is None for name in of_encoder)
+    assert all(torch.equal(gradients[True][name], gradients[False][name]) for name in of_density)
+
+
+def test_a_detached_density_alone_would_train_no_encoder():
+    with pytest.raises(ConfigError, match="detached_density leaves the encoder to other terms, and 'nll' has none"):
+        model("nll", dataclasses.replace(TINY, detached_density=True))
+
+
 def test_only_the_heads_that_the_objective_needs_exist():
     assert {name for name, _ in model("nll").named_children()} == {"encoder", "mixture"}
     assert {name for name, _ in model("mse").named_children()} == {"encoder", "vector", "decoder"}

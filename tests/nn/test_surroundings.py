@@ -10,30 +10,30 @@ from vtadl.nn.surroundings import SurroundingsBlock, other_blocks, outside
 SIDE, WIDTH = 5, 8
 
 
-@given(side=st.integers(1, 7), radius=st.integers(-3, 8))
+@given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(-3, 8))
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-def test_outside_against_a_loop(side, radius):
-    found = outside(side, radius)
-    assert found.dtype == torch.bool and found.shape == (side**2, side**2)
-    for i in range(side**2):
-        for j in range(side**2):
-            distance = max(abs(i // side - j // side), abs(i % side - j % side))
+def test_outside_against_a_loop(rows, columns, radius):
+    found = outside((rows, columns), radius)
+    assert found.dtype == torch.bool and found.shape == (rows * columns, rows * columns)
+    for i in range(rows * columns):
+        for j in range(rows * columns):
+            distance = max(abs(i // columns - j // columns), abs(i % columns - j % columns))
             assert bool(found[i, j]) == (distance > radius)
 
 
-@given(side=st.integers(1, 7), radius=st.integers(0, 4))
+@given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(0, 4))
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-def test_other_blocks_against_a_loop(side, radius):
-    found, width = other_blocks(side, radius), 2 * radius + 1
-    for i in range(side**2):
-        for j in range(side**2):
-            one, other = ((n // side // width, n % side // width) for n in (i, j))
+def test_other_blocks_against_a_loop(rows, columns, radius):
+    found, width = other_blocks((rows, columns), radius), 2 * radius + 1
+    for i in range(rows * columns):
+        for j in range(rows * columns):
+            one, other = ((n // columns // width, n % columns // width) for n in (i, j))
             assert bool(found[i, j]) == (one != other)
 
 
 def test_below_zero_nothing_is_hidden():
-    assert outside(4, -1).all()
-    assert torch.equal(outside(3, 0), ~torch.eye(9, dtype=torch.bool))
+    assert outside((4, 4), -1).all()
+    assert torch.equal(outside((3, 3), 0), ~torch.eye(9, dtype=torch.bool))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def stacked():
 @pytest.mark.parametrize("radius", [-1, 0, 1])
 def test_three_blocks_leak_nothing_of_the_neighbourhood(stacked, radius):
     run, keys = stacked
-    visible = outside(SIDE, radius)
+    visible = outside((SIDE, SIDE), radius)
     keys.requires_grad_()
     output = run(keys, visible)
     for i in range(SIDE**2):
@@ -68,7 +68,7 @@ def test_a_block_against_torchs_attention():
     torch.manual_seed(0)
     block = SurroundingsBlock(WIDTH, 2).double()
     queries, keys = (torch.randn(3, SIDE**2, WIDTH, dtype=torch.float64) for _ in range(2))
-    visible = outside(SIDE, 1)
+    visible = outside((SIDE, SIDE), 1)
     theirs = torch.nn.MultiheadAttention(WIDTH, 2, bias=True, batch_first=True, dtype=torch.float64)
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([block.query.weight, block.key_value.weight]))

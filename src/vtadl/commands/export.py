@@ -59,8 +59,9 @@ def run(options: argparse.Namespace) -> int:
         f"agrees with {reference} on {agreement['images']} images: maps within {agreement['score_map']:.1g} of the "
         f"highest score, {agreement['tolerance']:g} allowed"
     )
+    height, width = exported.manifest.input_size
     for name, milliseconds in exported.milliseconds.items():
-        print(f"{name:<10}{milliseconds:8.1f} ms an image of {exported.manifest.image_size} pixels a side")
+        print(f"{name:<10}{milliseconds:8.1f} ms an image of {width} x {height} pixels")
     if loaded.card is None:
         print("verdicts stay null: calibrate the run (vtadl calibrate), then export again")
     elif int8 is not None:

@@ -36,6 +36,8 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"preset      {loaded.config.preset}, seed {loaded.config.seed}")
     print(f"trained on  {source.trained_on} good images of {source.category} ({source.layout} layout)")
     print(f"held out    {source.held_out} good images for calibration")
+    height, width = loaded.input_size
+    print(f"input       {width} x {height} pixels")
     print(f"when        {loaded.times.get('date', '-')}, {loaded.times.get('training_seconds', '-')} s")
     print(f"where       {loaded.times.get('hardware', '-')}")
     print(f"versions    vtadl {record['vtadl']}, torch {record['torch']}, format {record['format']}")

@@ -13,7 +13,8 @@ from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
-from vtadl.models.detector import check_covariances, grid_side, upsampled
+from vtadl.models.detector import check_covariances, upsampled
+from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.stems import build_stem
 
 PARTS = ("gaussian", "memory", "context")
@@ -31,25 +32,26 @@ class ContextDetector(nn.Module):
         self.config = config
         self.objective = objective
         self.stem = build_stem(config)
-        cells = grid_side(config.image_size, self.stem)
-        if cells % config.pooling:
-            raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {cells}")
-        width, side = self.stem.width, cells // config.pooling
-        check_covariances(side, width)
-        self.grid = (side, side)
+        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
+        rows, columns = grid_shape(config, self.stem.multiple, self.stem.stride)
+        if rows % config.pooling or columns % config.pooling:
+            raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {rows}")
+        width = self.stem.width
+        self.grid = (rows // config.pooling, columns // config.pooling)
+        check_covariances(self.grid, width)
         self.gaussian = PositionGaussian(width, self.grid)
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
-        self.network = ContextNetwork(config, objective, width, side)
+        self.network = ContextNetwork(config, objective, width, self.grid)
         self.combination = Combination(len(PARTS))
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
-        """Images ``(B, 3, S, S)`` in [0, 1] to what all parts see: ``(B, D, H, H)``."""
+        """Images ``(B, 3, H, W)`` in [0, 1] to what all parts see: ``(B, D, *grid)``."""
         return F.avg_pool2d(self.stem(images_B3HW), self.config.pooling)
 
     @torch.inference_mode()
     def parts(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Each part's score of each patch, ``(B, K, H, H)`` in the order of `PARTS`, each in units of its own."""
+        """Each part's score of each patch, ``(B, K, H, W)`` in the order of `PARTS`, each in units of its own."""
         coarse_BGG = self.network.score_map(self.network.coarse(embeddings_BDHW))
         context_BHW = F.interpolate(coarse_BGG[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
         return torch.stack([self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW), context_BHW], dim=1)
@@ -57,7 +59,7 @@ class ContextDetector(nn.Module):
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
         scores_BHW = self.combination(self.parts(self.embed(images_B3HW)))
-        return upsampled(scores_BHW, self.config.image_size, self.config.smoothing)
+        return upsampled(scores_BHW, self.input_size, self.config.smoothing)
 
 
 class Fitting:
@@ -76,7 +78,7 @@ class Fitting:
 
     @torch.inference_mode()
     def add(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Learn from some embeddings, ``(B, D, H, H)``; gives them as the transformer takes them."""
+        """Learn from some embeddings, ``(B, D, H, W)``; gives them as the transformer takes them."""
         coarse_BDGG = self.model.network.coarse(embeddings_BDHW)
         self.moments.update(embeddings_BDHW)
         self.coarse_moments.update(coarse_BDGG)

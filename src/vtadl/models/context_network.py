@@ -38,26 +38,26 @@ class ContextNetwork(nn.Module):
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
         stem_width: D.
-        patches: along a side, of which ``config.coarsening`` make one of the G.
+        patches: rows and columns, of which ``config.coarsening`` along a side make one of the G; the two may differ.
 
     Raises:
         ConfigError: sizes that do not fit together, or a term that needs pixels.
     """
 
-    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, patches: int) -> None:
+    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, patches: tuple[int, int]) -> None:
         super().__init__()
         _check(config, objective, patches)
         self.config = config
         self.objective = objective
-        self.side = patches // config.coarsening
-        places, width = self.side**2, config.width
+        self.grid = (patches[0] // config.coarsening, patches[1] // config.coarsening)
+        places, width = self.grid[0] * self.grid[1], config.width
         self.mean: Tensor
         self.whitening: Tensor
         self.visible: Tensor
         self.register_buffer("mean", torch.zeros(places, stem_width))
         self.register_buffer("whitening", torch.eye(stem_width))
         visible = other_blocks if config.hidden == "block" else outside
-        self.register_buffer("visible", visible(self.side, config.radius), persistent=False)
+        self.register_buffer("visible", visible(self.grid, config.radius), persistent=False)
         self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
         self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
@@ -73,7 +73,7 @@ class ContextNetwork(nn.Module):
             self.variational = PatchVae(stem_width, config.latent_width, context_width=width, decodes=decodes)
         self.residual: PositionGaussian | None = None
         if self.mixture is not None or self.reconstruction is not None:
-            self.residual = PositionGaussian(stem_width, (self.side, self.side))
+            self.residual = PositionGaussian(stem_width, self.grid)
         self._begin_at_the_mean()
 
     @torch.no_grad()
@@ -105,7 +105,7 @@ class ContextNetwork(nn.Module):
         self.residual.fit(moments)
 
     def coarse(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Averaged to the transformer's grid: ``(B, D, H, H)`` to ``(B, D, G, G)``."""
+        """Averaged to the transformer's grid: ``(B, D, H, W)`` to ``(B, D, G, G)``."""
         return F.avg_pool2d(embeddings_BDHW, self.config.coarsening)
 
     def terms(
@@ -136,7 +136,7 @@ class ContextNetwork(nn.Module):
         z_BND = self._whitened(images_B3HW)
         values = self._values(z_BND, self._context(z_BND, None), None)
         score_BN = torch.stack([weight * values[name] for name, weight in self.objective.densities]).sum(0)
-        return score_BN.reshape(-1, self.side, self.side)
+        return score_BN.reshape(-1, *self.grid)
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor:
         """Never possible: embeddings are no image."""
@@ -213,7 +213,7 @@ class ContextNetwork(nn.Module):
         return values
 
 
-def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
+def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]) -> None:
     foreign = [name for name, _ in objective.terms if name not in TERMS]
     if foreign:
         raise ConfigError(
@@ -224,14 +224,15 @@ def _check(config: ContextConfig, objective: Objective, patches: int) -> None:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
     if config.hidden == "block" and config.radius < 0:
         raise ConfigError(f"model.radius is {config.radius}; a block is hidden with 0 or more")
-    side = patches // config.coarsening
-    if patches % config.coarsening or side <= 2 * config.radius + 1:
+    high, wide = patches
+    rows, columns = high // config.coarsening, wide // config.coarsening
+    if high % config.coarsening or wide % config.coarsening or max(rows, columns) <= 2 * config.radius + 1:
         raise ConfigError(
-            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {patches} x {patches}; "
+            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {high} x {wide}; "
             "expected a divisor that leaves more patches along a side than the neighbourhood has"
         )
-    if side**2 > MAX_PATCHES:
+    if rows * columns > MAX_PATCHES:
         raise ConfigError(
-            f"{side**2:,} patches are too many for the transformer; expected {MAX_PATCHES:,} at most: give a larger "
-            "model.coarsening or model.pooling, or a smaller model.image_size"
+            f"{rows * columns:,} patches are too many for the transformer; expected {MAX_PATCHES:,} at most: give a "
+            "larger model.coarsening or model.pooling, or a smaller model.image_size"
         )

@@ -11,10 +11,10 @@ from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
-from vtadl.models.stems import Stem, build_stem
+from vtadl.models.input_size import grid_shape, input_size
+from vtadl.models.stems import build_stem
 from vtadl.nn.smoothing import gaussian_smooth
 
-MIN_SIDE = 64
 MAX_COVARIANCES = 2**32
 """Numbers in the covariances of all positions: 17 GB while they are fitted."""
 
@@ -27,10 +27,10 @@ class Detector(Protocol):
         """How abnormal each pixel is.
 
         Args:
-            images_B3HW: ``(B, 3, S, S)`` in [0, 1], S the configured image size.
+            images_B3HW: ``(B, 3, H, W)`` in [0, 1], of the size that the model takes.
 
         Returns:
-            ``(B, S, S)``, smoothed, any range: higher is more abnormal.
+            ``(B, H, W)``, smoothed, any range: higher is more abnormal.
         """
 
 
@@ -94,13 +94,14 @@ class GaussianDetector(nn.Module):
         super().__init__()
         self.config = config
         self.stem = build_stem(config)
-        side = grid_side(config.image_size, self.stem)
-        check_covariances(side, self.stem.width)
-        self.density = PositionGaussian(self.stem.width, (side, side))
+        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
+        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
+        check_covariances(grid, self.stem.width)
+        self.density = PositionGaussian(self.stem.width, grid)
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
-        """Fit to ``count`` good images, batches of ``(B, 3, S, S)`` in [0, 1]; nothing here is random."""
+        """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; nothing here is random."""
         moments = GaussianMoments()
         for images_B3HW in batches:
             moments.update(self.stem(images_B3HW))
@@ -108,7 +109,7 @@ class GaussianDetector(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return upsampled(self.density(self.stem(images_B3HW)), self.config.image_size, self.config.smoothing)
+        return upsampled(self.density(self.stem(images_B3HW)), self.input_size, self.config.smoothing)
 
 
 class MemoryDetector(nn.Module):
@@ -118,14 +119,15 @@ class MemoryDetector(nn.Module):
         super().__init__()
         self.config = config
         self.stem = build_stem(config)
-        grid_side(config.image_size, self.stem)
+        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
+        grid_shape(config, self.stem.multiple, self.stem.stride)
         self.density = PatchMemory(
             self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
-        """Fit to ``count`` good images, batches of ``(B, 3, S, S)`` in [0, 1]; ``seed`` decides the coreset."""
+        """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; ``seed`` decides the coreset."""
         sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
         for images_B3HW in batches:
             sampled.add(self.stem(images_B3HW))
@@ -133,40 +135,24 @@ class MemoryDetector(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return upsampled(self.density(self.stem(images_B3HW)), self.config.image_size, self.config.smoothing)
+        return upsampled(self.density(self.stem(images_B3HW)), self.input_size, self.config.smoothing)
 
 
-def upsampled(scores_BHW: Tensor, image_size: int, smoothing: float) -> Tensor:
-    """Patch scores on the pixels of the model's input, ``(B, S, S)``, smoothed."""
-    size = (image_size, image_size)
+def upsampled(scores_BHW: Tensor, size: tuple[int, int], smoothing: float) -> Tensor:
+    """Patch scores on the pixels of the model's input, of height and width ``size``, smoothed."""
     maps_BHW = nn.functional.interpolate(scores_BHW[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     return gaussian_smooth(maps_BHW, smoothing)
 
 
-def check_covariances(side: int, width: int) -> None:
+def check_covariances(grid: tuple[int, int], width: int) -> None:
     """Refuse one Gaussian for each position of a grid where that is beyond any machine.
 
     Raises:
         ConfigError: it is.
     """
-    if side**2 * width**2 > MAX_COVARIANCES:
+    rows, columns = grid
+    if rows * columns * width**2 > MAX_COVARIANCES:
         raise ConfigError(
-            f"one Gaussian for each of {side} x {side} positions over {width} channels takes too much memory; choose "
-            "fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
+            f"one Gaussian for each of {rows} x {columns} positions over {width} channels takes too much memory; "
+            "choose fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
         )
-
-
-def grid_side(image_size: int, stem: Stem) -> int:
-    """Patches along a side.
-
-    Raises:
-        ConfigError: the image's side is not what the stem takes, or too small for a grid.
-    """
-    step = stem.multiple
-    least = -(-MIN_SIDE // step) * step
-    if image_size < MIN_SIDE or image_size % step:
-        near = max(round(image_size / step) * step, least)
-        raise ConfigError(
-            f"model.image_size is {image_size}; expected a multiple of {step}, at least {least}, such as {near}"
-        )
-    return image_size // stem.stride

@@ -46,12 +46,12 @@ class PaperModel(nn.Module):
             ``vae`` and ``kl`` the autoencoder of patches, ``vae_image`` a sampled vector before the decoder.
 
     Raises:
-        ConfigError: sizes that do not fit together.
+        ConfigError: sizes that do not fit together, or nothing that would train the encoder.
     """
 
     def __init__(self, config: PaperConfig, objective: Objective) -> None:
         super().__init__()
-        _check(config)
+        _check(config, objective)
         self.config = config
         self.objective = objective
         heads = objective.heads
@@ -93,9 +93,10 @@ class PaperModel(nn.Module):
         variance = encoded_BND.detach().float().flatten(0, 1).var(0, correction=0).mean()
         if self.config.noise > 0:
             encoded_BND = encoded_BND + self.config.noise * standard_normal(noise, encoded_BND.shape[1:], encoded_BND)
+        seen_BND = encoded_BND.detach() if self.config.detached_density else encoded_BND
         terms = {
             name: value_BN.sum(1).mean() if name == "nll_reference" else value_BN.mean()
-            for name, value_BN in self._densities(encoded_BND, noise).items()
+            for name, value_BN in self._densities(seen_BND, noise).items()
         }
         terms |= self._image_terms(encoded_BND, images_B3HW, noise)
         return {name: terms[name] for name, _ in self.objective.terms}, variance
@@ -247,7 +248,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             model.train()
 
 
-def _check(config: PaperConfig) -> None:
+def _check(config: PaperConfig, objective: Objective) -> None:
     if config.image_size % config.patch_size:
         raise ConfigError(
             f"model.image_size is {config.image_size}; expected a multiple of model.patch_size, {config.patch_size}"
@@ -256,3 +257,7 @@ def _check(config: PaperConfig) -> None:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
     if config.image_size < SEED_SIDE:
         raise ConfigError(f"model.image_size is {config.image_size}; expected {SEED_SIDE} or more")
+    if config.detached_density and not objective.heads & {"reconstruction", "image-variational"}:
+        raise ConfigError(
+            f"model.detached_density leaves the encoder to other terms, and '{objective}' has none; add mse to it"
+        )

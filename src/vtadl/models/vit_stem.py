@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vtadl.config import StemConfig
 from vtadl.errors import BundleError, ConfigError
+from vtadl.models.input_size import input_size
 from vtadl.models.own_weights import Checksum, find_weights
 from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
 
@@ -45,8 +46,8 @@ class VitStem(nn.Module):
         self.stride = self.multiple = shape.patch
         self.network = VisionTransformer(shape)
         self.network.load_state_dict(weights, strict=False)  # tensors that it has no use for are left out
-        grid_side = max(config.image_size // shape.patch, 1)
-        self.network.prepare((grid_side, grid_side))
+        rows, columns = (max(side // shape.patch, 1) for side in input_size(config, self.multiple, self.stride))
+        self.network.prepare((rows, columns))
         mean, deviation = SCALINGS[config.stem_scaling or ("imagenet" if shape.layer_scale else "half")]
         self.mean: Tensor
         self.deviation: Tensor

@@ -50,7 +50,10 @@ class Manifest:
     category: str
     preset: str
     image_size: int
-    """Side in pixels of the square that the model itself resizes an image to."""
+    """The setting: a side in pixels of the square that the model itself resizes an image to, or of one as large."""
+    input_size: tuple[int, int]
+    """Height and width in pixels that the model itself resizes an image to; what was written before inputs could be
+    oblong has none and is square."""
     weights_sha256: str
     """Of the detector that was exported; the card belongs to the same."""
     colour_low: float
@@ -162,6 +165,8 @@ def damaged(path: Path, reason: object) -> BundleError:
 
 def _checked(content: Any) -> Manifest:
     kinds = {field.name: field.type for field in dataclasses.fields(Manifest)}
+    if isinstance(content, dict) and "image_size" in content:
+        content = {"input_size": [content["image_size"]] * 2, **content}
     if not isinstance(content, dict) or content.keys() != kinds.keys():
         raise ValueError(f"expected an object with the keys {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -170,6 +175,9 @@ def _checked(content: Any) -> Manifest:
     for name in ("format", "image_size"):
         if type(content[name]) is not int or content[name] < 1:
             raise ValueError(f"{name} is {str(content[name])[:40]}, expected a whole number from 1 on")
+    size = content["input_size"]
+    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side >= 1 for side in size)):
+        raise ValueError(f"input_size is {str(size)[:40]}, expected two whole numbers from 1 on")
     for name in ("colour_low", "colour_high"):
         value = content[name]
         if type(value) not in (int, float) or not math.isfinite(value):
@@ -182,7 +190,7 @@ def _checked(content: Any) -> Manifest:
         raise ValueError(f"files is not an object with the checksums of {' and '.join(names)}")
     if not isinstance(content["agreement"], dict):
         raise ValueError("agreement is no object")
-    return Manifest(**content)
+    return Manifest(**{**content, "input_size": (size[0], size[1])})
 
 
 def _read_bytes(path: Path, most: int) -> bytes:

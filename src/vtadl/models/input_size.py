@@ -1,0 +1,48 @@
+"""How large the images are that a network over a frozen stem sees: a square, or an oblong of about the same area."""
+
+import math
+
+from vtadl.config import SQUARE, ContextConfig, StemConfig
+from vtadl.errors import ConfigError
+
+MIN_SIDE = 64
+
+
+def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int]:
+    """Height and width in pixels.
+
+    Without ``model.aspect``, or with 1, the square of ``model.image_size`` as it is. Else each side is rounded to what
+    the stem takes, and what preset ``context`` can average into patches.
+
+    Args:
+        config: the settings.
+        multiple: the sides of a stem's images are multiples of this.
+        stride: pixels along a side that make one cell of its grid.
+    """
+    if config.aspect is None or config.aspect == SQUARE:
+        return config.image_size, config.image_size
+    cells = config.pooling * config.coarsening if isinstance(config, ContextConfig) else 1
+    step = math.lcm(multiple, stride * cells)
+    least = -(-MIN_SIDE // step)
+    root = math.sqrt(config.aspect)
+    height, width = (
+        max(round(side / step), least) * step for side in (config.image_size / root, config.image_size * root)
+    )
+    return height, width
+
+
+def grid_shape(config: StemConfig, multiple: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of the stem's grid; arguments as in `input_size`.
+
+    Raises:
+        ConfigError: a square that is not what the stem takes, or too small for a grid.
+    """
+    height, width = input_size(config, multiple, stride)
+    if min(height, width) < MIN_SIDE or height % multiple or width % multiple:
+        least = -(-MIN_SIDE // multiple) * multiple
+        near = max(round(config.image_size / multiple) * multiple, least)
+        raise ConfigError(
+            f"model.image_size is {config.image_size}; expected a multiple of {multiple}, at least {least}, such as "
+            f"{near}"
+        )
+    return height // stride, width // stride
