@@ -136,6 +136,8 @@ def optimise(
             f"training.batch_size is {training.batch_size}, but there are {team.size} processes to share it"
         )
     planned = plan(training, len(images))
+    if isinstance(images, RepeatedImages):
+        images.move_to(device)
     optimizer = build_optimizer(model, training)
     state = journal.restore(model, optimizer) if journal else TrainingState()
     model.train()
