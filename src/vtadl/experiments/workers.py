@@ -19,10 +19,26 @@ from vtadl.experiments.outcomes import Outcome, read_outcome, write_outcome
 Note = Callable[[Cell, Outcome], object]
 
 
-def run_side_by_side(cells: Sequence[Cell], out: Path, device: torch.device, workers: int, note: Note) -> None:
+def run_side_by_side(
+    cells: Sequence[Cell],
+    out: Path,
+    device: torch.device,
+    workers: int,
+    note: Note,
+    *,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
     """Run each cell in a process of its own, ``workers`` at a time.
 
     A process for each costs some seconds and makes cells independent: one that the system kills is one failed row.
+
+    Args:
+        cells: in their order.
+        out: the folder of the comparison.
+        device: where; several processes share a GPU.
+        workers: processes at a time.
+        note: called with each cell that ends and what came of it.
+        goes_on: asked before a cell starts; from the first no on, those that run are waited for and none starts.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after the cells that run have written checkpoints.
@@ -32,9 +48,13 @@ def run_side_by_side(cells: Sequence[Cell], out: Path, device: torch.device, wor
     try:
         while waiting or running:
             while waiting and len(running) < workers:
+                if not goes_on():
+                    waiting.clear()
+                    break
                 cell = waiting.pop(0)
                 running[_started(cell, out, device, threads)] = cell
-            wait([process.sentinel for process in running])
+            if running:  # waiting for nothing would never end
+                wait([process.sentinel for process in running])
             for process in [process for process in running if not process.is_alive()]:
                 process.join()
                 cell = running.pop(process)
