@@ -1,13 +1,21 @@
 """What TensorBoard is shown, read back from its files; and what is said where it is missing."""
 
+import io
 import json
 import sys
 import warnings
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 from categories import make_category
 from vtadl.cli import main
+from vtadl.data.regions_of_interest import BLANK
+from vtadl.errors import ConfigError
+from vtadl.tensorboard import Board
 
 TINY = [
     word
@@ -44,6 +52,12 @@ def board_of(folder):
     return board
 
 
+def pictures_of(folder, name):
+    """The last pictures of this name, each ``(H, W, 3)``; they stand side by side."""
+    row = Image.open(io.BytesIO(board_of(folder).Images(name)[-1].encoded_image_string))
+    return np.split(np.asarray(row), row.width // row.height, axis=1)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_figures_are_those_of_the_log_and_pictures_are_there(category, tmp_path):
     pytest.importorskip("tensorboard")
@@ -63,6 +77,62 @@ def test_figures_are_those_of_the_log_and_pictures_are_there(category, tmp_path)
         assert [event.step for event in events] == [1, 2, 3, 4]
         assert [event.value for event in events] == pytest.approx([value(line) for line in lines], rel=1e-6)
     assert {tag.split("/")[0] for tag in board.Tags()["images"]} == {"image", "heat map", "reconstruction"}
+
+
+class HotOutside(nn.Module):
+    """Scores rise to the right, in the second image twice as high; keeps what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    @property
+    def network(self):
+        return self
+
+    def score_map(self, images_B3HW):
+        self.seen = images_B3HW
+        ramp_BHW = torch.linspace(0, 1, 32) * torch.arange(1, 1 + len(images_B3HW))[:, None, None].expand(-1, 32, -1)
+        return torch.where(torch.arange(32) < 16, ramp_BHW, 1000 * ramp_BHW)
+
+    def reconstruct(self, images_B3HW):
+        raise ConfigError("no decoder")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_only_the_region_of_interest_has_colour_and_decides_the_scale(category, tmp_path):
+    pytest.importorskip("tensorboard")
+    looked_at = np.zeros((64, 64), bool)
+    looked_at[:, :32] = True
+    paths = sorted((category / "train/good").iterdir())[:2]
+    board, model = Board(tmp_path / "board", paths, 32, 1, looked_at), HotOutside()
+    line = {"step": 1, "total": 0.0, "learning_rate": 0.0, "gradient_norm": 0.0, "embedding_variance": 1.0, "terms": {}}
+    board.show(model, line)
+    board.close()
+    assert torch.equal(model.seen[..., 16:], torch.full_like(model.seen[..., 16:], BLANK))
+    assert model.seen[..., :16].unique().numel() > 100
+    for photo in pictures_of(tmp_path / "board", "image"):
+        assert np.abs(photo[:, 16:] / 255 - BLANK).max() > 0.1  # shown as it is
+    coloured = [np.ptp(heat.astype(int), axis=2) > 0 for heat in pictures_of(tmp_path / "board", "heat map")]
+    assert not any(part[:, 16:].any() for part in coloured)
+    assert coloured[1][:, 15].all() and not coloured[1][:, 0].any()  # colour begins where few good pixels are
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_training_hands_its_region_over(category, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    boards = []
+
+    class Noted(Board):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            boards.append(self)
+
+    monkeypatch.setattr("vtadl.training.Board", Noted)
+    Image.fromarray(np.uint8([[255, 0]])).resize((72, 72), Image.Resampling.NEAREST).save(tmp_path / "left.png")
+    flags = ["--preset", "paper", *TINY, "--roi", str(tmp_path / "left.png"), "--tensorboard", str(tmp_path / "board")]
+    assert train(category, tmp_path / "run", *flags) == 0
+    assert boards[0].looked_at[:, :16].all() and not boards[0].looked_at[:, 16:].any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

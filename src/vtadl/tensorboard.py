@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtadl.data.loading import load_images
+from vtadl.data.regions_of_interest import blanked, fitted_mask
 from vtadl.errors import ConfigError, DependencyError, TrainingError
 from vtadl.heatmap import colour_scale, overlay
 from vtadl.models.detector import TrainedDetector
@@ -42,13 +43,17 @@ class Board:
         paths: good images of which the first few are shown; none for a network that sees embeddings, not images.
         side: that the model takes.
         steps: of the whole training.
+        looked_at: region of interest; the rest of an image has no colour.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[Path], side: int, steps: int) -> None:
+    def __init__(
+        self, folder: Path, paths: Sequence[Path], side: int, steps: int, looked_at: NDArray[np.bool_] | None = None
+    ) -> None:
         check_installed()
         self.folder = folder
         self.every = -(-steps // TIMES)
         self.steps = steps
+        self.looked_at = None if looked_at is None else fitted_mask(looked_at, (side, side))
         self.images_B3HW: Tensor | None = None
         for batch in load_images(paths[:PICTURED], (side, side), batch_size=PICTURED):
             self.images_B3HW = batch.images
@@ -85,7 +90,7 @@ class Board:
         if self.images_B3HW is None:
             return {}
         device = next(model.parameters()).device
-        images_B3HW = self.images_B3HW.to(device)
+        images_B3HW = blanked(self.images_B3HW, self.looked_at).to(device)
         was_training = model.training
         model.eval()
         maps_BHW = model.score_map(images_B3HW).float().cpu().numpy()
@@ -95,8 +100,11 @@ class Board:
             reconstructed_B3HW = None
         model.train(was_training)
         photos_BHW3 = _pixels(self.images_B3HW)
-        low, high = colour_scale([float(np.median(one)) for one in maps_BHW], [float(one.max()) for one in maps_BHW])
-        overlays = [overlay(photo, one, low, high) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)]
+        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if self.looked_at is None else maps_BHW[:, self.looked_at]
+        low, high = colour_scale(np.median(counted_BP, axis=1).tolist(), counted_BP.max(axis=1).tolist())
+        overlays = [
+            overlay(photo, one, low, high, self.looked_at) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)
+        ]
         pictures = {"image": photos_BHW3, "heat map": np.stack(overlays)}
         if reconstructed_B3HW is not None:
             pictures["reconstruction"] = _pixels(reconstructed_B3HW)

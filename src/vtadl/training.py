@@ -233,7 +233,8 @@ def _trained(
     repeated = RepeatedImages(paths, config.model.image_size, looked_at=images.looked_at, progress=progress)
     planned = plan(config.training, len(paths))
     shown = sorted_by_content(images.held_out or images.kept)
-    with torch.random.fork_rng(), _board(tensorboard, shown, config.model.image_size, planned.steps) as observe:
+    board = _board(tensorboard, shown, config.model.image_size, planned.steps, images.looked_at)
+    with torch.random.fork_rng(), board as observe:
         torch.manual_seed(config.seed)
         model = build_model(config).to(device)
         assert isinstance(model, TrainedDetector)
@@ -302,11 +303,13 @@ def _trained_in_context(
 
 
 @contextmanager
-def _board(folder: Path | None, paths: Sequence[Path], side: int, steps: int) -> Iterator[Observe | None]:
+def _board(
+    folder: Path | None, paths: Sequence[Path], side: int, steps: int, looked_at: NDArray[np.bool_] | None = None
+) -> Iterator[Observe | None]:
     if folder is None:
         yield None
         return
-    board = Board(folder, paths, side, steps)
+    board = Board(folder, paths, side, steps, looked_at)
     try:
         yield board.show
     finally:
