@@ -9,7 +9,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
-from vtadl.config import Config, ContextConfig, MemoryConfig
+from vtadl.config import Config, ContextConfig, MemoryConfig, StemConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
 
@@ -31,6 +31,18 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
     frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN_PREFIX))
     left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {STEM_CHECKSUM}
     return {name: tensor for name, tensor in state.items() if name not in left_out}
+
+
+def stem_checksum(config: Config) -> str:
+    """Digest of a stem's weights that are the user's own, in hexadecimal; empty where they are not.
+
+    Raises:
+        BundleError: they cannot be read.
+        ConfigError: settings that do not fit together.
+    """
+    if not isinstance(config.model, StemConfig) or ":" not in config.model.stem:
+        return ""
+    return bytes(empty_model(config).state_dict()[STEM_CHECKSUM].tolist()).hex()
 
 
 def check_weights(path: Path, config: Config) -> None:

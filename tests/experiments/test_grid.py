@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from categories import make_category
+from stem_weights import save_vit
 from vtadl.errors import ConfigError, DataError
 from vtadl.experiments.grid import configurations, find_categories, plan_cells
 from vtadl.experiments.sweep import parse_sweep
@@ -95,6 +96,18 @@ def test_a_cell_has_another_place_when_its_images_or_settings_change(tmp_path):
     Image.fromarray(np.zeros((72, 72), np.uint8)).save(tmp_path / "cloth/ground_truth/square/000_mask.png")
     places.add(plan_cells(tmp_path, presets=["gaussian"])[0].place)
     assert len(places) == 4
+
+
+def test_a_cell_has_another_place_when_the_weights_of_its_stem_change(root, tmp_path):
+    path = tmp_path / "stem.safetensors"
+    arguments = {"categories": ["cloth"], "presets": ["gaussian", "context"], "settings": [f"model.stem=vit:{path}"]}
+    arguments["settings"] += ["model.image_size=64", "model.pooling=1", "model.coarsening=1", "model.radius=1"]
+    places = []
+    for seed in (0, 1, 0):
+        save_vit(path, seed=seed)
+        places.append([cell.place for cell in plan_cells(root, **arguments)])
+    assert places[0] == places[2]
+    assert not set(places[0]) & set(places[1])
 
 
 def test_a_sweep_puts_each_value_in_the_weights_place():

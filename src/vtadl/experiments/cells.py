@@ -6,7 +6,7 @@
         pictures/                photos and heat maps of a few test images
         cell.json                what came of it; the file that makes the cell done, so it comes last
 
-The hash is of the settings and of the images' content, so a cell is never taken for another one.
+The hash is of the settings and of the content of images and stem, so a cell is never taken for another one.
 """
 
 import hashlib
@@ -45,13 +45,16 @@ class Cell:
     config: Config
     data_sha256: str
     """Of all images and masks, from `data_hash`."""
+    stem_sha256: str = ""
+    """Of a stem's weights that are the user's own, from `vtadl.weights.stem_checksum`."""
 
     @property
     def place(self) -> Path:
         """The cell's folder, below that of the comparison."""
         config = self.config
         words = f"{config.preset} {config.objective or ''}"
-        exact = hashlib.sha256(f"{self.name}\n{self.data_sha256}\n{to_toml(config)}".encode()).hexdigest()
+        described = f"{self.name}\n{self.data_sha256}\n{to_toml(config)}{self.stem_sha256}"
+        exact = hashlib.sha256(described.encode()).hexdigest()
         return Path(CELLS_FOLDER, _slug(self.name), f"{_slug(words)}-seed{config.seed}-{exact[:10]}")
 
 

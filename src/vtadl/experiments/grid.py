@@ -12,6 +12,7 @@ from vtadl.errors import ConfigError, DataError
 from vtadl.experiments.cells import Cell, data_hash
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import check_model
+from vtadl.weights import stem_checksum
 
 
 def plan_cells(
@@ -36,12 +37,20 @@ def plan_cells(
     Raises:
         ConfigError: a preset, objective, seed or setting that cannot be.
         DataError: no such category.
+        BundleError: weights of a stem that cannot be read.
     """
     configs = configurations(presets, objectives, seeds, settings)
     found = find_categories(root, categories)
     hashes = {name: data_hash(category) for name, category in found.items()}
+    stems = {config.model: stem_checksum(config) for config in {config.model: config for config in configs}.values()}
     return [
-        Cell(category=category, name=name, config=config, data_sha256=hashes[name])
+        Cell(
+            category=category,
+            name=name,
+            config=config,
+            data_sha256=hashes[name],
+            stem_sha256=stems[config.model],
+        )
         for name, category in found.items()
         for config in configs
     ]
