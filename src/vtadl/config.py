@@ -368,6 +368,8 @@ def apply_settings(config: Config, settings: Iterable[str]) -> Config:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set expects KEY=VALUE, such as training.steps=1000; got '{setting}'")
+        if key.strip() == "preset":
+            raise ConfigError(f"--set {setting}: settings are changes to a preset; choose it with --preset")
         config = merge(config, _nested(key.strip(), _toml_value(text.strip())), source=f"--set {setting}")
     return config
 

@@ -102,6 +102,10 @@ def test_a_training_that_cannot_go_on_is_a_line_and_exit_code_1(train, monkeypat
     [
         (["--objective", "mse + vea"], "unknown term 'vea'"),
         (["--objective", "0*mse"], "weight of 'mse'"),
+        (["--preset", "gaussian", "--set", "objective=mse"], "takes no objective; leave out 'mse'"),
+        (["--preset", "memory", "--set", "objective=nll"], "takes no objective; leave out 'nll'"),
+        (["--set", "preset=gaussian"], "choose it with --preset"),
+        (["--set", "objective=none"], "needs an objective"),
         (["--set", "model.heads=5"], "multiple of model.heads"),
         (["--set", "training.batch_size=0"], "training.batch_size is 0; expected 1 to 65,536"),
         (["--set", "training.schedule=step"], "expected one of: constant, cosine, one-cycle"),

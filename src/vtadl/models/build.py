@@ -18,6 +18,10 @@ def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDe
         ConfigError: settings that do not fit together.
     """
     match config.model:
+        case GaussianConfig() | MemoryConfig() if config.objective is not None:
+            raise ConfigError(
+                f"preset '{config.preset}' is not trained and takes no objective; leave out '{config.objective}'"
+            )
         case GaussianConfig():
             return GaussianDetector(config.model)
         case MemoryConfig():
