@@ -51,6 +51,8 @@ RECORD_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
 REGION_FILE = "region_of_interest.png"
+SAMPLES_FILE = "samples.json"
+"""In a folder of generated images (`vtadl.generation`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +303,7 @@ def check_free(folder: Path, *, force: bool) -> None:
         )
     if not force:
         raise BundleError(f"'{folder}' exists already; choose another --out, or replace it with --force")
-    known = (RECORD_FILE, "manifest.json", "report.html", "predictions.jsonl")
+    known = (RECORD_FILE, SAMPLES_FILE, "manifest.json", "report.html", "predictions.jsonl")
     if not (is_unfinished(folder) or any((folder / name).exists() for name in known)):
         raise BundleError(f"'{folder}' was not written by vtadl, so --force does not replace it; choose another --out")
 
