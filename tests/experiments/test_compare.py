@@ -1,5 +1,6 @@
 """Running a comparison: cells that fail, resume, run side by side; what is written."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 from multiprocessing import active_children
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,17 +23,20 @@ from vtadl.cli import main
 from vtadl.errors import BundleError, ConfigError, DependencyError
 from vtadl.experiments.cells import run_cell
 from vtadl.experiments.compare import compare
+from vtadl.experiments.comparison_charts import BOTTOM, LINE, SWEEP_HEIGHT, _apart, sweep_chart
+from vtadl.experiments.comparison_text import settings_text
 from vtadl.experiments.grid import plan_cells
-from vtadl.experiments.outcomes import CELL_FILE, read_outcome
-from vtadl.experiments.results import DEFAULT_FIGURE, FIGURES
+from vtadl.experiments.outcomes import CELL_FILE, Outcome, read_outcome
+from vtadl.experiments.results import DEFAULT_FIGURE, FIGURES, Results
 from vtadl.experiments.snapshots import choose_images
 from vtadl.experiments.sweep import parse_sweep
+from vtadl.experiments.tables import tabulate
 from vtadl.experiments.workers import run_side_by_side
 
 CPU = torch.device("cpu")
 TINY = ["model.image_size=64", "model.patch_size=16", "model.width=16", "model.mlp_width=16", "model.depth=1"]
 TINY += ["model.heads=2", "model.mixtures=2", "training.steps=3", "training.batch_size=2"]
-FILES = ("table.json", "table.csv", "comparison.json", "comparison.csv", "comparison.md", "comparison.html")
+FILES = ("table.json", "table.csv", "pairs.csv", *(f"comparison.{kind}" for kind in ("json", "csv", "md", "html")))
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,41 @@ def test_the_table_has_one_object_a_cell(finished):
         assert (row["preset"], row["seed"], row["status"], row["error"]) == ("paper", 0, "done", None)
         assert tuple(row["figures"]) == FIGURES
         assert all(0 <= value <= 1 for value in row["figures"].values())
+
+
+def test_every_pair_is_in_the_csv_as_in_the_json(finished):
+    with (finished / "pairs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    stored = json.loads((finished / "comparison.json").read_text())["figures"]
+    assert len(rows) == len(FIGURES) * (1 + 2)  # one pair over the categories, and in each of two
+    for figure in FIGURES:
+        over, *inside = (row for row in rows if row["figure"] == figure)
+        (pair,) = stored[figure]["across_categories"]
+        assert (over["over"], over["p"], over["why"]) == (
+            "categories",
+            "",
+            "a two-sided p below 0.05 needs 6 categories",
+        )
+        assert float(over["difference"]) == pair["difference"]
+        for row, one in zip(inside, stored[figure]["within_categories"], strict=True):
+            assert (row["over"], row["category"]) == ("images", one["category"])
+            assert [row["first_objective"], row["second_objective"]] == ["mse + vae", "mse + nll"]
+            numbers = [float(row[key]) for key in ("difference", "low", "high", "p")]
+            comparison = one["comparison"]
+            assert numbers == [comparison["difference"], *comparison["interval"], comparison["p"]]
+
+
+def test_what_was_changed_of_a_preset_is_said(finished, root, tmp_path):
+    said = "Settings: paper with model.image_size (512, now 64), model.patch_size (64, now 16)"
+    assert said in (finished / "comparison.md").read_text()
+    assert said in (finished / "comparison.html").read_text()
+    changed = json.loads((finished / "comparison.json").read_text())["settings"]
+    assert "training.steps (None, now 3)" in changed["paper"]
+    plain = plan_cells(root, presets=["gaussian", "paper"], settings=["training.batch_size=2"], seeds=[3])
+    results = Results(out=tmp_path, cells=tuple(plain), outcomes={}, figure=DEFAULT_FIGURE)
+    assert results.settings == {preset: ["training.batch_size (8, now 2)"] for preset in ("gaussian", "paper")}
+    results = Results(out=tmp_path, cells=tuple(plan_cells(root, seeds=[3])), outcomes={}, figure=DEFAULT_FIGURE)
+    assert settings_text(results.settings) == "Settings: paper as it comes."
 
 
 def test_the_figures_are_those_of_train_and_eval(finished, cells, capsys):
@@ -324,6 +364,38 @@ def test_a_sweep_draws_its_curve(root, tmp_path):
     assert "Sweep of a" in page
     (chart,) = re.findall(r'<svg[^>]*aria-label="image_AUROC over a in [^"]*".*?</svg>', page, re.DOTALL)
     assert len(ElementTree.fromstring(chart).findall("circle")) == 2
+
+
+def test_a_sweep_of_several_presets_has_a_line_for_each_and_names_apart():
+    sweep = parse_sweep("a*mse + vae", "a=0.5,2")
+    outcomes = [
+        Outcome(
+            category=category,
+            preset=preset,
+            objective=objective,
+            seed=0,
+            status="done",
+            figures={DEFAULT_FIGURE: 0.5 + 0.01 * index},
+        )
+        for category in ("brick", "cloth")
+        for preset in ("paper", "context")
+        for index, objective in enumerate(sweep.objectives.values())
+    ]
+    drawing = ElementTree.fromstring(sweep_chart(tabulate(outcomes, DEFAULT_FIGURE), sweep))
+    names = {text.text: float(text.get("y")) for text in drawing.findall("text") if text.get("text-anchor") == "start"}
+    lines = [f"{category}, {preset}" for preset in ("paper", "context") for category in ("brick", "cloth", "mean")]
+    assert list(names) == lines
+    assert len(drawing.findall("circle")) == 2 * len(lines)
+
+
+def test_names_of_lines_that_end_together_stand_apart():
+    found = _apart([100.0, 101.0, 250.0, 276.0, 276.5])
+    places = list(found.values())
+    assert list(found) == [100.0, 101.0, 250.0, 276.0, 276.5]
+    assert all(b - a >= LINE for a, b in pairwise(places))
+    assert max(places) <= SWEEP_HEIGHT - BOTTOM
+    assert _apart([30.0, 90.0]) == {30.0: 30.0, 90.0: 90.0}
+    assert _apart([]) == {}
 
 
 def test_images_are_chosen_by_label_and_place_alone():

@@ -7,7 +7,9 @@ import pytest
 
 from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import Category, Sample
-from vtadl.experiments.published import COLUMNS, published_value
+from vtadl.experiments.findings import Findings
+from vtadl.experiments.published import COLUMNS, published_column, published_value
+from vtadl.experiments.tables import Method, tabulate
 
 ORIGINAL, PROPOSED = COLUMNS
 
@@ -36,6 +38,29 @@ def test_the_published_settings_have_a_number(settings):
     assert published_value(apply_settings(preset_config("paper"), settings), TRANSISTOR) == 0.796
     proposed = apply_settings(preset_config("paper", objective=PROPOSED), settings)
     assert published_value(proposed, TRANSISTOR) == 0.701
+
+
+@pytest.mark.parametrize(
+    ("objective", "column"),
+    [
+        ("nll + 5*mse + 0.5*ssim", ORIGINAL),
+        ("5*mse + 0.5*ssim + nll_reference", ORIGINAL),
+        ("vae + mse", PROPOSED),
+        ("5*mse + 0.5*ssim + nll + nll_reference", None),
+        ("5*mse + ssim + nll", None),
+        ("mse + vae_image", None),
+        (None, None),
+    ],
+)
+def test_a_loss_is_the_published_one_in_whatever_order(objective, column):
+    assert published_column(objective) == (COLUMNS[column] if column else None)
+
+
+def test_two_readings_of_one_loss_share_its_column():
+    methods = [Method(preset="paper", objective=f"5*mse + 0.5*ssim + {name}") for name in ("nll", "nll_reference")]
+    published = {("transistor", method): 0.796 for method in methods}
+    found = Findings(table=tabulate([], "pixel_AUROC"), across=(), within=(), published=published)
+    assert found.columns == {methods[0]: COLUMNS[ORIGINAL]}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,9 @@ from vtadl.experiments.tables import Entry, Method, Table
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 130, 20, 14, 44
 ROW, DOT = 18, 4.5
 SWEEP_HEIGHT = 320
+LINE = 13
+"""Height of a line of text."""
+MEAN = "mean"
 COLOURS = 6
 """The page's style has as many; further methods get other shapes."""
 
@@ -22,7 +25,7 @@ def dot_chart(table: Table) -> str:
         for category in table.categories
     ]
     if len(table.shared) > 1:
-        rows.append(("mean", table.means))
+        rows.append((MEAN, table.means))
     low, high = _range([entry for _, entries in rows for entry in entries.values()])
     across = _scale(low, high)
     lane = max(ROW, 7 * len(table.methods) + 8)
@@ -50,16 +53,8 @@ def method_key(table: Table) -> str:
 
 
 def sweep_chart(table: Table, sweep: Sweep) -> str:
-    """The figure over the weight, on a logarithmic axis: a line for each category, and their mean."""
-    methods = {
-        value: method
-        for value, objective in sweep.objectives.items()
-        for method in table.methods
-        if method.objective == objective
-    }
-    lines = [(c, [(v, table.entries[c, m].mean) for v, m in methods.items()]) for c in table.categories]
-    if len(table.shared) > 1:
-        lines.append(("mean", [(v, table.means[m].mean) for v, m in methods.items()]))
+    """The figure over the weight, on a logarithmic axis: a line for each category, and their mean, of each preset."""
+    lines = _sweep_lines(table, sweep)
     values = [y for _, points in lines for _, y in points if y is not None]
     low, high = _padded(min(values, default=0.0), max(values, default=1.0))
     first, last = math.log10(sweep.values[0]), math.log10(sweep.values[-1])
@@ -72,20 +67,45 @@ def sweep_chart(table: Table, sweep: Sweep) -> str:
         return SWEEP_HEIGHT - BOTTOM - (SWEEP_HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
     parts = [_sweep_axes(sweep, table.figure, x_of, y_of, (low, high))]
-    for index, (name, points) in enumerate(lines):
-        there = [(x_of(v), y_of(y)) for v, y in points if y is not None]
-        if there:
-            parts.append(_curve(index, name, there))
+    places = [[(x_of(v), y_of(y)) for v, y in points if y is not None] for _, points in lines]
+    named = _apart([points[-1][1] for points in places if points])
+    for index, ((name, _), points) in enumerate(zip(lines, places, strict=True)):
+        if points:
+            parts.append(_curve(index, name, points, named[points[-1][1]]))
     return _svg(SWEEP_HEIGHT, f"{table.figure} over {sweep.name} in {sweep.expression}", "".join(parts))
 
 
-def _curve(index: int, name: str, points: Sequence[tuple[float, float]]) -> str:
-    colour, width = f"var(--s{index % COLOURS})", 3 if name == "mean" else 1.5
+def _sweep_lines(table: Table, sweep: Sweep) -> list[tuple[str, list[tuple[float, float | None]]]]:
+    """A name, and the figure at each weight."""
+    lines = []
+    swept = [method for method in table.methods if method.objective in sweep.objectives.values()]
+    presets = dict.fromkeys(method.preset for method in swept)
+    for preset in presets:
+        of = {m.objective: m for m in swept if m.preset == preset}
+        methods = [(value, of[objective]) for value, objective in sweep.objectives.items()]
+        suffix = f", {preset}" if len(presets) > 1 else ""
+        lines += [(f"{c}{suffix}", [(v, table.entries[c, m].mean) for v, m in methods]) for c in table.categories]
+        if len(table.shared) > 1:
+            lines.append((f"{MEAN}{suffix}", [(v, table.means[m].mean) for v, m in methods]))
+    return lines
+
+
+def _apart(heights: Sequence[float]) -> dict[float, float]:
+    """Where to write names that belong at these heights, so that none covers another."""
+    found: dict[float, float] = {}
+    last = -math.inf
+    for height in sorted(set(heights)):
+        found[height] = last = max(height, last + LINE)
+    beyond = max(last - (SWEEP_HEIGHT - BOTTOM), 0.0)
+    return {height: place - beyond for height, place in found.items()}
+
+
+def _curve(index: int, name: str, points: Sequence[tuple[float, float]], name_at: float) -> str:
+    colour, width = f"var(--s{index % COLOURS})", 3 if name.partition(",")[0] == MEAN else 1.5
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>' for x, y in points)
-    x, y = points[-1]
     line = f'<path style="stroke:{colour};stroke-width:{width}" d="M{path}"/>'
-    return line + dots + _text(x + 8, y + 4, name, "start", "name")
+    return line + dots + _text(points[-1][0] + 8, name_at + 4, name, "start", "name")
 
 
 def _sweep_axes(

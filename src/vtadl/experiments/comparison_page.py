@@ -13,9 +13,12 @@ from vtadl.experiments.comparison_text import (
     ACROSS_HEAD,
     SWEEP_EXPLAINED,
     WITHIN_HEAD,
+    Settings,
     across_explained,
+    across_reasons,
     across_rows,
     failure_rows,
+    settings_text,
     summary,
     within_explained,
     within_rows,
@@ -33,7 +36,12 @@ Shown = dict[Method, tuple[Path, Outcome]]
 
 
 def comparison_page(
-    findings: Mapping[str, Findings], figure: str, outcomes: Mapping[Cell, Outcome], out: Path, sweep: Sweep | None
+    findings: Mapping[str, Findings],
+    figure: str,
+    outcomes: Mapping[Cell, Outcome],
+    out: Path,
+    settings: Settings,
+    sweep: Sweep | None,
 ) -> str:
     """The whole page.
 
@@ -42,12 +50,13 @@ def comparison_page(
         figure: the one that is tested and drawn.
         outcomes: of every cell.
         out: the folder of the comparison.
+        settings: what was changed of each preset.
         sweep: whose curve to draw.
     """
     chosen, listed = findings[figure], list(outcomes.values())
     name = figure.replace("_", " ")
     parts = [f"<h1>Comparison: {escape(name)}</h1>", paragraph(f"Made by vtadl {__version__}.", "quiet")]
-    parts.append(paragraph(summary(chosen.table, listed)))
+    parts += [paragraph(summary(chosen.table, listed)), paragraph(settings_text(settings), "quiet small")]
     parts.append(table(name, *study_rows(chosen)))
     parts += [paragraph(f"{column.title}: {column.meaning}", "quiet small") for column in chosen.columns.values()]
     if failures := failure_rows(listed):
@@ -59,6 +68,7 @@ def comparison_page(
     if chosen.across:
         parts += ["<h2>Which differences are real</h2>", paragraph(across_explained())]
         parts.append(table("Over categories", ACROSS_HEAD, across_rows(chosen)))
+        parts += [paragraph(reason, "quiet small") for reason in across_reasons(chosen)]
         parts += [paragraph(within_explained())]
         parts.append(table("Over the images of a category", WITHIN_HEAD, within_rows(chosen)))
     parts.append(_pictures(chosen.table, outcomes, out))

@@ -12,13 +12,19 @@ from vtadl.experiments.tables import Table, labels, method_of
 
 ACROSS_HEAD = ("pair", "categories", "mean difference", "first is higher in", "p", "p, Holm")
 WITHIN_HEAD = ("pair", "category", "difference", "95 % interval", "p")
+PAIR_HEAD = ("first_preset", "first_objective", "second_preset", "second_objective")
 SWEEP_EXPLAINED = "every value is a cell of its own; choosing the best one here would be choosing on the test set"
 
+Settings = Mapping[str, Sequence[str]]
+"""For each preset, the settings in which it differs from the preset as it comes."""
 
-def markdown(findings: Mapping[str, Findings], figure: str, outcomes: Sequence[Outcome], sweep: Sweep | None) -> str:
+
+def markdown(
+    findings: Mapping[str, Findings], figure: str, outcomes: Sequence[Outcome], settings: Settings, sweep: Sweep | None
+) -> str:
     """Tables and tests of the chosen figure, then the other figures' tables."""
     chosen = findings[figure]
-    parts = [f"# Comparison: {figure}", summary(chosen.table, outcomes)]
+    parts = [f"# Comparison: {figure}", summary(chosen.table, outcomes), settings_text(settings)]
     parts.append(_table(*study_rows(chosen)))
     parts += [f"*{column.title}*: {column.meaning}" for column in chosen.columns.values()]
     if sweep is not None:
@@ -28,6 +34,7 @@ def markdown(findings: Mapping[str, Findings], figure: str, outcomes: Sequence[O
         ]
     if chosen.across:
         parts += ["## Pairs of methods, over categories", across_explained(), _table(ACROSS_HEAD, across_rows(chosen))]
+        parts += across_reasons(chosen)
         parts += ["## Pairs of methods, over the images of a category", within_explained()]
         parts.append(_table(WITHIN_HEAD, within_rows(chosen)))
     if failures := failure_rows(outcomes):
@@ -49,6 +56,21 @@ def entries_csv(findings: Mapping[str, Findings]) -> str:
             lines.append([figure, category, method.preset, method.objective, *values])
         for method, entry in table.means.items():
             lines.append([figure, "mean", method.preset, method.objective, entry.mean, entry.spread, entry.seeds, None])
+    return _csv(lines)
+
+
+def pairs_csv(findings: Mapping[str, Findings]) -> str:
+    """A line for each figure and pair of methods over categories, then one for each category and pair over images."""
+    head = ("figure", "over", "category", *PAIR_HEAD, "difference", "low", "high", "p", "p_holm", "why")
+    lines: list[list[object]] = [list(head)]
+    for figure, one in findings.items():
+        for pair in one.across:
+            values = (pair.difference, None, None, pair.p, pair.p_holm, pair.why)
+            lines.append([figure, "categories", None, *_methods(pair), *values])
+        for inside in one.within:
+            found = inside.comparison
+            numbers = (None,) * 4 if found is None else (found.difference, *found.interval, found.p)
+            lines.append([figure, "images", inside.category, *_methods(inside), *numbers, None, inside.why])
     return _csv(lines)
 
 
@@ -76,6 +98,12 @@ def summary(table: Table, outcomes: Sequence[Outcome]) -> str:
     )
 
 
+def settings_text(settings: Settings) -> str:
+    """What was changed of each preset."""
+    said = {preset: f"with {', '.join(changed)}" if changed else "as it comes" for preset, changed in settings.items()}
+    return f"Settings: {'; '.join(f'{preset} {changes}' for preset, changes in said.items())}."
+
+
 def across_explained() -> str:
     """What the test over categories is."""
     return (
@@ -99,6 +127,11 @@ def across_rows(findings: Findings) -> list[list[str]]:
         [_pair(pair, findings.table), str(pair.categories), signed(pair.difference), _wins(pair), *_p_values(pair)]
         for pair in findings.across
     ]
+
+
+def across_reasons(findings: Findings) -> list[str]:
+    """Why there is no p where there is none, each reason once."""
+    return [f"{NONE} under p: {why}." for why in dict.fromkeys(pair.why for pair in findings.across if pair.why)]
 
 
 def within_rows(findings: Findings) -> list[list[str]]:
@@ -133,7 +166,11 @@ def counted(count: int, noun: str) -> str:
 
 
 def _p_values(pair: AcrossCategories) -> list[str]:
-    return [f"{NONE} ({pair.why})", NONE] if pair.p is None else [p_text(pair.p), p_text(pair.p_holm)]
+    return [p_text(pair.p), p_text(pair.p_holm)]
+
+
+def _methods(pair: AcrossCategories | WithinCategory) -> tuple[str | None, ...]:
+    return pair.first.preset, pair.first.objective, pair.second.preset, pair.second.objective
 
 
 def _wins(pair: AcrossCategories) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vtadl.experiments.outcomes import Outcome
-from vtadl.experiments.published import COLUMNS, FIGURES, PublishedColumn
+from vtadl.experiments.published import FIGURES, PublishedColumn, published_column
 from vtadl.experiments.significance import (
     AcrossCategories,
     Draws,
@@ -29,9 +29,13 @@ class Findings:
 
     @property
     def columns(self) -> dict[Method, PublishedColumn]:
-        """The published columns that have a number."""
-        methods = dict.fromkeys(method for _, method in self.published)
-        return {method: COLUMNS[method.objective] for method in methods if method.objective is not None}
+        """The published columns that have a number, each once, with the first method that it belongs to."""
+        columns: dict[Method, PublishedColumn] = {}
+        for _, method in self.published:
+            column = published_column(method.objective)
+            if column is not None and column not in columns.values():
+                columns[method] = column
+        return columns
 
 
 def find(

@@ -6,6 +6,7 @@ from typing import Any
 from vtadl.config import PRESETS, Config, PaperConfig
 from vtadl.data.check import PUBLISHED_COUNTS
 from vtadl.data.layouts import Category
+from vtadl.losses.objective import parse_objective
 
 FIGURES = ("pixel_AUROC", "pixel_AUPRO@0.3")
 """The figures beside which they stand: the one that they measure, and the one whose name they bear."""
@@ -56,16 +57,30 @@ _FREE_MODEL = ("variant", "mixtures", "smoothing")
 _FREE_TRAINING = ("precision", "compile", "checkpoint_every")
 
 
+def published_column(objective: str | None) -> PublishedColumn | None:
+    """The column of an objective, whatever the order of its terms; what the published code computes counts as nll."""
+    if objective is None:
+        return None
+    columns = {_terms(expression): column for expression, column in COLUMNS.items()}
+    return columns.get(_terms(objective))
+
+
 def published_value(config: Config, category: Category) -> float | None:
     """The published number of a cell with the published settings on a whole category of MVTec AD; else ``None``."""
-    if config.preset != "paper" or config.objective not in COLUMNS or not _is_published_setting(config):
+    column = published_column(config.objective)
+    if config.preset != "paper" or column is None or not _is_published_setting(config):
         return None
     name = category.name.lower().replace(" ", "_")
     defective = sum(sample.is_defective for sample in category.test)
     counts = (len(category.train), len(category.test) - defective, defective)
     if category.layout != "mvtec" or PUBLISHED_COUNTS.get(name) != counts:
         return None
-    return COLUMNS[config.objective].values[name]
+    return column.values[name]
+
+
+def _terms(objective: str) -> tuple[tuple[str, float], ...]:
+    terms = parse_objective(objective).terms
+    return tuple(sorted((name.removesuffix("_reference"), weight) for name, weight in terms))
 
 
 def _is_published_setting(config: Config) -> bool:

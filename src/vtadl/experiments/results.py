@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vtadl.config import differences, preset_config
 from vtadl.experiments.cells import Cell
 from vtadl.experiments.comparison_page import comparison_page
-from vtadl.experiments.comparison_text import cells_csv, entries_csv, markdown
+from vtadl.experiments.comparison_text import cells_csv, entries_csv, markdown, pairs_csv
 from vtadl.experiments.findings import Findings, find
 from vtadl.experiments.outcomes import Outcome, read_resampled
 from vtadl.experiments.published import published_value
@@ -41,6 +42,15 @@ class Results:
         """How many cells failed."""
         return sum(outcome.status == "failed" for outcome in self.outcomes.values())
 
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """For each preset, the settings in which it differs from the preset as it comes."""
+        configs = {cell.config.preset: cell.config for cell in self.cells}
+        return {
+            name: differences(replace(preset_config(name), seed=config.seed, objective=config.objective), config)
+            for name, config in configs.items()
+        }
+
     def findings(self, figures: tuple[str, ...] = FIGURES) -> dict[str, Findings]:
         """Tables and tests for each figure."""
         outcomes = list(self.outcomes.values())
@@ -62,19 +72,30 @@ class Results:
 
 
 def write_results(results: Results) -> None:
-    """Write ``table.json``, ``table.csv`` and ``comparison.md``, ``.csv``, ``.json``, ``.html``; each appears whole.
+    """Write ``table.json``, ``table.csv``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.json``, ``.html``.
+
+    Each appears whole.
 
     Raises:
         OSError: one cannot be written.
     """
     outcomes = list(results.outcomes.values())
-    findings = results.findings()
+    findings, settings = results.findings(), results.settings
     rows = [table_row(outcome) for outcome in outcomes]
     files = {
-        "comparison.json": _json({"figure": results.figure, "figures": {k: _findings(f) for k, f in findings.items()}}),
+        "comparison.json": _json(
+            {
+                "figure": results.figure,
+                "settings": settings,
+                "figures": {figure: _findings(found) for figure, found in findings.items()},
+            }
+        ),
         "comparison.csv": entries_csv(findings),
-        "comparison.md": markdown(findings, results.figure, outcomes, results.sweep),
-        "comparison.html": comparison_page(findings, results.figure, results.outcomes, results.out, results.sweep),
+        "comparison.md": markdown(findings, results.figure, outcomes, settings, results.sweep),
+        "comparison.html": comparison_page(
+            findings, results.figure, results.outcomes, results.out, settings, results.sweep
+        ),
+        "pairs.csv": pairs_csv(findings),
         "table.csv": cells_csv(outcomes, FIGURES),
         "table.json": _json(rows),
     }
