@@ -144,7 +144,7 @@ def both(tmp_path_factory):
 @pytest.mark.parametrize("batch_size", [4, 5])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_twenty_steps_of_two_processes_are_those_of_one(both, network, batch_size):
-    """In float32 where nothing has a kink, and the published network in float64."""
+    """In float32, where nothing has a kink."""
     places = [both / f"{network}-{batch_size}-of-{size}" for size in (1, 2)]
     one, two = (json.loads(place.with_suffix(".json").read_text()) for place in places)
     assert [line["images"] for line in one] == [line["images"] for line in two]

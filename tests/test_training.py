@@ -89,6 +89,20 @@ def test_a_finished_run_has_its_log_and_no_checkpoint(finished):
     assert "images_per_second" in json.loads((finished / "times.json").read_text())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_training_is_the_plain_one_up_to_rounding(category, finished, tmp_path):
+    to(tmp_path / "run", category, "training.compile=always")
+    lines, plain = (
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "run", finished)
+    )
+    assert [line["total"] for line in lines] == pytest.approx([line["total"] for line in plain], rel=1e-5)
+    assert load_run(tmp_path / "run").training["steps"] == 7
+
+
 def test_a_stored_run_scores_as_the_trained_one(finished, category):
     detector = vtadl.train(category, preset="paper", settings=[*TINY, "training.steps=7"], device="cpu")
     image = good_image(50)
