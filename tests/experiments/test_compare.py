@@ -103,9 +103,13 @@ def test_what_was_changed_of_a_preset_is_said(finished, root, tmp_path):
     assert said in (finished / "comparison.html").read_text()
     changed = json.loads((finished / "comparison.json").read_text())["settings"]
     assert "training.steps (None, now 3)" in changed["paper"]
-    plain = plan_cells(root, presets=["gaussian", "paper"], settings=["training.batch_size=2"], seeds=[3])
+    settings = ["training.batch_size=2", "model.image_size=64", "model.patch_size=16"]
+    plain = plan_cells(root, presets=["gaussian", "paper"], settings=settings, seeds=[3])
     results = Results(out=tmp_path, cells=tuple(plain), outcomes={}, figure=DEFAULT_FIGURE)
-    assert results.settings == {preset: ["training.batch_size (8, now 2)"] for preset in ("gaussian", "paper")}
+    assert results.settings == {
+        "gaussian": ["model.image_size (288, now 64)"],  # which is not trained
+        "paper": ["model.image_size (512, now 64)", "model.patch_size (64, now 16)", "training.batch_size (8, now 2)"],
+    }
     results = Results(out=tmp_path, cells=tuple(plan_cells(root, seeds=[3])), outcomes={}, figure=DEFAULT_FIGURE)
     assert settings_text(results.settings) == "Settings: paper as it comes."
 
@@ -139,6 +143,8 @@ def test_a_failed_cell_is_a_row_and_the_others_go_on(cells, tmp_path):
     assert "001.png" in failed["error"]
     assert set(failed["figures"].values()) == {None}
     assert "001.png" in (tmp_path / "out/comparison.md").read_text()
+    page = (tmp_path / "out/comparison.html").read_text()
+    assert re.search(r'<td class="text">[^<]*001\.png', page)  # wraps
     (broken / "test/good/001.png").write_bytes((broken / "test/good/000.png").read_bytes())
     again = compare(
         plan_cells(tmp_path / "sets", objectives=["mse + vae"], settings=TINY),

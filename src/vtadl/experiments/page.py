@@ -47,6 +47,7 @@ th, td { border-bottom: 1px solid var(--rule); }
 th:first-child { text-align: left; padding-left: 0; }
 thead th { font-size: 0.8125rem; font-weight: 600; color: var(--quiet); vertical-align: bottom; }
 tbody th { font-weight: 600; } td { white-space: nowrap; }
+th.text, td.text { text-align: left; white-space: normal; } td.text { min-width: 14rem; overflow-wrap: anywhere; }
 th small { display: block; font-weight: 400; font-size: 0.8125rem; color: var(--quiet); line-height: 1.4; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 2rem 3rem; }
 .charts { margin-top: 1rem; max-width: 60rem; }
@@ -97,6 +98,10 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--rule);
 """
 
 
+SENTENCE = 48
+"""Characters from which the text of a cell is a sentence, not a name or a number."""
+
+
 def document(title: str, body: str) -> str:
     """A whole page."""
     return (
@@ -110,7 +115,7 @@ def document(title: str, body: str) -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, notes: Sequence[str] = ()) -> str:
-    """A table of numbers.
+    """A table of numbers; columns with sentences in them are set as text, which wraps.
 
     Args:
         caption: what it shows.
@@ -118,11 +123,17 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, n
         rows: text for each cell; the first one names the row.
         notes: what each row's name means, if that needs saying.
     """
-    cells = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    sentences = {
+        column
+        for column in range(1, len(head))
+        if any(len(row[column]) >= SENTENCE and " " in row[column] for row in rows)
+    }
+    styles = [' class="text"' if column in sentences else "" for column in range(len(head))]
+    cells = "".join(f'<th scope="col"{style}>{escape(name)}</th>' for name, style in zip(head, styles, strict=True))
     notes = notes or [""] * len(rows)
     body = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}{f"<small>{escape(note)}</small>" if note else ""}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "".join(f"<td{style}>{escape(cell)}</td>" for cell, style in zip(row[1:], styles[1:], strict=True))
         + "</tr>"
         for row, note in zip(rows, notes, strict=True)
     )

@@ -45,11 +45,13 @@ class Results:
     @property
     def settings(self) -> dict[str, list[str]]:
         """For each preset, the settings in which it differs from the preset as it comes."""
-        configs = {cell.config.preset: cell.config for cell in self.cells}
-        return {
-            name: differences(replace(preset_config(name), seed=config.seed, objective=config.objective), config)
-            for name, config in configs.items()
-        }
+        found = {}
+        for config in {cell.config.preset: cell.config for cell in self.cells}.values():
+            own = replace(preset_config(config.preset), seed=config.seed, objective=config.objective)
+            if config.objective is None:  # nothing is trained
+                own = replace(own, training=config.training)
+            found[config.preset] = differences(own, config)
+        return found
 
     def findings(self, figures: tuple[str, ...] = FIGURES) -> dict[str, Findings]:
         """Tables and tests for each figure."""
