@@ -31,9 +31,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--sweep", nargs=2, metavar=("EXPR", "A=V,V"), help='a weight\'s values: --sweep "a*mse + vae" a=0.1,1,10'
     )
-    parser.add_argument("--figure", default=FIGURE, metavar="NAME", help="what the table shows (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="cells run side by side (default: 1)")
-    parser.add_argument("--ray", metavar="ADDRESS", help="run the cells on a Ray cluster (extra: ray)")
+    parser.add_argument(
+        "--figure", default=FIGURE, metavar="NAME", help="of eval's eight, what is shown first (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="cells run side by side (default: %(default)s)"
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="on a Ray cluster (extra ray): auto, local, HOST:PORT")
     add_device(parser)
     parser.add_argument("--force", action="store_true", help="run the cells again that are done already")
 
