@@ -228,13 +228,13 @@ def test_a_process_that_is_killed_is_one_failed_row(cells, tmp_path):
     assert run_cell(cells[0], tmp_path, CPU).status == "done"
 
 
-def test_no_cell_starts_once_there_is_no_going_on(cells, tmp_path):
+def test_a_cell_that_is_refused_is_passed_over(cells, tmp_path):
     seen = []
     run_side_by_side(
-        cells[:2], tmp_path, CPU, 1, lambda cell, outcome: seen.append(outcome.status), goes_on=lambda: not seen
+        cells[:2], tmp_path, CPU, 1, lambda cell, _: seen.append(cell), starts=lambda cell: cell is cells[1]
     )
-    assert seen == ["done"]
-    assert not (tmp_path / cells[1].place).exists()
+    assert seen == [cells[1]]
+    assert not (tmp_path / cells[0].place).exists()
 
 
 def command(root, out, *more):

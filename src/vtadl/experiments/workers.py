@@ -26,7 +26,7 @@ def run_side_by_side(
     workers: int,
     note: Note,
     *,
-    goes_on: Callable[[], bool] = lambda: True,
+    starts: Callable[[Cell], bool] = lambda _: True,
 ) -> None:
     """Run each cell in a process of its own, ``workers`` at a time.
 
@@ -38,7 +38,7 @@ def run_side_by_side(
         device: where; several processes share a GPU.
         workers: processes at a time.
         note: called with each cell that ends and what came of it.
-        goes_on: asked before a cell starts; from the first no on, those that run are waited for and none starts.
+        starts: asked of each cell when its turn comes; one that it refuses is passed over.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after the cells that run have written checkpoints.
@@ -48,11 +48,9 @@ def run_side_by_side(
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                if not goes_on():
-                    waiting.clear()
-                    break
                 cell = waiting.pop(0)
-                running[_started(cell, out, device, threads)] = cell
+                if starts(cell):
+                    running[_started(cell, out, device, threads)] = cell
             if running:  # waiting for nothing would never end
                 wait([process.sentinel for process in running])
             for process in [process for process in running if not process.is_alive()]:
