@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vtadl import checkpoint
+from vtadl import checkpoint, optimization
 from vtadl.checkpoint import Conditions, Journal, read_checkpoint
-from vtadl.config import TrainingConfig
+from vtadl.config import PaperConfig, TrainingConfig
 from vtadl.data.repeated import RepeatedImages
 from vtadl.errors import TrainingError, TrainingInterrupted
-from vtadl.losses.objective import parse_objective
+from vtadl.losses.objective import TERMS, parse_objective
 from vtadl.models.detector import TrainedDetector
+from vtadl.models.paper import PaperModel
 from vtadl.optimization import learning_rate, optimise, plan, sample_order
 
 CPU = torch.device("cpu")
@@ -310,3 +311,19 @@ def test_without_a_journal_nothing_is_written(images, tmp_path, monkeypatch):
     state = optimise(detector(), images, settings(), 5, CPU)
     assert state.step == 10
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_graph_of_a_step_computes_what_its_kernels_compute_one_by_one(images, monkeypatch):
+    """On both sizes of batch, the last one of an epoch being smaller; and the same in each run."""
+    config = PaperConfig(image_size=SIDE, patch_size=4, width=32, depth=2, heads=4, mlp_width=48)
+    weights = []
+    for plain_steps in (2, 2, 1_000_000):
+        monkeypatch.setattr(optimization, "PLAIN_STEPS", plain_steps)
+        torch.manual_seed(0)
+        objective = parse_objective(" + ".join(TERMS))
+        model = TrainedDetector(PaperModel(config, objective), objective, 0.0).to("cuda")
+        optimise(model, images, settings(steps=12), 5, torch.device("cuda"))
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        assert all(torch.equal(value, other[name]) for other in weights[1:]), name

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.repeated import RepeatedImages
 from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
 from vtadl.models.detector import TrainedDetector
+from vtadl.models.paper import PaperModel
 from vtadl.parallel import ALONE, Team, set_idle, share_batch_statistics
 from vtadl.progress import Advance, Progress, silent
 
@@ -37,6 +39,8 @@ MOST_LOG_LINES = 20_000
 """Longer trainings log every second, third, ... step: a log of some megabytes is still easy to read and plot."""
 COMPILED_FROM = 2000
 """Steps from which on a minute or two of compiling is a small part of a training on a GPU."""
+PLAIN_STEPS = 2
+"""Steps of each batch size before a GPU's graph of it is made: libraries set themselves up in the first."""
 ONE_CYCLE_RISE = 0.3
 ONE_CYCLE_START = 1 / 25
 ONE_CYCLE_END = 1e-4
@@ -143,7 +147,8 @@ def optimise(
     model.train()
     loop = _Loop(model, optimizer, training, planned, seed, device, team, journal)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
-    with _deterministic(), _interruptible() as interrupted, progress("training", remaining) as advance:
+    strict = device.type == "cuda" and isinstance(model.network, PaperModel)
+    with _deterministic(strict=strict), _interruptible() as interrupted, progress("training", remaining) as advance:
         if journal and state.step == 0:
             journal.save(model, optimizer, state)  # a disk that is too small is noticed now
         for batch in _batches(images, planned, seed, state.step, team):
@@ -203,8 +208,13 @@ class _Loop:
         self.seed = seed
         self.last = time.perf_counter()
         self.autocast = _autocast(training, device)
-        if _compiles(training, device, planned.steps):
+        compiled = _compiles(training, device, planned.steps)
+        if compiled:
             model.network.compile_parts()
+        self.graphed = device.type == "cuda" and team.size == 1 and not compiled
+        self.graphs: dict[int, _Graph] = {}
+        """By size of the batch."""
+        self.plain_steps: Counter[int] = Counter()
         if team.size > 1:
             share_batch_statistics(model)
 
@@ -244,17 +254,9 @@ class _Loop:
         return state
 
     def _gradients(self, batch: _Batch, interrupted: Callable[[], bool]) -> _Measured:
-        self.optimizer.zero_grad()
         part = len(batch.share) / batch.images
         set_idle(self.model, not batch.share)
-        samples = list(batch.share) or [0]
-        weights = dict(self.model.objective.terms)
-        with self.autocast:
-            raw, variance = self.model.terms(
-                batch.pixels.to(self.device), seed=self.seed, step=batch.step, samples=samples
-            )
-            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
-        torch.autograd.backward(loss * part)
+        raw, variance = self._differentiated(batch, part)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         self.team.sum_all(gradients)
         norm = nn.utils.get_total_norm(gradients)
@@ -269,6 +271,33 @@ class _Loop:
         return _Measured(
             raw=dict(zip(raw, terms, strict=True)), variance=spread, gradient_norm=size, interrupted=stop > 0
         )
+
+    def _differentiated(self, batch: _Batch, part: float) -> tuple[Mapping[str, Tensor], Tensor]:
+        """The terms of a batch and the embeddings' variance; the parameters then have their gradients."""
+        pixels, samples = batch.pixels.to(self.device), list(batch.share) or [0]
+        network, count = self.model.network, len(pixels)
+        if self.graphed and isinstance(network, PaperModel) and self.plain_steps[count] == PLAIN_STEPS:
+            inputs = [pixels, *network.draw(self.seed, batch.step, samples)]
+            if count not in self.graphs:
+                self.graphs[count] = _Graph(
+                    lambda images, *noise: self._backward(lambda: network.terms_under(images, noise), part),
+                    [tensor.to(self.device) for tensor in inputs],
+                    self.parameters,
+                )
+            return self.graphs[count].replay(inputs)
+        self.plain_steps[count] += 1
+        self.optimizer.zero_grad()
+        return self._backward(lambda: self.model.terms(pixels, seed=self.seed, step=batch.step, samples=samples), part)
+
+    def _backward(
+        self, compute: Callable[[], tuple[Mapping[str, Tensor], Tensor]], part: float
+    ) -> tuple[Mapping[str, Tensor], Tensor]:
+        weights = dict(self.model.objective.terms)
+        with self.autocast:
+            raw, variance = compute()
+            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
+        torch.autograd.backward(loss * part)
+        return raw, variance
 
     def _checked(self, batch: _Batch, measured: _Measured, state: TrainingState) -> TrainingState:
         """Stop before a step that would spoil the weights."""
@@ -331,6 +360,44 @@ class _Loop:
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
 
 
+class _Graph:
+    """The kernels of a step's terms and gradients, recorded once and launched together ever after.
+
+    There are some 1,700, most of them of a few microseconds, and launching them one by one takes a processor several
+    times as long as they take a GPU.
+
+    Args:
+        compute: gives terms and variance of the inputs, and the parameters their gradients.
+        inputs: tensors on the GPU, of the shapes of all later ones.
+        parameters: that learn.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[..., tuple[Mapping[str, Tensor], Tensor]],
+        inputs: Sequence[Tensor],
+        parameters: Sequence[nn.Parameter],
+    ) -> None:
+        self.inputs = [tensor.clone() for tensor in inputs]
+        self.parameters = parameters
+        for parameter in parameters:
+            parameter.grad = None  # the graph's own memory is to hold the gradients
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            raw, variance = compute(*self.inputs)
+        self.raw, self.variance = {name: value.detach() for name, value in raw.items()}, variance
+        self.gradients = [parameter.grad for parameter in parameters]
+
+    def replay(self, inputs: Sequence[Tensor]) -> tuple[Mapping[str, Tensor], Tensor]:
+        """Terms and variance of other inputs; the parameters have their gradients. The next call overwrites all."""
+        for kept, tensor in zip(self.inputs, inputs, strict=True):
+            kept.copy_(tensor)
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        self.graph.replay()
+        return self.raw, self.variance
+
+
 def _batches(
     images: RepeatedImages | RepeatedEmbeddings, planned: Plan, seed: int, start: int, team: Team
 ) -> Iterator[_Batch]:
@@ -366,13 +433,17 @@ def _compiles(training: TrainingConfig, device: torch.device, steps: int) -> boo
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
-    """Ask torch for algorithms that give the same bits each time."""
+def _deterministic(*, strict: bool) -> Iterator[None]:
+    """Ask torch for algorithms that give the same bits each time.
+
+    Where there is none, it is an error if ``strict`` and a warning else. Attention has one, but torch takes it on a GPU
+    in the first case alone.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when the GPU is first used
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     settings = torch.utils.deterministic
     fills = settings.fill_uninitialized_memory  # type: ignore[attr-defined]  # missing in torch's stubs
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     settings.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and filling takes time
     try:
         yield

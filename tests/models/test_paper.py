@@ -83,6 +83,12 @@ class TestNoise:
         for name, value in whole.items():
             torch.testing.assert_close(value, torch.stack([part[name] for part in parts]).mean())
 
+    def test_is_drawn_for_each_image_alone(self):
+        network = model(ALL).train()
+        together, alone = network.draw(1, 2, [4, 9]), network.draw(1, 2, [9])
+        assert [tuple(drawn.shape) for drawn in together] == [(2, 16, 32), (2, 16, 4), (2, 512)]
+        assert all(torch.equal(drawn[1:], one) for drawn, one in zip(together, alone, strict=True))
+
     def test_is_off_in_scoring(self):
         network = model("nll + mse")
         assert torch.equal(network.score_map(images()), network.score_map(images()))

@@ -6,7 +6,6 @@ Source: P. Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,17 +87,33 @@ class PaperModel(nn.Module):
             A scalar for each name of the objective, in its order, and the variance of the encoded patches over images
             and patches, averaged over dimensions and without gradient: near zero, all patches look alike.
         """
-        noise = generators(seed, step, samples)
+        return self.terms_under(images_B3HW, self.draw(seed, step, samples))
+
+    def draw(self, seed: int, step: int, samples: Sequence[int]) -> list[Tensor]:
+        """The noise of a step, on the CPU: standard normal ``(B, ...)`` tensors in the order in which they are used."""
+        noise, patches = generators(seed, step, samples), (self.config.image_size // self.config.patch_size) ** 2
+        shapes: list[tuple[int, ...]] = []
+        if self.config.noise > 0:
+            shapes.append((patches, self.config.width))
+        if self.variational is not None:
+            shapes.append((patches, self.config.latent_width))
+        if self.posterior is not None:
+            shapes.append((VECTOR_WIDTH,))
+        return [standard_normal(noise, shape, torch.empty(0)) for shape in shapes]
+
+    def terms_under(self, images_B3HW: Tensor, noise: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """`terms` with the noise of `draw`, on any device: a function of tensors alone, which a graph can hold."""
+        drawn = iter(noise)
         encoded_BND = self.encoder(images_B3HW)
         variance = encoded_BND.detach().float().flatten(0, 1).var(0, correction=0).mean()
         if self.config.noise > 0:
-            encoded_BND = encoded_BND + self.config.noise * standard_normal(noise, encoded_BND.shape[1:], encoded_BND)
+            encoded_BND = encoded_BND + self.config.noise * next(drawn).to(encoded_BND)
         seen_BND = encoded_BND.detach() if self.config.detached_density else encoded_BND
         terms = {
             name: value_BN.sum(1).mean() if name == "nll_reference" else value_BN.mean()
-            for name, value_BN in self._densities(seen_BND, noise).items()
+            for name, value_BN in self._densities(seen_BND, drawn).items()
         }
-        terms |= self._image_terms(encoded_BND, images_B3HW, noise)
+        terms |= self._image_terms(encoded_BND, images_B3HW, drawn)
         return {name: terms[name] for name, _ in self.objective.terms}, variance
 
     @torch.inference_mode()
@@ -183,23 +198,19 @@ class PaperModel(nn.Module):
         decoded_B3HW: Tensor = self._head(self.decoder)(vector_BD)
         return decoded_B3HW
 
-    def _densities(self, encoded_BND: Tensor, noise: Sequence[np.random.Generator] | None) -> dict[str, Tensor]:
+    def _densities(self, encoded_BND: Tensor, noise: Iterator[Tensor] | None) -> dict[str, Tensor]:
         """The density terms of each patch, ``(B, N)``; z is sampled where there is noise, else at its mean."""
         values: dict[str, Tensor] = {}
         if self.mixture is not None:
             mixture: MixtureScores = self.mixture(encoded_BND)
             values |= {"nll": mixture.nll, "nll_reference": mixture.nll_reference}
         if self.variational is not None:
-            shape = (encoded_BND.shape[1], self.config.latent_width)
-            bound: PatchBound = self.variational(
-                encoded_BND, None if noise is None else standard_normal(noise, shape, encoded_BND)
-            )
+            noise_BNL = None if noise is None else next(noise).to(encoded_BND)
+            bound: PatchBound = self.variational(encoded_BND, noise_BNL)
             values |= {"kl": bound.kl} if bound.vae is None else {"kl": bound.kl, "vae": bound.vae}
         return values
 
-    def _image_terms(
-        self, encoded_BND: Tensor, images_B3HW: Tensor, noise: Sequence[np.random.Generator]
-    ) -> dict[str, Tensor]:
+    def _image_terms(self, encoded_BND: Tensor, images_B3HW: Tensor, noise: Iterator[Tensor]) -> dict[str, Tensor]:
         if self.vector is None or self.decoder is None:
             return {}
         vector_BD: Tensor = self.vector(encoded_BND)
@@ -207,7 +218,7 @@ class PaperModel(nn.Module):
         if self.posterior is not None:
             mean_BL, log_var_BL = self.posterior(vector_BD)
             latent = mean_BL, log_var_BL
-            vector_BD = reparameterised(mean_BL, log_var_BL, standard_normal(noise, vector_BD.shape[1:], vector_BD))
+            vector_BD = reparameterised(mean_BL, log_var_BL, next(noise).to(vector_BD))
         decoded_B3HW = self.decoder(vector_BD)
         # Half precision would spoil differences of squares, such as SSIM's variances.
         with torch.autocast(images_B3HW.device.type, enabled=False):
