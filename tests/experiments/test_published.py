@@ -3,11 +3,14 @@
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import Category, Sample
-from vtadl.experiments.findings import Findings
+from vtadl.experiments.comparison_text import entries_csv
+from vtadl.experiments.findings import Findings, find, study_rows
+from vtadl.experiments.outcomes import Outcome
 from vtadl.experiments.published import COLUMNS, published_column, published_value
 from vtadl.experiments.tables import Method, tabulate
 
@@ -61,6 +64,30 @@ def test_two_readings_of_one_loss_share_its_column():
     published = {("transistor", method): 0.796 for method in methods}
     found = Findings(table=tabulate([], "pixel_AUROC"), across=(), within=(), published=published)
     assert found.columns == {methods[0]: COLUMNS[ORIGINAL]}
+
+
+def test_they_stand_in_columns_of_their_own_beside_the_figures_they_are_named_for():
+    method, figures = Method(preset="paper", objective=ORIGINAL), ("pixel_AUROC", "pixel_AP")
+    outcomes = [
+        Outcome(
+            category=name,
+            preset="paper",
+            objective=ORIGINAL,
+            seed=0,
+            status="done",
+            figures=dict.fromkeys(figures, value),
+        )
+        for name, value in (("bottle", 0.5), ("cable", 0.6))
+    ]
+    published = {("bottle", method): 0.95, ("cable", method): 0.77}
+    found = {
+        figure: find(outcomes, figure, lambda _: dict.fromkeys(figures, np.zeros(5)), published) for figure in figures
+    }
+    head, rows = study_rows(found["pixel_AUROC"])
+    assert head == ["category", ORIGINAL, "published: original loss"]
+    assert rows == [["bottle", "0.500", "0.950"], ["cable", "0.600", "0.770"], ["mean", "0.550", "0.860"]]
+    assert study_rows(found["pixel_AP"])[0] == ["category", ORIGINAL]
+    assert f"pixel_AUROC,bottle,paper,{ORIGINAL},0.5,,1,0.95" in entries_csv(found).splitlines()
 
 
 @pytest.mark.parametrize(
