@@ -93,6 +93,7 @@ DETACHED = Arm("density detached", ("model.detached_density=true",))
 """The likelihood's gradient stops at the embeddings: what they are like if it cannot make them alike."""
 DETACHED_FINE = Arm("density detached, patch 32", (*DETACHED.settings, "model.patch_size=32"), cost=1.4)
 WITHOUT = Arm("no density", density_weight=0)
+LONGER = ("training.steps=1000", "training.checkpoint_every=1000")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ SHORT = Schedule(
         DETACHED,
         WITHOUT,
         Arm("density's weight 0.01", density_weight=0.01),
-        Arm("1,000 steps", ("training.steps=1000", "training.checkpoint_every=1000")),
+        Arm("1,000 steps", LONGER),
+        Arm("no density, 1,000 steps", LONGER, density_weight=0),
     ),
 )
 FULL = Schedule(
