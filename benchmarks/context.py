@@ -1,12 +1,13 @@
 """What each part of the preset `context`, and each loss of its transformer, is worth. Prints docs/context.md's tables.
 
 python benchmarks/context.py [--data ../shared/data] [--category mvtec/transistor]... [--objective nll]...
-    [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--remember] [--json FILE]
+    [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--remember] [--whole] [--json FILE]
 
 One setting for all categories. `together` is the preset; `gaussian`, `memory` and `context` are its parts alone, by the
 same trainings (`gaussian` and `memory` of the first seed). With --against, presets are measured too, and the paired
 difference to the better of them is shown, with its 95 % interval over images (first seed). --remember keeps the frozen
-features of every image in memory (1.9 MB each): the figures are the same, and the times are not what a training takes.
+features of every image in memory (0.5 MB each): the figures are the same, and the times are not what a training takes.
+--whole leaves the parts out.
 """
 
 import argparse
@@ -30,17 +31,17 @@ COLUMNS = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")
 
 
 def measure(
-    folder: Path, objective: str, settings: list[str], seed: int, *, parts: bool
+    folder: Path, objective: str, settings: list[str], seed: int, parts: tuple[int, ...]
 ) -> tuple[dict[str, Any], vtadl.Report]:
-    """Figures of the whole and of each part alone, and the whole's report."""
+    """Figures of the whole and of some parts alone, and the whole's report."""
     detector = vtadl.train(folder, preset="context", objective=objective, settings=settings, seed=seed)
     model = detector.run.model
     assert isinstance(model, ContextDetector)
     whole = vtadl.evaluate(detector, folder)
     figures = {"together": whole.figures}
     for part, name in enumerate(PARTS):
-        if name == "context" or parts:  # the others hardly depend on seeds, and not at all on the objective
-            model.combination.weights = torch.eye(len(PARTS))[part]
+        if part in parts:
+            model.combination.weights = torch.eye(len(PARTS)).to(model.combination.weights)[part]
             figures[name] = vtadl.evaluate(detector, folder).figures
     return {"figures": figures, "times": detector.run.times, "training": detector.run.training}, whole
 
@@ -50,10 +51,10 @@ def remember_features() -> None:
     known: dict[bytes, torch.Tensor] = {}
     look = EfficientNetStem.forward
 
-    def remembered(stem: EfficientNetStem, images_B3HW: torch.Tensor) -> torch.Tensor:
-        keys = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images_B3HW]
+    def remembered(stem: EfficientNetStem, images_B3HW: torch.Tensor, pooling: int = 1) -> torch.Tensor:
+        keys = [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in images_B3HW]
         if not all(key in known for key in keys):
-            known.update(zip(keys, look(stem, images_B3HW), strict=True))
+            known.update(zip(keys, look(stem, images_B3HW, pooling), strict=True))
         return torch.stack([known[key] for key in keys])
 
     EfficientNetStem.forward = remembered  # type: ignore[method-assign]
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as of vtadl train")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--remember", action="store_true")
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.remember:
@@ -123,7 +125,9 @@ def main() -> None:
             measured = []
             for seed in seeds:
                 first = objective == (options.objective or ["nll"])[0] and seed == seeds[0]
-                one, whole = measure(folder, objective, options.set, seed, parts=first)
+                # Parts without steps hardly depend on seeds, and not at all on the objective.
+                parts = () if options.whole else (0, 1, 2) if first else (PARTS.index("context"),)
+                one, whole = measure(folder, objective, options.set, seed, parts)
                 measured.append(one)
                 if seed == seeds[0] and others:
                     differences.append(f"{category}, {objective}: {difference(whole, others)}")

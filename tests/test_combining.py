@@ -1,4 +1,4 @@
-"""Weights of parts: all that work count the same, one that is blind does not count, and the record says why."""
+"""Weights of parts: all that work count, one that is blind does not, and the record says why."""
 
 import json
 from types import SimpleNamespace
@@ -27,18 +27,15 @@ class Stub(nn.Module):
         super().__init__()
         self.config = SimpleNamespace(smoothing=2.0)
         self.input_size = (SIDE, SIDE)
-        self.combination = Combination(len(PARTS))
+        self.combination = Combination([True, False, True])
         self.good = good
         self.blind = blind
         self.seen = []
         self.generator = torch.Generator().manual_seed(0)
 
-    def embed(self, images):
+    def parts(self, images):
         self.seen.append(images)
-        return nn.functional.avg_pool2d(images - self.good, 4)
-
-    def parts(self, embeddings):
-        distance = embeddings.abs().amax(1)
+        distance = nn.functional.avg_pool2d(images - self.good, 4).abs().amax(1)
         noise = torch.rand(len(PARTS), *distance.shape, generator=self.generator)
         values = [100.0**part * (distance + 0.01 * noise[part] + part) for part in range(len(PARTS))]
         for name in self.blind:
@@ -63,17 +60,17 @@ def combined(images, *, blind=(), seed=0, looked_at=None):
     return model, combine(model, paths, looked_at, CPU, seed, silent)
 
 
-def test_parts_that_work_count_the_same(images):
+def test_parts_that_work_and_err_apart_count_the_same(images):
     model, record = combined(images)
-    assert record["weights"] == dict.fromkeys(PARTS, pytest.approx(1 / 3))
-    torch.testing.assert_close(model.combination.weights, torch.full((3,), 1 / 3))
+    assert record["weights"] == dict.fromkeys(PARTS, pytest.approx(1 / 3, abs=0.05))
+    assert model.combination.weights.tolist() == list(record["weights"].values())
 
 
 @pytest.mark.parametrize("blind", [(name,) for name in PARTS] + [("gaussian", "context")])
 def test_a_blind_part_does_not_count(images, blind):
     model, record = combined(images, blind=blind)
     working = len(PARTS) - len(blind)
-    expected = {name: 0.0 if name in blind else pytest.approx(1 / working) for name in PARTS}
+    expected = {name: 0.0 if name in blind else pytest.approx(1 / working, abs=0.05) for name in PARTS}
     assert record["weights"] == expected
     planted = record["planted"]
     for name in blind:
@@ -102,7 +99,7 @@ def test_the_record_has_the_figures_and_every_image_is_used(images):
 
 def test_parts_are_brought_to_the_scale_of_good_images(images):
     model, _ = combined(images)
-    x = model.combination.standardised(model.parts(model.embed(model.good[None])))
+    x = model.combination.standardised(model.parts(model.good[None]))
     assert x.mean((0, 2, 3)).abs().max() < 0.5
     assert (x.std((0, 2, 3)) - 1).abs().max() < 0.5
 

@@ -63,7 +63,7 @@ def finished(category, tmp_path_factory):
     return folder
 
 
-def cut_off(folder, category, step, monkeypatch, **options):
+def cut_off(folder, category, step, monkeypatch, *settings, **options):
     """Leave an unfinished training that ended before a step."""
     terms = PaperModel.terms
 
@@ -75,7 +75,7 @@ def cut_off(folder, category, step, monkeypatch, **options):
     with monkeypatch.context() as patch:
         patch.setattr(PaperModel, "terms", stop)
         with pytest.raises(RuntimeError, match="cut off"):
-            to(folder, category, **options)
+            to(folder, category, *settings, **options)
 
 
 def test_a_finished_run_has_its_log_and_no_checkpoint(finished):
@@ -93,7 +93,7 @@ def test_a_finished_run_has_its_log_and_no_checkpoint(finished):
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore")  # of the compiler, about itself
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_compiled_training_is_the_plain_one_up_to_rounding(category, finished, tmp_path):
+def test_a_compiled_training_is_the_plain_one_up_to_rounding_and_resumes(category, finished, tmp_path, monkeypatch):
     to(tmp_path / "run", category, "training.compile=always")
     lines, plain = (
         [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -101,6 +101,9 @@ def test_a_compiled_training_is_the_plain_one_up_to_rounding(category, finished,
     )
     assert [line["total"] for line in lines] == pytest.approx([line["total"] for line in plain], rel=1e-5)
     assert load_run(tmp_path / "run").training["steps"] == 7
+    cut_off(tmp_path / "again", category, 5, monkeypatch, "training.compile=always")
+    to(tmp_path / "again", category, "training.compile=always", resume=True)
+    assert content(tmp_path / "again") == content(tmp_path / "run")
 
 
 def test_a_stored_run_scores_as_the_trained_one(finished, category):

@@ -37,7 +37,7 @@ def combine(
     """Bring the parts to one scale and choose their weights, in place.
 
     Every image is scored as it is and with one planted defect of each kind. Parts that find these about as well count
-    the same; one that is far behind the best does not count. Nothing of a test set is seen.
+    as `Combination.weigh` says; one that is far behind the best does not count. Nothing of a test set is seen.
 
     Args:
         model: trained, its scales and weights not yet known.
@@ -52,12 +52,11 @@ def combine(
     """
     values_BKHW, masks, kinds = _scored(model, paths, looked_at, device, seed, progress)
     good = values_BKHW[[kind == GOOD for kind in kinds]]
-    model.combination.fit(good.transpose(0, 1).flatten(1))
+    model.combination.fit(good)
     standard_BKHW = model.combination.standardised(values_BKHW)
     alone = {name: _figures(model, standard_BKHW[:, part], masks, kinds) for part, name in enumerate(PARTS)}
     merits = torch.tensor([sum(alone[name].values()) / len(alone[name]) for name in PARTS])
-    counted = merits >= merits.max() - FAR_BEHIND
-    model.combination.weights.copy_(counted / counted.sum())
+    model.combination.weigh(good, merits >= merits.max() - FAR_BEHIND)
     together = _figures(model, model.combination(values_BKHW), masks, kinds)
     return {
         "weights": dict(zip(PARTS, model.combination.weights.tolist(), strict=True)),
@@ -88,7 +87,7 @@ def _scored(
                 if planted is not None:
                     shown.append((planted[0], planted[1] & inside_HW, kind))
             images = torch.from_numpy(np.stack([image for image, _, _ in shown]))
-            parts.append(model.parts(model.embed(blanked(images, looked_at).to(device))))
+            parts.append(model.parts(blanked(images, looked_at).to(device)))
             masks += [mask[::SHRINKING, ::SHRINKING] for _, mask, _ in shown]
             kinds += [kind for _, _, kind in shown]
             advance(1)

@@ -140,7 +140,9 @@ class ContextConfig(StemConfig):
     smoothing: float = 6.0
     pooling: int = 2
     """Cells of the stem's grid along a side that are averaged into one patch."""
-    coarsening: int = 2
+    context_scale: float = 0.6
+    """Of the copy of an image that the transformer sees, against the image that the two other densities see."""
+    coarsening: int = 1
     """Patches along a side that are averaged into one patch of the transformer."""
     width: int = 192
     depth: int = 3
@@ -173,6 +175,7 @@ class ContextConfig(StemConfig):
             position_weight=(0, 1000),
             smoothing=(0, 100),
             pooling=(1, 64),
+            context_scale=(0.1, 1),
             coarsening=(1, 64),
             width=(1, 2048),
             depth=(1, 64),

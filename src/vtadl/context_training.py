@@ -6,6 +6,7 @@ Find the poses that parts come in, embed once, fit the training-free densities, 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,10 @@ def train_in_context(
     learning, judging = _shared_out(paths)
     poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
     count = len(learning) * (1 + len(poses))
-    fitting = Fitting(model, count, config.seed)
+    everyone = len({*learning, *judging}) * (1 + len(poses))
+    fitting = Fitting(model, everyone, config.seed)
     embeddings = _embedded(model, learning, poses, looked_at, device, progress)
-    embedded = RepeatedEmbeddings(map(fitting.add, embeddings), count)
+    embedded = RepeatedEmbeddings(starmap(fitting.add, embeddings), count)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -101,7 +103,7 @@ def train_in_context(
         model.eval()
         record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
         if set(judging).isdisjoint(learning):
-            fitting.add_to_gaussian(_embedded(model, judging, poses, looked_at, device, progress))
+            fitting.add_to_parts(own for own, _ in _embedded(model, judging, poses, looked_at, device, progress))
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
 
 
@@ -120,10 +122,12 @@ def _embedded(
     looked_at: NDArray[np.bool_] | None,
     device: torch.device,
     progress: Progress,
-) -> Iterator[Tensor]:
-    """Embeddings of the images as they are and in each pose."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Embeddings of the images, and of their smaller copies, as they are and in each pose."""
     with progress("embedding", len(paths)) as advance:
         for batch in load_images(paths, model.input_size, batch_size=EMBED_BATCH):
             for posed in (batch.images, *(POSES[pose](batch.images) for pose in poses)):
-                yield model.embed(blanked(posed, looked_at).to(device))
+                shown = blanked(posed, looked_at).to(device)
+                embeddings = model.embed(shown)
+                yield embeddings, model.embed_view(shown, embeddings)
             advance(len(batch.indices))

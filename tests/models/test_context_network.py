@@ -262,6 +262,36 @@ def test_the_score_of_a_bound_is_the_bound_itself():
     assert torch.equal(model.score_map(x), model.score_map(x))
 
 
+@pytest.mark.parametrize("objective", ["nll", "mse", "vae"])
+def test_every_patch_of_a_coarse_cell_has_a_score_of_its_own(objective):
+    model, x = as_if_trained(network(objective, patches=10, coarsening=2)), embeddings(300, side=10)
+    moments = GaussianMoments()
+    moments.update(model.coarse(x))
+    model.fit(moments.mean_PD, moments.scatter_PDD.mean(0) / (moments.count - 1))
+    model.fit_residual(x.split(64))
+    assert model.score_map(x[:2]).shape == (2, 10, 10)
+    odd = x[:1].clone()
+    odd[0, :, 5, 6] += 9.0
+    change = (model.score_map(odd) - model.score_map(x[:1])).abs()[0]
+    if objective == "vae":
+        assert change[5, 6] > 0 and change.argmax() // 10 in (4, 5)  # the bound is of the cell
+    else:
+        assert change[5, 6] == change.max() > 1
+
+
+@pytest.mark.parametrize("patch", [(0, 0), (4, 7)])
+def test_what_is_expected_around_a_patch_does_not_hang_on_it(patch):
+    """Not even between cells: the expectations that are mixed there all leave the patch's own cell out."""
+    model = as_if_trained(network(patches=14, coarsening=2))
+    x = embeddings(1, side=14)
+    changed = x.clone()
+    changed[0, :, *patch] += 5.0
+    with torch.inference_mode():
+        before, after = (model._residuals(one) for one in (x, changed))
+    own = (5.0 * torch.ones(WIDTH)) @ model.whitening.T
+    torch.testing.assert_close((after - before)[0, :, *patch], own, atol=1e-4, rtol=1e-4)
+
+
 def test_coarsening_averages():
     model, x = network(patches=10, coarsening=2), embeddings(side=10)
     assert model.grid == (5, 5)

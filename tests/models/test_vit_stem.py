@@ -47,6 +47,7 @@ def test_it_scales_joins_blocks_and_stays_frozen(tmp_path, layer_scale, scaling)
     with torch.no_grad():
         expected = torch.cat(network(scaled, (3, 1)), dim=1)
     torch.testing.assert_close(stem(images), expected)
+    torch.testing.assert_close(stem(images, 2), torch.nn.functional.avg_pool2d(expected, 2))
     assert (stem.width, stem.stride, stem.multiple) == (64, 16, 16)
     assert not stem.training
     assert not any(parameter.requires_grad for parameter in stem.parameters())

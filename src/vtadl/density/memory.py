@@ -164,15 +164,16 @@ def greedy_coreset(x_ND: Tensor, size: int, generator: torch.Generator) -> Tenso
         ``(min(size, N),)`` distinct indices. Cost: N * size * PROJECTED_WIDTH.
     """
     if len(x_ND) <= size:
-        return torch.arange(len(x_ND))
+        return torch.arange(len(x_ND), device=x_ND.device)
+    # Drawn on the CPU, so that the same seed draws the same on every device.
     projection = torch.randn(x_ND.shape[1], PROJECTED_WIDTH, generator=generator) / PROJECTED_WIDTH**0.5
-    x_NK = x_ND @ projection
+    x_NK = x_ND @ projection.to(x_ND)
     norms_N = x_NK.square().sum(1)
 
-    chosen = torch.empty(size, dtype=torch.long)
-    chosen[0] = torch.randint(len(x_NK), (1,), generator=generator)
+    chosen = torch.empty(size, dtype=torch.long, device=x_ND.device)
+    chosen[0] = int(torch.randint(len(x_NK), (1,), generator=generator))
     count, fresh = 1, chosen[:1]
-    distance_N = torch.full((len(x_NK),), torch.inf)
+    distance_N = torch.full_like(norms_N, torch.inf)
     while count < size:
         squared_NR = torch.addmm(norms_N[:, None] + norms_N[fresh], x_NK, x_NK[fresh].T, alpha=-2)
         distance_N = torch.minimum(distance_N, squared_NR.amin(1))

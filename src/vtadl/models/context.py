@@ -14,8 +14,9 @@ from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
 from vtadl.models.detector import check_covariances, upsampled
-from vtadl.models.input_size import grid_shape, input_size
+from vtadl.models.input_size import grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
+from vtadl.nn.resize import Resize
 
 PARTS = ("gaussian", "memory", "context")
 
@@ -41,25 +42,36 @@ class ContextDetector(nn.Module):
         check_covariances(self.grid, width)
         self.gaussian = PositionGaussian(width, self.grid)
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
-        self.network = ContextNetwork(config, objective, width, self.grid)
-        self.combination = Combination(len(PARTS))
+        self.view_size = view_size(config, self.stem.multiple, self.stem.stride)
+        self.shrunk = None if self.view_size == self.input_size else Resize(self.input_size, self.view_size)
+        cells = self.stem.stride * config.pooling
+        self.network = ContextNetwork(
+            config, objective, width, (self.view_size[0] // cells, self.view_size[1] // cells)
+        )
+        self.combination = Combination([True, True, self.network.residual is not None])
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
-        """Images ``(B, 3, H, W)`` in [0, 1] to what all parts see: ``(B, D, *grid)``."""
-        return F.avg_pool2d(self.stem(images_B3HW), self.config.pooling)
+        """Images ``(B, 3, H, W)`` in [0, 1] to what the training-free parts see: ``(B, D, *grid)``."""
+        embeddings_BDHW: Tensor = self.stem(images_B3HW, self.config.pooling)
+        return embeddings_BDHW
 
     @torch.inference_mode()
-    def parts(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Each part's score of each patch, ``(B, K, H, W)`` in the order of `PARTS`, each in units of its own."""
-        coarse_BGG = self.network.score_map(self.network.coarse(embeddings_BDHW))
-        context_BHW = F.interpolate(coarse_BGG[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
+    def embed_view(self, images_B3HW: Tensor, embeddings_BDHW: Tensor) -> Tensor:
+        """The same images to what the transformer sees, ``(B, D, *network.patches)``: embeddings of a smaller copy."""
+        return embeddings_BDHW if self.shrunk is None else self.embed(self.shrunk(images_B3HW))
+
+    @torch.inference_mode()
+    def parts(self, images_B3HW: Tensor) -> Tensor:
+        """Each part's score of each patch, ``(B, K, *grid)`` in the order of `PARTS`, each in units of its own."""
+        embeddings_BDHW = self.embed(images_B3HW)
+        context_Bhw = self.network.score_map(self.embed_view(images_B3HW, embeddings_BDHW))
+        context_BHW = F.interpolate(context_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
         return torch.stack([self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW), context_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        scores_BHW = self.combination(self.parts(self.embed(images_B3HW)))
-        return upsampled(scores_BHW, self.input_size, self.config.smoothing)
+        return upsampled(self.combination(self.parts(images_B3HW)), self.input_size, self.config.smoothing)
 
 
 class Fitting:
@@ -67,7 +79,7 @@ class Fitting:
 
     Args:
         model: to fit.
-        count: images to come.
+        count: images to come, in all.
         seed: decides the memory's coreset.
     """
 
@@ -77,25 +89,28 @@ class Fitting:
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
 
     @torch.inference_mode()
-    def add(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Learn from some embeddings, ``(B, D, H, W)``; gives them as the transformer takes them."""
-        coarse_BDGG = self.model.network.coarse(embeddings_BDHW)
+    def add(self, embeddings_BDHW: Tensor, view_BDhw: Tensor) -> Tensor:
+        """Learn from some images' embeddings, ``(B, D, *grid)``, and those of the smaller copies; gives the latter."""
         self.moments.update(embeddings_BDHW)
-        self.coarse_moments.update(coarse_BDGG)
         self.sampled.add(embeddings_BDHW)
-        return coarse_BDGG
+        self.coarse_moments.update(self.model.network.coarse(view_BDhw))
+        return view_BDhw
 
     @torch.inference_mode()
     def finish(self) -> None:
         """Fit to what was added."""
-        self.model.gaussian.fit(self.moments)
-        self.model.memory.fit(*self.sampled.drawn())
+        self._fit_parts()
         covariance_DD = self.coarse_moments.scatter_PDD.mean(0) / max(self.coarse_moments.count - 1, 1)
         self.model.network.fit(self.coarse_moments.mean_PD, covariance_DD)
 
     @torch.inference_mode()
-    def add_to_gaussian(self, batches: Iterable[Tensor]) -> None:
-        """Let the Gaussians learn from further embeddings too: they gain most from every image, and fit in seconds."""
+    def add_to_parts(self, batches: Iterable[Tensor]) -> None:
+        """Let the parts that need no steps learn from further images' embeddings too: every image counts."""
         for embeddings_BDHW in batches:
             self.moments.update(embeddings_BDHW)
+            self.sampled.add(embeddings_BDHW)
+        self._fit_parts()
+
+    def _fit_parts(self) -> None:
         self.model.gaussian.fit(self.moments)
+        self.model.memory.fit(*self.sampled.drawn())

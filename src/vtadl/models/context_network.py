@@ -29,16 +29,17 @@ RIDGE = 0.01
 
 
 class ContextNetwork(nn.Module):
-    """Embeddings of a frozen stem, averaged to a grid ``(B, D, G, G)``, to how unlikely each is, given those around it.
+    """Embeddings of a frozen stem, ``(B, D, H, W)``, to how unlikely each is, given those around it.
 
-    They are taken relative to each position's mean and whitened by the covariance over all positions; `fit` finds both
-    before any step.
+    The transformer works on a coarser grid (G, G), to whose cells patches are averaged. There they are taken relative
+    to each position's mean and whitened by the covariance over all positions; `fit` finds both before any step.
 
     Args:
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
         stem_width: D.
-        patches: rows and columns, of which ``config.coarsening`` along a side make one of the G; the two may differ.
+        patches: H rows and W columns, of which ``config.coarsening`` along a side make one of the G; rows and columns
+            may differ.
 
     Raises:
         ConfigError: sizes that do not fit together, or a term that needs pixels.
@@ -49,6 +50,7 @@ class ContextNetwork(nn.Module):
         _check(config, objective, patches)
         self.config = config
         self.objective = objective
+        self.patches = patches
         self.grid = (patches[0] // config.coarsening, patches[1] // config.coarsening)
         places, width = self.grid[0] * self.grid[1], config.width
         self.mean: Tensor
@@ -73,7 +75,7 @@ class ContextNetwork(nn.Module):
             self.variational = PatchVae(stem_width, config.latent_width, context_width=width, decodes=decodes)
         self.residual: PositionGaussian | None = None
         if self.mixture is not None or self.reconstruction is not None:
-            self.residual = PositionGaussian(stem_width, self.grid)
+            self.residual = PositionGaussian(stem_width, patches)
         self._begin_at_the_mean()
 
     @torch.no_grad()
@@ -81,7 +83,7 @@ class ContextNetwork(nn.Module):
         """Take over what embeddings are relative to.
 
         Args:
-            mean_PD: of each position of the transformer's grid, row by row.
+            mean_PD: of each position of the transformer's grid (`coarse`), row by row.
             covariance_DD: about those means, over all positions.
         """
         ridge = RIDGE * (covariance_DD.diagonal() + covariance_DD.diagonal().mean()).clamp_min(1e-6)
@@ -95,13 +97,13 @@ class ContextNetwork(nn.Module):
         """Fit each position's covariance about what the trained network expects there; nothing where it expects none.
 
         Args:
-            batches: embeddings ``(B, D, G, G)`` of good images.
+            batches: embeddings ``(B, D, H, W)`` of good images.
         """
         if self.residual is None:
             return
         moments = GaussianMoments()
-        for embeddings_BDGG in batches:
-            moments.update(self._residuals(embeddings_BDGG))
+        for embeddings_BDHW in batches:
+            moments.update(self._residuals(embeddings_BDHW))
         self.residual.fit(moments)
 
     def coarse(self, embeddings_BDHW: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ class ContextNetwork(nn.Module):
     def terms(
         self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """As `vtadl.models.detector.Network.terms`, of embeddings ``(B, D, G, G)`` in the place of images."""
+        """As `vtadl.models.detector.Network.terms`, of embeddings ``(B, D, H, W)`` in the place of images."""
         noise = generators(seed, step, samples)
         z_BND = self._whitened(images_B3HW)
         seen_BND = z_BND
@@ -124,19 +126,20 @@ class ContextNetwork(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        """How unlikely each patch is, ``(B, G, G)``, of embeddings ``(B, D, G, G)``.
+        """How unlikely each patch is, ``(B, H, W)``, of embeddings ``(B, D, H, W)``.
 
         The objective fixes what it is. Where the network expects an embedding (a likelihood's mean, or a
-        reconstruction), it is the Mahalanobis distance from that: the variances that a network predicts for each
-        dimension by itself say far less of what is unusual than the covariance does. Else it is the bound.
+        reconstruction), it is each patch's Mahalanobis distance from what is expected around its place: the variances
+        that a network predicts for each dimension by itself say far less of what is unusual than the covariance does.
+        Else it is the bound of the cell that the patch lies in.
         """
         if self.residual is not None:
-            distance_BGG: Tensor = self.residual(self._residuals(images_B3HW))
-            return distance_BGG
+            distance_BHW: Tensor = self.residual(self._residuals(images_B3HW))
+            return distance_BHW
         z_BND = self._whitened(images_B3HW)
         values = self._values(z_BND, self._context(z_BND, None), None)
         score_BN = torch.stack([weight * values[name] for name, weight in self.objective.densities]).sum(0)
-        return score_BN.reshape(-1, *self.grid)
+        return self._fine(score_BN[..., None])[:, 0]
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor:
         """Never possible: embeddings are no image."""
@@ -145,7 +148,7 @@ class ContextNetwork(nn.Module):
     def compile_parts(self) -> None:
         """Let torch.compile work on the blocks."""
         for block in self.blocks:
-            block.compile()
+            block.compile(dynamic=False)  # one kernel for every full batch, resumed or not
 
     def _begin_at_the_mean(self) -> None:
         # What a block adds and what a head predicts begin at (or next to) nothing: the first guess is the mean.
@@ -162,8 +165,8 @@ class ContextNetwork(nn.Module):
             if head is not None:
                 nn.init.normal_(head.weight, std=1e-3)
 
-    def _whitened(self, embeddings_BDGG: Tensor) -> Tensor:
-        return (embeddings_BDGG.flatten(2).transpose(1, 2) - self.mean) @ self.whitening.T
+    def _whitened(self, embeddings_BDHW: Tensor) -> Tensor:
+        return (self.coarse(embeddings_BDHW).flatten(2).transpose(1, 2) - self.mean) @ self.whitening.T
 
     def _context(self, z_BND: Tensor, kept_BN: Tensor | None) -> Tensor:
         keys_BNC = self.key_norm(self.embedding(z_BND) + self.key_position)
@@ -174,10 +177,17 @@ class ContextNetwork(nn.Module):
         context_BNC: Tensor = self.norm(queries_BNC)
         return context_BNC
 
-    def _residuals(self, embeddings_BDGG: Tensor) -> Tensor:
-        z_BND = self._whitened(embeddings_BDGG)
-        residual_BND = z_BND - self._expected(self._context(z_BND, None))
-        return residual_BND.transpose(1, 2).reshape(embeddings_BDGG.shape)
+    def _residuals(self, embeddings_BDHW: Tensor) -> Tensor:
+        """Each patch's embedding, whitened, less what is expected around its place, ``(B, D, H, W)``."""
+        expected_BND = self._expected(self._context(self._whitened(embeddings_BDHW), None))
+        around_BDHW = self._fine(self.mean @ self.whitening.T + expected_BND)
+        own_BND = embeddings_BDHW.flatten(2).transpose(1, 2) @ self.whitening.T
+        return own_BND.transpose(1, 2).reshape(embeddings_BDHW.shape) - around_BDHW
+
+    def _fine(self, values_BNC: Tensor) -> Tensor:
+        """Values of the transformer's cells at the patches between them, ``(B, C, H, W)``."""
+        cells_BCGG = values_BNC.transpose(1, 2).reshape(len(values_BNC), -1, *self.grid)
+        return F.interpolate(cells_BCGG, self.patches, mode="bilinear", align_corners=False)
 
     def _expected(self, context_BNC: Tensor) -> Tensor:
         if self.reconstruction is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -83,14 +84,15 @@ class HubStem(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
         self.checksum = Checksum(_sha256(folder), folder)
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
         height, width = (side // self.stride for side in images_B3HW.shape[-2:])
         scaled_B3HW = (images_B3HW - self.mean) / self.deviation
         outputs = self.network(pixel_values=scaled_B3HW, output_hidden_states=True, **self.options).hidden_states
         norm = self.network.norm if hasattr(self.network, "norm") else self.network.layernorm
         # Class token and registers come first.
         patches = [norm(outputs[block][:, -height * width :]).transpose(1, 2) for block in self.blocks]
-        return torch.cat(patches, dim=1).reshape(len(images_B3HW), self.width, height, width)
+        embeddings_BDHW = torch.cat(patches, dim=1).reshape(len(images_B3HW), self.width, height, width)
+        return F.avg_pool2d(embeddings_BDHW, pooling)
 
 
 def _folder(given: str) -> Path:

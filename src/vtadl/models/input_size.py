@@ -21,13 +21,23 @@ def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
     """
     if config.aspect is None or config.aspect == SQUARE:
         return config.image_size, config.image_size
-    cells = config.pooling * config.coarsening if isinstance(config, ContextConfig) else 1
-    step = math.lcm(multiple, stride * cells)
-    least = -(-MIN_SIDE // step)
+    cells = config.pooling if isinstance(config, ContextConfig) else 1
     root = math.sqrt(config.aspect)
-    height, width = (
-        max(round(side / step), least) * step for side in (config.image_size / root, config.image_size * root)
-    )
+    return _rounded((config.image_size / root, config.image_size * root), math.lcm(multiple, stride * cells))
+
+
+def view_size(config: ContextConfig, multiple: int, stride: int) -> tuple[int, int]:
+    """Height and width in pixels of the copy that preset ``context`` shows its transformer; as `input_size`."""
+    height, width = input_size(config, multiple, stride)
+    if config.context_scale == 1:
+        return height, width
+    step = math.lcm(multiple, stride * config.pooling * config.coarsening)
+    return _rounded((height * config.context_scale, width * config.context_scale), step)
+
+
+def _rounded(sides: tuple[float, float], step: int) -> tuple[int, int]:
+    least = -(-MIN_SIDE // step)
+    height, width = (max(round(side / step), least) * step for side in sides)
     return height, width
 
 

@@ -177,7 +177,7 @@ class PaperModel(nn.Module):
         """Let torch.compile work on the parts that are worth it."""
         for part in (self.encoder, self.decoder):
             if part is not None:
-                part.compile()
+                part.compile(dynamic=False)  # one kernel for all full batches, resumed or not
 
     def _scores(self, encoded_BND: Tensor) -> Tensor:
         values = self._densities(encoded_BND, noise=None)

@@ -29,8 +29,11 @@ class Stem(Protocol):
     multiple: int
     """Images must have sides that are multiples of this."""
 
-    def __call__(self, images_B3HW: Tensor) -> Tensor:
-        """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``."""
+    def __call__(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``.
+
+        With ``pooling``, so many cells along a side are averaged into one.
+        """
 
 
 class EfficientNetStem(nn.Module):
@@ -60,7 +63,7 @@ class EfficientNetStem(nn.Module):
         features = self.network(images_B3HW.contiguous(memory_format=torch.channels_last))
         return [features[stage] for stage in self.stages]
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
         grid = tuple(side // self.stride for side in images_B3HW.shape[-2:])
         framed_B3HW = F.pad(images_B3HW * 2 - 1, (self.border,) * 4, mode="reflect")
         features: Callable[[Tensor], Sequence[Tensor]] = self._features
@@ -73,11 +76,12 @@ class EfficientNetStem(nn.Module):
             cut = self.border // STAGES[stage].reduction
             x_BCHW = feature_BCHW[..., cut:-cut, cut:-cut]
             x_BCHW = F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
-            if STAGES[stage].reduction < self.stride:
-                x_BCHW = F.avg_pool2d(x_BCHW, self.stride // STAGES[stage].reduction)
-            elif STAGES[stage].reduction > self.stride:
+            cells, left = divmod(self.stride * pooling, STAGES[stage].reduction)
+            if left:
                 x_BCHW = F.interpolate(x_BCHW, grid, mode="bilinear", align_corners=False)
-            levels.append(x_BCHW)
+                cells = pooling
+            # What is no finer than the patches goes straight there: resampling to and fro would blur it.
+            levels.append(F.avg_pool2d(x_BCHW, cells))
         return torch.cat(levels, dim=1)
 
 

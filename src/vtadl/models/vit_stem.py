@@ -4,13 +4,14 @@ import hashlib
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from vtadl.config import StemConfig
+from vtadl.config import ContextConfig, StemConfig
 from vtadl.errors import BundleError, ConfigError
-from vtadl.models.input_size import input_size
+from vtadl.models.input_size import input_size, view_size
 from vtadl.models.own_weights import Checksum, find_weights
 from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
 
@@ -46,8 +47,8 @@ class VitStem(nn.Module):
         self.stride = self.multiple = shape.patch
         self.network = VisionTransformer(shape)
         self.network.load_state_dict(weights, strict=False)  # tensors that it has no use for are left out
-        rows, columns = (max(side // shape.patch, 1) for side in input_size(config, self.multiple, self.stride))
-        self.network.prepare((rows, columns))
+        for height, width in _sizes(config, self.multiple, self.stride):
+            self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
         mean, deviation = SCALINGS[config.stem_scaling or ("imagenet" if shape.layer_scale else "half")]
         self.mean: Tensor
         self.deviation: Tensor
@@ -55,8 +56,15 @@ class VitStem(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
         self.checksum = Checksum(sha256, path)
 
-    def forward(self, images_B3HW: Tensor) -> Tensor:
-        return torch.cat(self.network((images_B3HW - self.mean) / self.deviation, self.blocks), dim=1)
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        embeddings_BDHW = torch.cat(self.network((images_B3HW - self.mean) / self.deviation, self.blocks), dim=1)
+        return F.avg_pool2d(embeddings_BDHW, pooling)
+
+
+def _sizes(config: StemConfig, multiple: int, stride: int) -> set[tuple[int, int]]:
+    """Of all images that the stem will see."""
+    sizes = {input_size(config, multiple, stride)}
+    return sizes | {view_size(config, multiple, stride)} if isinstance(config, ContextConfig) else sizes
 
 
 def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:

@@ -16,3 +16,4 @@ POSES: dict[str, Callable[[Tensor], Tensor]] = {
 """Of images ``(..., H, W)``: with the image as it is, the eight symmetries of a square."""
 FLIPS = tuple(POSES)[:3]
 """Those that a rectangle has too."""
+QUARTER_TURNS = ("turned by 90", "turned by 270")

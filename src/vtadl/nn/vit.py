@@ -120,14 +120,11 @@ class VisionTransformer(nn.Module):
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, shape.patch, stride=shape.patch)})
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.resampled: Tensor | None
-        self.register_buffer("resampled", None, persistent=False)
-        self._grid = (shape.side, shape.side)
 
     def prepare(self, grid: tuple[int, int]) -> None:
         """Resample the positions to a grid once, so that they are a constant for images of its size."""
-        self._grid = grid
-        self.resampled = resampled_positions(self.pos_embed.detach(), self.shape, grid)
+        ready_1ND = resampled_positions(self.pos_embed.detach(), self.shape, grid)
+        self.register_buffer(_ready(grid), ready_1ND, persistent=False)
 
     def forward(self, images_B3HW: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Patch embeddings.
@@ -151,14 +148,19 @@ class VisionTransformer(nn.Module):
 
     def _with_prefix(self, x_BND: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches with their positions, behind class token and registers."""
-        ready = grid == self._grid and self.resampled is not None
-        positions_1ND = self.resampled if ready else resampled_positions(self.pos_embed, self.shape, grid)
-        assert positions_1ND is not None
+        positions_1ND: Tensor | None = getattr(self, _ready(grid), None)
+        if positions_1ND is None:
+            positions_1ND = resampled_positions(self.pos_embed, self.shape, grid)
         tokens = [token for token in (self.cls_token, self.reg_token) if token is not None]
         prefix = [token.expand(len(x_BND), -1, -1) for token in tokens]
         if self.shape.prefix_positions:
             return torch.cat([*prefix, x_BND], dim=1) + positions_1ND
         return torch.cat([*prefix, x_BND + positions_1ND], dim=1)
+
+
+def _ready(grid: tuple[int, int]) -> str:
+    """Name of the positions that are ready for a grid."""
+    return f"positions_{grid[0]}x{grid[1]}"
 
 
 class _Attention(nn.Module):
