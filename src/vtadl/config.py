@@ -295,6 +295,21 @@ PRESETS: dict[str, Preset] = {
         objective="nll",
         training=dataclasses.replace(CONTEXT_TRAINING, steps=50),
     ),
+    "dinomaly": Preset(
+        summary="'context' as in Dinomaly: noisy embeddings of DINOv2 ViT-S/14, weights yours (docs/context.md)",
+        model=ContextConfig(
+            stem="vit:vit_small_patch14_reg4_dinov2.safetensors",
+            stem_blocks=(8,),
+            image_size=392,
+            pooling=1,
+            context_scale=1.0,
+            radius=-1,  # nothing is hidden: noise alone keeps what comes out from being what went in
+            dropout=0.2,
+            noise=0.2,
+        ),
+        objective="cosine",
+        training=CONTEXT_TRAINING,
+    ),
     "paper": Preset(
         summary="VT-ADL as published (ISIE 2021): trained from nothing, 400 epochs; a GPU is advised",
         model=PaperConfig(),

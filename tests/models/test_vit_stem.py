@@ -235,6 +235,17 @@ def test_the_preset_anomalydino_runs_where_its_weights_are(tmp_path, monkeypatch
     assert model.score_map(torch.rand(1, 3, 448, 448)).shape == (1, 448, 448)
 
 
+def test_the_preset_dinomaly_runs_where_its_weights_are(tmp_path, monkeypatch):
+    config = apply_settings(preset_config("dinomaly"), ["training.steps=2", "model.size=50", "model.image_size=112"])
+    save_vit(tmp_path / "stems" / config.model.stem.removeprefix("vit:"), depth=8, patch=14, layer_scale=True)
+    monkeypatch.setenv("VTADL_STEMS", str(tmp_path / "stems"))
+    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
+    train_to(tmp_path / "run", config, category, torch.device("cpu"), warn=lambda line: None)
+    model = load_run(tmp_path / "run").model
+    assert model.network.visible.all() and model.view_size == model.input_size
+    assert model.score_map(torch.rand(1, 3, 112, 112)).shape == (1, 112, 112)
+
+
 def test_cosine_is_a_setting_of_the_memory(trained):
     config = MemoryConfig(stem=f"vit:{trained}/stems/small.safetensors", image_size=64, distance="cosine")
     detector = MemoryDetector(config)
