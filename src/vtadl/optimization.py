@@ -31,6 +31,7 @@ from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.parallel import ALONE, Team, set_idle, share_batch_statistics
 from vtadl.progress import Advance, Progress, silent
+from vtadl.step_graph import StepGraph
 
 COLLAPSED_VARIANCE = 1e-6
 """Share of the first step's embedding variance below which nothing is left to tell patches apart: a thousandth of the
@@ -212,7 +213,7 @@ class _Loop:
         if compiled:
             model.network.compile_parts()
         self.graphed = device.type == "cuda" and team.size == 1 and not compiled
-        self.graphs: dict[int, _Graph] = {}
+        self.graphs: dict[int, StepGraph] = {}
         """By size of the batch."""
         self.plain_steps: Counter[int] = Counter()
         if team.size > 1:
@@ -279,7 +280,7 @@ class _Loop:
         if self.graphed and isinstance(network, PaperModel) and self.plain_steps[count] == PLAIN_STEPS:
             inputs = [pixels, *network.draw(self.seed, batch.step, samples)]
             if count not in self.graphs:
-                self.graphs[count] = _Graph(
+                self.graphs[count] = StepGraph(
                     lambda images, *noise: self._backward(lambda: network.terms_under(images, noise), part),
                     [tensor.to(self.device) for tensor in inputs],
                     self.parameters,
@@ -358,44 +359,6 @@ class _Loop:
         if interrupted and not last:
             where = "; to go on: the same command with --resume" if self.journal else ""
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
-
-
-class _Graph:
-    """The kernels of a step's terms and gradients, recorded once and launched together ever after.
-
-    There are some 1,700, most of them of a few microseconds, and launching them one by one takes a processor several
-    times as long as they take a GPU.
-
-    Args:
-        compute: gives terms and variance of the inputs, and the parameters their gradients.
-        inputs: tensors on the GPU, of the shapes of all later ones.
-        parameters: that learn.
-    """
-
-    def __init__(
-        self,
-        compute: Callable[..., tuple[Mapping[str, Tensor], Tensor]],
-        inputs: Sequence[Tensor],
-        parameters: Sequence[nn.Parameter],
-    ) -> None:
-        self.inputs = [tensor.clone() for tensor in inputs]
-        self.parameters = parameters
-        for parameter in parameters:
-            parameter.grad = None  # the graph's own memory is to hold the gradients
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            raw, variance = compute(*self.inputs)
-        self.raw, self.variance = {name: value.detach() for name, value in raw.items()}, variance
-        self.gradients = [parameter.grad for parameter in parameters]
-
-    def replay(self, inputs: Sequence[Tensor]) -> tuple[Mapping[str, Tensor], Tensor]:
-        """Terms and variance of other inputs; the parameters have their gradients. The next call overwrites all."""
-        for kept, tensor in zip(self.inputs, inputs, strict=True):
-            kept.copy_(tensor)
-        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-            parameter.grad = gradient
-        self.graph.replay()
-        return self.raw, self.variance
 
 
 def _batches(
