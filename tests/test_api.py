@@ -110,7 +110,7 @@ def test_file_names_change_nothing(category, tmp_path):
         target = renamed / "train/good" / f"part-{index}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    ours, theirs = (vtadl.train(c, settings=SMALL, device="cpu").run for c in (category, renamed))
+    ours, theirs = (vtadl.train(c, preset="gaussian", settings=SMALL, device="cpu").run for c in (category, renamed))
     assert ours.source.content_sha256 == theirs.source.content_sha256
     assert ours.held_out.scores == pytest.approx(theirs.held_out.scores, rel=1e-3)
 
@@ -118,7 +118,7 @@ def test_file_names_change_nothing(category, tmp_path):
 def test_a_few_images_work_with_a_warning(tmp_path):
     few = make_category(tmp_path / "few", train=3)
     with pytest.warns(UserWarning, match="only 3 good images"):
-        detector = vtadl.train(few, settings=SMALL, device="cpu")
+        detector = vtadl.train(few, preset="gaussian", settings=SMALL, device="cpu")
     assert detector.run.held_out.scores == ()
     assert vtadl.evaluate(detector, few).figures["image_AUROC"] == 1.0
 
@@ -127,7 +127,7 @@ def test_wrong_calls_say_what_is_right(category):
     with pytest.raises(ConfigError, match="unknown preset"):
         vtadl.train(category, preset="nope")
     with pytest.raises(ConfigError, match="multiple of 32"):
-        vtadl.train(category, settings=["model.image_size=100"])
+        vtadl.train(category, preset="gaussian", settings=["model.image_size=100"])
     with pytest.raises(ConfigError, match="unknown device 'tpu'"):
         vtadl.train(category, device="tpu")
     with pytest.raises(DataError, match="nowhere"):

@@ -253,7 +253,7 @@ class Preset:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-DEFAULT_PRESET = "gaussian"
+DEFAULT_PRESET = "context"
 
 CONTEXT_TRAINING = TrainingConfig(
     steps=300,

@@ -27,7 +27,7 @@ def period(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(category, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
-    size = ["--set", "model.image_size=64"]
+    size = ["--preset", "gaussian", "--set", "model.image_size=64"]
     assert main(["train", str(category), "--out", str(folder), *size, "--device", "cpu"]) == 0
     return folder
 

@@ -16,7 +16,7 @@ from vtadl.cli import main
 from vtadl.config import PRESETS
 from vtadl.losses.objective import TERMS
 
-SMALL = ["--set", "model.image_size=96", "--device", "cpu"]
+SMALL = ["--preset", "gaussian", "--set", "model.image_size=96", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def lines_of(text):
 
 
 def test_train_says_what_it_did(category, tmp_path, capsys):
-    assert main(["train", str(category), "--out", str(tmp_path / "run"), "--preset", "memory", *SMALL]) == 0
+    assert main(["train", str(category), "--out", str(tmp_path / "run"), *SMALL, "--preset", "memory"]) == 0
     out, err = capsys.readouterr()
     assert "trained 'memory' on 11 good images of stripes" in out
     assert err == ""
@@ -189,8 +189,12 @@ def test_data_check_passes_and_fails(category, tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["train", "CATEGORY", "--out", "OUT", "--preset", "nope"], 2, "choose from: gaussian"),
-        (["train", "CATEGORY", "--out", "OUT", "--set", "model.size=3"], 2, "unknown key 'model.size'"),
-        (["train", "CATEGORY", "--out", "OUT", "--objective", "mse"], 2, "takes no objective"),
+        (
+            ["train", "CATEGORY", "--out", "OUT", "--preset", "gaussian", "--set", "model.size=3"],
+            2,
+            "unknown key 'model.size'",
+        ),
+        (["train", "CATEGORY", "--out", "OUT", "--preset", "gaussian", "--objective", "mse"], 2, "takes no objective"),
         (["train", "CATEGORY", "--out", "OUT", "--device", "tpu"], 2, "choose from: auto, cpu, cuda"),
         (["train", "nowhere", "--out", "OUT"], 1, "nowhere"),
         (["train", "CATEGORY", "--out", "CATEGORY"], 1, "exists already"),

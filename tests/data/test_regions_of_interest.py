@@ -144,6 +144,8 @@ def test_the_command_and_resuming(category, left_half, tmp_path, capsys):
         str(category),
         "--out",
         str(tmp_path / "run"),
+        "--preset",
+        "gaussian",
         "--set",
         "model.image_size=96",
         "--device",
