@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 KEPT_BYTES = 1_000_000_000
-"""Embeddings kept in memory, at most: those of some 2,100 images of the default size."""
+"""Embeddings kept in memory, at most: those of some 5,500 images of the default size."""
 
 
 class RepeatedEmbeddings:
