@@ -3,10 +3,11 @@
 python benchmarks/context.py [--data ../shared/data] [--category mvtec/transistor]... [--objective nll]...
     [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--remember] [--whole] [--json FILE]
 
-One setting for all categories. `together` is the preset; `gaussian`, `memory` and `context` are its parts alone, by the
-same trainings (`gaussian` and `memory` of the first seed). With --against, presets are measured too, and the paired
-difference to the better of them is shown, with its 95 % interval over images (first seed). --remember keeps the frozen
-features of every image in memory (0.5 MB each): the figures are the same, and the times are not what a training takes.
+One setting for all categories. `together` is the preset; `gaussian`, `wide`, `memory` and `context` are its parts
+alone, by the same trainings (all but `context` of the first seed). With --against, presets are measured too, and the
+paired difference to the better of them is shown, with its 95 % interval over images (first seed). --remember keeps the
+frozen features of every image in memory (0.5 MB each): the figures are the same, and the times are not what a training
+takes.
 --whole leaves the parts out.
 """
 
@@ -41,7 +42,8 @@ def measure(
     figures = {"together": whole.figures}
     for part, name in enumerate(PARTS):
         if part in parts:
-            model.combination.weights = torch.eye(len(PARTS)).to(model.combination.weights)[part]
+            alone = torch.eye(len(PARTS)).to(model.combination.where)[part]
+            model.combination.whether, model.combination.where = alone, alone
             figures[name] = vtadl.evaluate(detector, folder).figures
     return {"figures": figures, "times": detector.run.times, "training": detector.run.training}, whole
 
@@ -126,7 +128,8 @@ def main() -> None:
             for seed in seeds:
                 first = objective == (options.objective or ["nll"])[0] and seed == seeds[0]
                 # Parts without steps hardly depend on seeds, and not at all on the objective.
-                parts = () if options.whole else (0, 1, 2) if first else (PARTS.index("context"),)
+                every = tuple(range(len(PARTS))) if first else (PARTS.index("context"),)
+                parts = () if options.whole else every
                 one, whole = measure(folder, objective, options.set, seed, parts)
                 measured.append(one)
                 if seed == seeds[0] and others:

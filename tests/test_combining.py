@@ -1,4 +1,4 @@
-"""Weights of parts: all that work count, one that is blind does not, and the record says why."""
+"""Which parts are asked: those meant for a question, unless they are blind; and the record says why."""
 
 import json
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from vtadl.combining import AUPRO, combine
 from vtadl.data.planted import KINDS
 from vtadl.data.regions_of_interest import blanked
 from vtadl.density.combination import Combination
-from vtadl.models.context import PARTS
+from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
 from vtadl.progress import silent
 
 CPU = torch.device("cpu")
@@ -26,8 +26,8 @@ class Stub(nn.Module):
     def __init__(self, good, blind=()):
         super().__init__()
         self.config = SimpleNamespace(smoothing=2.0)
-        self.input_size = (SIDE, SIDE)
-        self.combination = Combination([True, False, True])
+        self.input_size, self.grid = (SIDE, SIDE), (SIDE // 4, SIDE // 4)
+        self.combination = Combination([True, False, True, True])
         self.good = good
         self.blind = blind
         self.seen = []
@@ -41,6 +41,8 @@ class Stub(nn.Module):
         for name in self.blind:
             values[PARTS.index(name)] = noise[PARTS.index(name)]
         return torch.stack(values, 1)
+
+    joined = ContextDetector.joined
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +62,30 @@ def combined(images, *, blind=(), seed=0, looked_at=None):
     return model, combine(model, paths, looked_at, CPU, seed, silent)
 
 
-def test_parts_that_work_and_err_apart_count_the_same(images):
+def counted(*names):
+    return {name: pytest.approx((name in names) / len(names)) for name in PARTS}
+
+
+def test_parts_that_work_are_asked_what_they_are_meant_for(images):
     model, record = combined(images)
-    assert record["weights"] == dict.fromkeys(PARTS, pytest.approx(1 / 3, abs=0.05))
-    assert model.combination.weights.tolist() == list(record["weights"].values())
+    assert (record["whether"], record["where"]) == (counted(*WHETHER), counted(*WHERE))
+    assert model.combination.whether.tolist() == list(record["whether"].values())
+    assert model.combination.where.tolist() == list(record["where"].values())
 
 
-@pytest.mark.parametrize("blind", [(name,) for name in PARTS] + [("gaussian", "context")])
-def test_a_blind_part_does_not_count(images, blind):
+@pytest.mark.parametrize(
+    ("blind", "whether", "where"),
+    [
+        (("gaussian",), ("wide", "context"), ("memory",)),
+        (("memory",), WHETHER, ("gaussian",)),
+        (("context", "wide"), ("gaussian",), WHERE),
+        (("gaussian", "context", "wide"), ("memory",), ("memory",)),  # the one that sees is asked all
+        (("gaussian", "memory", "wide"), ("context",), ("context",)),
+    ],
+)
+def test_a_blind_part_is_not_asked(images, blind, whether, where):
     model, record = combined(images, blind=blind)
-    working = len(PARTS) - len(blind)
-    expected = {name: 0.0 if name in blind else pytest.approx(1 / working, abs=0.05) for name in PARTS}
-    assert record["weights"] == expected
+    assert (record["whether"], record["where"]) == (counted(*whether), counted(*where))
     planted = record["planted"]
     for name in blind:
         assert planted[name][AUPRO] < 0.6 < 0.8 < planted["together"][AUPRO]
@@ -80,7 +94,8 @@ def test_a_blind_part_does_not_count(images, blind):
 
 def test_where_none_works_one_counts_at_least(images):
     model, _ = combined(images, blind=PARTS)
-    assert model.combination.weights.sum() == pytest.approx(1)
+    assert model.combination.whether.sum() == pytest.approx(1)
+    assert model.combination.where.sum() == pytest.approx(1)
 
 
 def test_the_record_has_the_figures_and_every_image_is_used(images):
@@ -128,4 +143,4 @@ def test_images_without_any_texture_still_give_weights(tmp_path):
     grey.save(tmp_path / "grey.png")
     model, record = combined(([tmp_path / "grey.png"], torch.full((3, SIDE, SIDE), 128 / 255)))
     assert len(model.seen[0]) == 3  # as it is, a stain, a scratch
-    assert sum(record["weights"].values()) == pytest.approx(1)
+    assert sum(record["where"].values()) == pytest.approx(1)

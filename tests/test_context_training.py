@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from categories import defective_image, good_image, make_category
 from vtadl.bundle import load_run
@@ -70,8 +71,8 @@ def test_a_run_is_what_was_trained_and_says_how_parts_were_joined(category, fini
     assert len((finished / "log.jsonl").read_text().splitlines()) == 4
     record = json.loads((finished / "run.json").read_text())["training"]
     assert record["steps"] == 4
-    assert set(record["combination"]["weights"]) == set(PARTS)
-    assert sum(record["combination"]["weights"].values()) == pytest.approx(1)
+    for asked in (record["combination"]["whether"], record["combination"]["where"]):
+        assert set(asked) == set(PARTS) and sum(asked.values()) == pytest.approx(1)
     times = json.loads((finished / "times.json").read_text())
     assert 0 < times["of_that_steps"] <= times["training_seconds"]
 
@@ -143,6 +144,7 @@ def test_other_settings_are_refused_before_anything_is_written(category, finishe
         "model.heads=3": "expected a multiple of model.heads",
         "model.image_size=70": "expected a multiple of 32",
         "model.poses=turned": "expected one of: auto, fixed, flips, any",
+        "model.exposures=flash": "expected one of: auto, fixed",
     }.items():
         with pytest.raises(ConfigError, match=message):
             to(tmp_path / "run", category, setting)
@@ -177,6 +179,23 @@ def test_parts_in_any_pose_teach_all_of_them(tmp_path, category):
         turned = np.ascontiguousarray(pose(image, **({"axes": (1, 0, 2)} if pose is np.transpose else {})))
         assert score_map(fixed, turned).mean() > 2 * score_map(anyhow, turned).mean()
     assert load_run(tmp_path / "any").training == anyhow.training
+
+
+def test_parts_photographed_at_many_exposures_are_known_at_others(tmp_path, category):
+    varied = tmp_path / "varied"
+    shutil.copytree(category, varied)
+    for number, file in enumerate(sorted((varied / "train/good").iterdir())):
+        pixels = np.asarray(Image.open(file)) * (0.5, 0.75, 1.0)[number % 3]
+        Image.fromarray(pixels.astype(np.uint8)).save(file)
+    settings = ("model.size=10000", "training.steps=1")
+    fixed = to(tmp_path / "fixed", varied, "model.exposures=fixed", *settings)
+    auto = to(tmp_path / "auto", varied, *settings)
+    steady = to(tmp_path / "steady", category, *settings)
+    assert fixed.training["exposure_spread"] == steady.training["exposure_spread"] == 0
+    assert 0.2 < auto.training["exposure_spread"] < 0.4
+    assert len(auto.model.memory.patches) == 2 * len(fixed.model.memory.patches)
+    dark = (good_image(50) * 0.35).astype(np.uint8)
+    assert score_map(auto, dark).max() < score_map(fixed, dark).max()
 
 
 def test_images_teach_or_judge_unless_they_are_very_few():

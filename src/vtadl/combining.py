@@ -1,6 +1,6 @@
-"""Choose how much each part of a combined detector counts, on defects planted in good images it did not learn from."""
+"""Choose which parts of a combined detector count, on defects planted in good images that it did not learn from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ from vtadl.data.planted import KINDS, plant
 from vtadl.data.regions_of_interest import blanked, fitted_mask
 from vtadl.metrics.evaluation import evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
-from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
 from vtadl.models.detector import upsampled
 from vtadl.progress import Progress
 
 FAR_BEHIND = 0.1
-"""How much lower a part's figures on planted defects may be. Finer choices by planted defects were compared and are
-worse than equal weights: what is planted is not what happens, and only tells a part that fails from one that works."""
+"""How much lower than the best a part's figure on planted defects may be. Finer choices by planted defects were
+compared and are worse than equal weights: what is planted is not what happens, and only tells a part that fails from
+one that works."""
 SHRINKING = 2
 """Maps are compared at the model's size divided by this: a defect of a few pixels is still there."""
-AUPRO = "pixel_AUPRO@0.3"
+AUROC, AUPRO = "image_AUROC", "pixel_AUPRO@0.3"
 
 
 def combine(
@@ -34,13 +35,14 @@ def combine(
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Bring the parts to one scale and choose their weights, in place.
+    """Bring the parts to one scale and choose those that count, in place.
 
-    Every image is scored as it is and with one planted defect of each kind. Parts that find these about as well count
-    as `Combination.weigh` says; one that is far behind the best does not count. Nothing of a test set is seen.
+    Every image is scored as it is and with one planted defect of each kind. Which parts say whether an image is odd,
+    and which where, is the model's design (`WHETHER`, `WHERE`); one that is far behind the best at it is not asked.
+    Nothing of a test set is seen.
 
     Args:
-        model: trained, its scales and weights not yet known.
+        model: trained, its parts not yet joined.
         paths: good images that it did not learn from.
         looked_at: region of interest.
         device: of the model.
@@ -48,21 +50,33 @@ def combine(
         progress: shows how far it is.
 
     Returns:
-        The weights, and how well each part and all together find the planted defects, for the run's record.
+        How much each part counts, and how well each and all together find the planted defects, for the run's record.
     """
     values_BKHW, masks, kinds = _scored(model, paths, looked_at, device, seed, progress)
     good = values_BKHW[[kind == GOOD for kind in kinds]]
     model.combination.fit(good)
     standard_BKHW = model.combination.standardised(values_BKHW)
-    alone = {name: _figures(model, standard_BKHW[:, part], masks, kinds) for part, name in enumerate(PARTS)}
-    merits = torch.tensor([sum(alone[name].values()) / len(alone[name]) for name in PARTS])
-    model.combination.weigh(good, merits >= merits.max() - FAR_BEHIND)
-    together = _figures(model, model.combination(values_BKHW), masks, kinds)
+    size = (model.input_size[0] // SHRINKING, model.input_size[1] // SHRINKING)
+    smoothing = model.config.smoothing / SHRINKING
+    alone = {
+        name: _figures(upsampled(standard_BKHW[:, part], size, smoothing), masks, kinds)
+        for part, name in enumerate(PARTS)
+    }
+    whether_K, where_K = (_asked(alone, figure, meant) for figure, meant in ((AUROC, WHETHER), (AUPRO, WHERE)))
+    model.combination.count(good, whether_K=whether_K, where_K=where_K)
     return {
-        "weights": dict(zip(PARTS, model.combination.weights.tolist(), strict=True)),
-        "planted": {**alone, "together": together},
+        "whether": dict(zip(PARTS, model.combination.whether.tolist(), strict=True)),
+        "where": dict(zip(PARTS, model.combination.where.tolist(), strict=True)),
+        "planted": {**alone, "together": _figures(model.joined(values_BKHW, size), masks, kinds)},
         "planted_in": len(paths),
     }
+
+
+def _asked(alone: Mapping[str, Mapping[str, float]], figure: str, meant: Sequence[str]) -> Tensor:
+    """The parts that are meant for a question and not far behind the best at it, or the best where none is; bool."""
+    best = max(PARTS, key=lambda name: alone[name][figure])
+    close = [name for name in meant if alone[name][figure] >= alone[best][figure] - FAR_BEHIND]
+    return torch.tensor([name in (close or [best]) for name in PARTS])
 
 
 def _scored(
@@ -94,19 +108,12 @@ def _scored(
     return torch.cat(parts), masks, kinds
 
 
-def _figures(
-    model: ContextDetector,
-    scores_BHW: Tensor,
-    masks: Sequence[NDArray[np.bool_]],
-    kinds: Sequence[str],
-) -> dict[str, float]:
-    config = model.config
-    size = (model.input_size[0] // SHRINKING, model.input_size[1] // SHRINKING)
-    maps = upsampled(scores_BHW, size, config.smoothing / SHRINKING).cpu().numpy()
+def _figures(maps_BHW: Tensor, masks: Sequence[NDArray[np.bool_]], kinds: Sequence[str]) -> dict[str, float]:
+    maps = maps_BHW.cpu().numpy()
     images = [
         ScoredImage(name=f"{number}", defect=kind, score=float(score_map.max()), score_map=score_map, mask=mask)
         for number, (score_map, mask, kind) in enumerate(zip(maps, masks, kinds, strict=True))
         if kind == GOOD or mask.any()
     ]
     found = evaluate(images, bootstrap=0, limits=(0.3,)).figures
-    return {name: round(float(found[name] or 0.0), 6) for name in (AUPRO, "image_AUROC")}
+    return {name: round(float(found[name] or 0.0), 6) for name in (AUPRO, AUROC)}

@@ -165,6 +165,9 @@ class ContextConfig(StemConfig):
     poses: Literal["auto", "fixed", "flips", "any"] = "auto"
     """In which poses parts come, so that each good image teaches them all: as they are; flipped; flipped and turned by
     quarters; ``auto``: those in which good images look as likely as in their own (`vtadl.posing`)."""
+    exposures: Literal["auto", "fixed"] = "auto"
+    """Whether each good image is learned from at another exposure too; ``auto``: where their brightness varies
+    (`vtadl.exposure`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,12 +1,12 @@
 """Train preset ``context``.
 
-Find the poses that parts come in, embed once, fit the training-free densities, train the transformer, combine.
+Find the poses and exposures that parts come in, embed once, fit the training-free densities, train the transformer,
+combine.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vtadl.config import Config
 from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.loading import load_images
 from vtadl.data.regions_of_interest import blanked
+from vtadl.exposure import exposed, exposure_spread
 from vtadl.models.build import build_model
 from vtadl.models.context import ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
@@ -42,8 +43,8 @@ class TrainedInContext:
     model: ContextDetector
     state: TrainingState
     record: dict[str, Any]
-    """What was chosen and why: the poses (`vtadl.posing.chosen_poses`) and, in the process that leads, the weights of
-    the parts (`vtadl.combining.combine`)."""
+    """What was chosen and why: the poses (`vtadl.posing.chosen_poses`), how exposures vary
+    (`vtadl.exposure.exposure_spread`) and, in the process that leads, which parts count (`vtadl.combining.combine`)."""
     seconds: float
 
 
@@ -77,11 +78,15 @@ def train_in_context(
     assert isinstance(model, ContextDetector)
     learning, judging = _shared_out(paths)
     poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
-    count = len(learning) * (1 + len(poses))
-    everyone = len({*learning, *judging}) * (1 + len(poses))
-    fitting = Fitting(model, everyone, config.seed)
-    embeddings = _embedded(model, learning, poses, looked_at, device, progress)
-    embedded = RepeatedEmbeddings(starmap(fitting.add, embeddings), count)
+    spread = exposure_spread(model.config, learning, model.input_size, looked_at, progress)
+    copies = 1 + len(poses) + bool(spread)
+    count = len(learning) * copies
+    fitting = Fitting(model, len({*learning, *judging}) * copies, config.seed)
+
+    def shown(paths: Sequence[Path]) -> Iterator[Tensor]:
+        return _shown(paths, model.input_size, poses, spread, looked_at, device, progress)
+
+    embedded = RepeatedEmbeddings(map(fitting.add, shown(learning)), count)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -98,12 +103,12 @@ def train_in_context(
     model.network.eval()
     everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
-    record: dict[str, Any] = {"poses": poses, "poses_told_apart": told_apart}
+    record: dict[str, Any] = {"poses": poses, "poses_told_apart": told_apart, "exposure_spread": spread}
     if team.leads:
         model.eval()
         record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
         if set(judging).isdisjoint(learning):
-            fitting.add_to_parts(own for own, _ in _embedded(model, judging, poses, looked_at, device, progress))
+            fitting.add_to_parts(shown(judging))
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
 
 
@@ -115,19 +120,21 @@ def _shared_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return [path for number, path in enumerate(paths) if number % JUDGING_SHARE], judging
 
 
-def _embedded(
-    model: ContextDetector,
+def _shown(
     paths: Sequence[Path],
+    size: tuple[int, int],
     poses: Sequence[str],
+    spread: float,
     looked_at: NDArray[np.bool_] | None,
     device: torch.device,
     progress: Progress,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Embeddings of the images, and of their smaller copies, as they are and in each pose."""
+) -> Iterator[Tensor]:
+    """The images to learn from, ``(B, 3, *size)`` at a time: as they are, in each pose, and at another exposure."""
     with progress("embedding", len(paths)) as advance:
-        for batch in load_images(paths, model.input_size, batch_size=EMBED_BATCH):
-            for posed in (batch.images, *(POSES[pose](batch.images) for pose in poses)):
-                shown = blanked(posed, looked_at).to(device)
-                embeddings = model.embed(shown)
-                yield embeddings, model.embed_view(shown, embeddings)
+        for batch in load_images(paths, size, batch_size=EMBED_BATCH):
+            copies = [batch.images, *(POSES[pose](batch.images) for pose in poses)]
+            if spread:
+                copies.append(exposed(batch.images, batch.indices, spread))
+            for images in copies:
+                yield blanked(images, looked_at).to(device)
             advance(len(batch.indices))

@@ -92,9 +92,10 @@ def test_pooling_averages_each_stage_without_a_detour(network, pooling):
     stem, images = stems.build_stem(StemConfig()), torch.rand(1, 3, 96, 192, generator=torch.Generator().manual_seed(0))
     found = stem(images, pooling)
     assert found.shape == (1, stem.width, 12 // pooling, 24 // pooling)
-    features = network(F.pad(images * 2 - 1, (32,) * 4, mode="reflect"))
+    features = network(F.pad(images * 2 - 1, (stem.border,) * 4, mode="reflect"))
     for stage, part in zip((1, 2, 4), found.split([STAGES[stage].width for stage in (1, 2, 4)], dim=1), strict=True):
-        inner = features[stage][..., 32 // STAGES[stage].reduction :, 32 // STAGES[stage].reduction :]
+        cut = stem.border // STAGES[stage].reduction
+        inner = features[stage][..., cut:, cut:]
         inner = inner[..., : 96 // STAGES[stage].reduction, : 192 // STAGES[stage].reduction]
         x = F.avg_pool2d(inner, 3, stride=1, padding=1, count_include_pad=False)
         if stage == 4 and pooling in (1, 3):
@@ -123,5 +124,5 @@ def test_embeddings_at_the_border_are_like_those_inside():
     flat = torch.full((1, 3, 128, 128), 0.4)
     embeddings = stem(flat)[0].flatten(1)
     spread = (embeddings - embeddings[:, 136:137]).abs().amax()
-    assert spread <= 0.3 * embeddings.abs().amax()
+    assert spread <= 0.45 * embeddings.abs().amax()  # 1.2 times it with the network's own padding alone
     assert np.isfinite(float(spread))

@@ -1,4 +1,4 @@
-"""One score from several densities: each brought to one scale, then averaged by weight."""
+"""One score map from several densities: some say whether an image is odd, some where in it."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,27 @@ from torch import Tensor, nn
 OFFSET = 0.1
 """Added to a distance before its logarithm, a tenth of what is usual: without it, patches that never differ (a blank
 border) would have a logarithm without bound and spoil the scale."""
-
-
-SHRINKAGE = 0.1
-"""Added to each part's variance of 1 before parts are weighed: two that are nearly the same then share evenly."""
+BACKGROUND = 0.1
+"""The share of an image's patches, the least odd ones, that is taken for its background: little enough that a part that
+lies wrong as a whole still leaves some."""
+STEEPNESS = 8
+"""Power of the height by which a map follows its image's score: by 1, all of an outline would hang on that score."""
+LEAST_HEIGHT = 0.3
+"""Deviations that a map's maximum stands above its background, at least, so that it shows something in every image."""
 
 
 class Combination(nn.Module):
-    """Weighted mean of parts' values, each less its mean on good patches and over its deviation there.
+    """Parts' values, each less its mean on good patches and over its deviation there, joined for two questions.
+
+    Whether an image is odd is a number, the mean of some parts' maxima. Where it is odd is the mean of others' maps,
+    stretched so that its maximum is that number and its background is drawn half way to what is usual: an image that is
+    a little odd all over, by its exposure or its grain, then outlines a defect nearly as well as any other.
 
     Distances enter by their logarithm, so that their mean is a product: what one part alone finds odd, such as a part
     that is easily excited, counts less than what all of them do. Log tail probabilities, another way to one scale, were
     compared and are worse: they stretch the tail of the part that is least sure of good patches.
 
-    State: ``location``, ``scale``, ``weights``, each ``(K,)`` for K parts.
+    State: ``location``, ``scale``, ``whether``, ``where``, each ``(K,)`` for K parts; ``usual``, a scalar.
 
     Args:
         distances: of each part, whether its values are distances, 0 or more and about 1 on good patches; else they are
@@ -34,10 +41,14 @@ class Combination(nn.Module):
         self.distances = tuple(distances)
         self.location: Tensor
         self.scale: Tensor
-        self.weights: Tensor
+        self.whether: Tensor
+        self.where: Tensor
+        self.usual: Tensor
         self.register_buffer("location", torch.zeros(parts))
         self.register_buffer("scale", torch.ones(parts))
-        self.register_buffer("weights", torch.full((parts,), 1 / parts))
+        self.register_buffer("whether", torch.full((parts,), 1 / parts))
+        self.register_buffer("where", torch.full((parts,), 1 / parts))
+        self.register_buffer("usual", torch.zeros(()))
 
     def fit(self, values_BKHW: Tensor) -> None:
         """Find each part's scale from its values on good patches that it did not learn from."""
@@ -45,33 +56,64 @@ class Combination(nn.Module):
         self.location = values_KN.mean(1)
         self.scale = values_KN.std(1, correction=0).clamp_min(1e-6)
 
-    def weigh(self, values_BKHW: Tensor, counted_K: Tensor) -> None:
-        """Weigh the parts so that the score varies least on good patches, after `fit`.
-
-        Were a defect to raise all standardised parts alike, these weights, the inverse of the parts' correlations times
-        1, would show it best (Fisher's discriminant): parts that err together share what one of them would get.
+    def count(self, values_BKHW: Tensor, *, whether_K: Tensor, where_K: Tensor) -> None:
+        """Choose the parts that are asked each question, after `fit`; those that are asked count the same.
 
         Args:
-            values_BKHW: on good patches that no part learned from.
-            counted_K: parts that may count, one at least.
+            values_BKHW: on good images that no part learned from, ``(B, K, H, W)``.
+            whether_K: parts that say whether an image is odd, bool, one at least.
+            where_K: parts that say where, bool, one at least.
         """
-        standard_KN = self.standardised(values_BKHW).transpose(0, 1).flatten(1).double()
-        correlation_KK = standard_KN @ standard_KN.T / standard_KN.shape[1]
-        correlation_KK.diagonal().add_(SHRINKAGE)
-        counted = counted_K.to(correlation_KK.device)
-        weights_K = torch.zeros_like(correlation_KK[0])
-        ones = torch.ones_like(weights_K[counted])
-        weights_K[counted] = torch.linalg.solve(correlation_KK[counted][:, counted], ones).clamp_min(0)
-        self.weights.copy_(weights_K / weights_K.sum())
+        for weights_K, counted_K in ((self.whether, whether_K), (self.where, where_K)):
+            weights_K.copy_(counted_K / counted_K.sum())
+        _, where_BHW = self(values_BKHW)
+        self.usual.copy_(background(where_BHW).mean())
 
     def standardised(self, values_BKHW: Tensor) -> Tensor:
         """Deviations above what is usual on good patches, ``(B, K, H, W)``."""
         return (self._logarithms(values_BKHW) - self.location[:, None, None]) / self.scale[:, None, None]
 
-    def forward(self, values_BKHW: Tensor) -> Tensor:
-        """The parts' values to one score, ``(B, H, W)``."""
-        return (self.standardised(values_BKHW) * self.weights[:, None, None]).sum(1)
+    def forward(self, values_BKHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The parts' values to how odd each image is, ``(B,)``, and where, ``(B, H, W)``."""
+        standard_BKHW = self.standardised(values_BKHW)
+        where_BHW: Tensor = (standard_BKHW * self.where[:, None, None]).sum(1)
+        score_B: Tensor = (standard_BKHW.amax((2, 3)) * self.whether).sum(1)
+        return score_B, where_BHW
+
+    def stretched(self, maps_BHW: Tensor, background_B: Tensor, score_B: Tensor) -> Tensor:
+        """Maps of where images are odd, with the background drawn half way to what is usual and the score as maximum.
+
+        What lies between keeps its height, between the drawn background and the map's own maximum; only what comes near
+        the maximum follows the score.
+
+        Args:
+            maps_BHW: any size, ``(B, H, W)``.
+            background_B: of each (`background`).
+            score_B: how odd each image is.
+
+        Returns:
+            ``(B, H, W)``; nothing changes places.
+        """
+        top_B, base_B = maps_BHW.amax((1, 2)), (background_B + self.usual) / 2
+        height_B = (score_B - base_B).clamp_min(LEAST_HEIGHT)
+        # Of a map whose own maximum is far above the score, more than the last would turn the top over.
+        own_share_B = ((top_B - base_B) / height_B).clamp_min(0).clamp_max(STEEPNESS / (STEEPNESS - 1))[:, None, None]
+        above_BHW = maps_BHW - background_B[:, None, None]
+        relative_BHW = above_BHW.clamp_min(0) / (top_B - background_B).clamp_min(1e-3)[:, None, None]
+        risen_BHW = own_share_B * relative_BHW + (1 - own_share_B) * relative_BHW**STEEPNESS
+        # Down from the score, so that it is the maximum even where it is below the background.
+        stretched_BHW: Tensor = (
+            score_B[:, None, None] - height_B[:, None, None] * (1 - risen_BHW) + above_BHW.clamp_max(0)
+        )
+        return stretched_BHW
 
     def _logarithms(self, values_BKHW: Tensor) -> Tensor:
         parts = zip(self.distances, values_BKHW.unbind(1), strict=True)
         return torch.stack([(part + OFFSET).log() if is_distance else part for is_distance, part in parts], dim=1)
+
+
+def background(where_BHW: Tensor) -> Tensor:
+    """How odd the least odd `BACKGROUND` of each image's patches are at most, ``(B,)``."""
+    ordered_BN = where_BHW.flatten(1).sort(dim=1).values
+    background_B: Tensor = ordered_BN[:, int(BACKGROUND * ordered_BN.shape[1])]
+    return background_B

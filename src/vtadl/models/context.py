@@ -1,4 +1,4 @@
-"""Preset ``context``: a transformer's density of each patch given its surroundings, and two training-free ones."""
+"""Preset ``context``: a transformer's density of each patch given its surroundings, and training-free ones."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.config import ContextConfig
-from vtadl.density.combination import Combination
+from vtadl.density.combination import Combination, background
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
@@ -18,11 +18,17 @@ from vtadl.models.input_size import grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
 
-PARTS = ("gaussian", "memory", "context")
+PARTS = ("gaussian", "wide", "memory", "context")
+WHETHER = ("gaussian", "wide", "context")
+"""Parts that say whether an image is odd; a patch that the memory happens not to have says little about the image."""
+WHERE = ("gaussian", "memory")
+"""Parts that say where it is odd: those that see small patches."""
+WIDE, APART = 10, 4
+"""Patches along a side of the windows that the part ``wide`` sees, and from one window to the next."""
 
 
 class ContextDetector(nn.Module):
-    """Three densities over the embeddings of one stem, one score.
+    """Four densities over the embeddings of one stem, one score map.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -41,6 +47,9 @@ class ContextDetector(nn.Module):
         self.grid = (rows // config.pooling, columns // config.pooling)
         check_covariances(self.grid, width)
         self.gaussian = PositionGaussian(width, self.grid)
+        self.window = (min(WIDE, self.grid[0]), min(WIDE, self.grid[1]))
+        windows = [(side - seen) // APART + 1 for side, seen in zip(self.grid, self.window, strict=True)]
+        self.wide = PositionGaussian(width, (windows[0], windows[1]))
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
         self.view_size = view_size(config, self.stem.multiple, self.stem.stride)
         self.shrunk = None if self.view_size == self.input_size else Resize(self.input_size, self.view_size)
@@ -48,7 +57,7 @@ class ContextDetector(nn.Module):
         self.network = ContextNetwork(
             config, objective, width, (self.view_size[0] // cells, self.view_size[1] // cells)
         )
-        self.combination = Combination([True, True, self.network.residual is not None])
+        self.combination = Combination([True, True, True, self.network.residual is not None])
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
@@ -61,17 +70,33 @@ class ContextDetector(nn.Module):
         """The same images to what the transformer sees, ``(B, D, *network.patches)``: embeddings of a smaller copy."""
         return embeddings_BDHW if self.shrunk is None else self.embed(self.shrunk(images_B3HW))
 
+    def widened(self, embeddings_BDHW: Tensor) -> Tensor:
+        """What the part ``wide`` sees, ``(B, D, *wide.grid)``: averages over windows, in which a texture's shows."""
+        return F.avg_pool2d(embeddings_BDHW, self.window, APART)
+
     @torch.inference_mode()
     def parts(self, images_B3HW: Tensor) -> Tensor:
         """Each part's score of each patch, ``(B, K, *grid)`` in the order of `PARTS`, each in units of its own."""
         embeddings_BDHW = self.embed(images_B3HW)
+        wide_Bhw = self.wide(self.widened(embeddings_BDHW))
         context_Bhw = self.network.score_map(self.embed_view(images_B3HW, embeddings_BDHW))
-        context_BHW = F.interpolate(context_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
-        return torch.stack([self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW), context_BHW], dim=1)
+        wide_BHW, context_BHW = (
+            F.interpolate(coarse_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
+            for coarse_Bhw in (wide_Bhw, context_Bhw)
+        )
+        fine = self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW)
+        return torch.stack([fine[0], wide_BHW, fine[1], context_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return upsampled(self.combination(self.parts(images_B3HW)), self.input_size, self.config.smoothing)
+        return self.joined(self.parts(images_B3HW), self.input_size)
+
+    @torch.inference_mode()
+    def joined(self, values_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
+        """The parts' values (`parts`) to score maps of any height and width, whose maxima are the images' scores."""
+        score_B, where_BHW = self.combination(values_BKHW)
+        smoothing = self.config.smoothing * size[0] / self.input_size[0]  # the same in shares of the image
+        return self.combination.stretched(upsampled(where_BHW, size, smoothing), background(where_BHW), score_B)
 
 
 class Fitting:
@@ -85,14 +110,13 @@ class Fitting:
 
     def __init__(self, model: ContextDetector, count: int, seed: int) -> None:
         self.model = model
-        self.moments, self.coarse_moments = GaussianMoments(), GaussianMoments()
+        self.moments, self.wide_moments, self.coarse_moments = (GaussianMoments() for _ in range(3))
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
 
     @torch.inference_mode()
-    def add(self, embeddings_BDHW: Tensor, view_BDhw: Tensor) -> Tensor:
-        """Learn from some images' embeddings, ``(B, D, *grid)``, and those of the smaller copies; gives the latter."""
-        self.moments.update(embeddings_BDHW)
-        self.sampled.add(embeddings_BDHW)
+    def add(self, images_B3HW: Tensor) -> Tensor:
+        """Learn from some images, ``(B, 3, H, W)`` in [0, 1]; gives what the transformer sees of them."""
+        view_BDhw = self.model.embed_view(images_B3HW, self._add_to_parts(images_B3HW))
         self.coarse_moments.update(self.model.network.coarse(view_BDhw))
         return view_BDhw
 
@@ -105,12 +129,19 @@ class Fitting:
 
     @torch.inference_mode()
     def add_to_parts(self, batches: Iterable[Tensor]) -> None:
-        """Let the parts that need no steps learn from further images' embeddings too: every image counts."""
-        for embeddings_BDHW in batches:
-            self.moments.update(embeddings_BDHW)
-            self.sampled.add(embeddings_BDHW)
+        """Let the parts that need no steps learn from further images too: every image counts."""
+        for images_B3HW in batches:
+            self._add_to_parts(images_B3HW)
         self._fit_parts()
+
+    def _add_to_parts(self, images_B3HW: Tensor) -> Tensor:
+        embeddings_BDHW = self.model.embed(images_B3HW)
+        self.moments.update(embeddings_BDHW)
+        self.wide_moments.update(self.model.widened(embeddings_BDHW))
+        self.sampled.add(embeddings_BDHW)
+        return embeddings_BDHW
 
     def _fit_parts(self) -> None:
         self.model.gaussian.fit(self.moments)
+        self.model.wide.fit(self.wide_moments)
         self.model.memory.fit(*self.sampled.drawn())

@@ -46,7 +46,7 @@ class EfficientNetStem(nn.Module):
     width = sum(STAGES[stage].width for stage in stages)
     stride = 8
     multiple = 32
-    border = 32
+    border = 16
     """Pixels reflected around the image before the network, and cut from the grid after it: the network's own zero
     padding is an edge that no image has, and drowns defects at the border."""
 
