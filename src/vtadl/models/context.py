@@ -24,7 +24,8 @@ WHETHER = ("gaussian", "wide", "context")
 WHERE = ("gaussian", "memory")
 """Parts that say where it is odd: those that see small patches."""
 WIDE, APART = 10, 4
-"""Patches along a side of the windows that the part ``wide`` sees, and from one window to the next."""
+"""Patches along a side of the windows that the part ``wide`` sees, and from one window to the next. What is a little
+wrong all over, such as a grain, shows in no patch but in their average."""
 
 
 class ContextDetector(nn.Module):
@@ -71,21 +72,21 @@ class ContextDetector(nn.Module):
         return embeddings_BDHW if self.shrunk is None else self.embed(self.shrunk(images_B3HW))
 
     def widened(self, embeddings_BDHW: Tensor) -> Tensor:
-        """What the part ``wide`` sees, ``(B, D, *wide.grid)``: averages over windows, in which a texture's shows."""
+        """What the part ``wide`` sees, ``(B, D, *wide.grid)``: averages over windows of patches."""
         return F.avg_pool2d(embeddings_BDHW, self.window, APART)
 
     @torch.inference_mode()
     def parts(self, images_B3HW: Tensor) -> Tensor:
         """Each part's score of each patch, ``(B, K, *grid)`` in the order of `PARTS`, each in units of its own."""
         embeddings_BDHW = self.embed(images_B3HW)
+        gaussian_BHW, memory_BHW = self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW)
         wide_Bhw = self.wide(self.widened(embeddings_BDHW))
         context_Bhw = self.network.score_map(self.embed_view(images_B3HW, embeddings_BDHW))
         wide_BHW, context_BHW = (
             F.interpolate(coarse_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
             for coarse_Bhw in (wide_Bhw, context_Bhw)
         )
-        fine = self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW)
-        return torch.stack([fine[0], wide_BHW, fine[1], context_BHW], dim=1)
+        return torch.stack([gaussian_BHW, wide_BHW, memory_BHW, context_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
