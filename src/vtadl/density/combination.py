@@ -11,8 +11,6 @@ border) would have a logarithm without bound and spoil the scale."""
 BACKGROUND = 0.1
 """The share of an image's patches, the least odd ones, that is taken for its background: little enough that a part that
 lies wrong as a whole still leaves some."""
-STEEPNESS = 8
-"""Power of the height by which a map follows its image's score: by 1, all of an outline would hang on that score."""
 LEAST_HEIGHT = 0.3
 """Deviations that a map's maximum stands above its background, at least, so that it shows something in every image."""
 
@@ -84,7 +82,7 @@ class Combination(nn.Module):
         """Maps of where images are odd, with the background drawn half way to what is usual and the score as maximum.
 
         What lies between keeps its height, between the drawn background and the map's own maximum; only what comes near
-        the maximum follows the score.
+        the maximum follows the score, by the eighth power of its height: by the first, whole outlines would hang on it.
 
         Args:
             maps_BHW: any size, ``(B, H, W)``.
@@ -97,10 +95,11 @@ class Combination(nn.Module):
         top_B, base_B = maps_BHW.amax((1, 2)), (background_B + self.usual) / 2
         height_B = (score_B - base_B).clamp_min(LEAST_HEIGHT)
         # Of a map whose own maximum is far above the score, more than the last would turn the top over.
-        own_share_B = ((top_B - base_B) / height_B).clamp_min(0).clamp_max(STEEPNESS / (STEEPNESS - 1))[:, None, None]
+        own_share_B = ((top_B - base_B) / height_B).clamp_min(0).clamp_max(8 / 7)[:, None, None]
         above_BHW = maps_BHW - background_B[:, None, None]
         relative_BHW = above_BHW.clamp_min(0) / (top_B - background_B).clamp_min(1e-3)[:, None, None]
-        risen_BHW = own_share_B * relative_BHW + (1 - own_share_B) * relative_BHW**STEEPNESS
+        eighth_power_BHW = relative_BHW.square().square().square()  # `pow` takes 200 times as long
+        risen_BHW = own_share_B * relative_BHW + (1 - own_share_B) * eighth_power_BHW
         # Down from the score, so that it is the maximum even where it is below the background.
         stretched_BHW: Tensor = (
             score_B[:, None, None] - height_B[:, None, None] * (1 - risen_BHW) + above_BHW.clamp_max(0)
