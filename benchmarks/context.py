@@ -7,8 +7,7 @@ One setting for all categories. `together` is the preset; `gaussian`, `wide`, `m
 alone, by the same trainings (all but `context` of the first seed). With --against, presets are measured too, and the
 paired difference to the better of them is shown, with its 95 % interval over images (first seed). --remember keeps the
 frozen features of every image in memory (0.5 MB each): the figures are the same, and the times are not what a training
-takes.
---whole leaves the parts out.
+takes. --whole leaves the parts out.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtadl.config import ContextConfig
-from vtadl.data.loading import load_images
+from vtadl.data.loading import evenly_spread, load_images
 from vtadl.data.regions_of_interest import fitted_mask
 from vtadl.progress import Progress
 
@@ -43,7 +43,7 @@ def exposure_spread(
     """
     if config.exposures == "fixed":
         return 0.0
-    some = paths[:: -(-len(paths) // MOST_MEASURED)]
+    some = evenly_spread(paths, MOST_MEASURED)
     inside_HW = torch.ones(size, dtype=torch.bool)
     if looked_at is not None:
         inside_HW = torch.from_numpy(fitted_mask(looked_at, size))

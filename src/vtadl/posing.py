@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtadl.data.loading import load_images
+from vtadl.data.loading import evenly_spread, load_images
 from vtadl.data.regions_of_interest import blanked
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.models.context import ContextDetector
@@ -62,7 +62,7 @@ def chosen_poses(
     def embed(images_B3HW: Tensor) -> Tensor:
         return model.embed(blanked(images_B3HW, looked_at).to(device))
 
-    learning, judging = _some(learning, MOST_LEARNED), _some(judging, MOST_JUDGED)
+    learning, judging = evenly_spread(learning, MOST_LEARNED), evenly_spread(judging, MOST_JUDGED)
     moments = GaussianMoments()
     with progress("poses", len(learning) + len(judging)) as advance:
         for images in _images(model, learning):
@@ -86,11 +86,6 @@ def chosen_poses(
 def _images(model: ContextDetector, paths: Sequence[Path]) -> Iterator[Tensor]:
     for batch in load_images(paths, model.input_size, batch_size=BATCH):
         yield batch.images
-
-
-def _some(paths: Sequence[Path], most: int) -> Sequence[Path]:
-    """At most so many, evenly spread."""
-    return paths[:: -(-len(paths) // most)]
 
 
 def _outscored(posed_N: Tensor, own_N: Tensor) -> float:

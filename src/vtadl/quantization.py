@@ -18,7 +18,7 @@ from vtadl.calibration import Request, calibrate
 from vtadl.calibration_images import gather, images_of
 from vtadl.card import Card
 from vtadl.data.layouts import Category, Sample
-from vtadl.data.loading import load_images
+from vtadl.data.loading import evenly_spread, load_images
 from vtadl.data.regions_of_interest import blanked
 from vtadl.errors import ConfigError, DataError
 from vtadl.held_out import score_held_out
@@ -95,7 +95,7 @@ def quantise_run(
     if not held_out:
         raise DataError(f"so few images were trained on that none is held out; --int8 needs some of '{category.root}'")
     paths = sorted_by_content(kept)
-    sampled = paths[:: -(-len(paths) // RANGED)]
+    sampled = evenly_spread(paths, RANGED)
     images = (batch.images for batch in load_images(sampled, run.input_size, batch_size=1))
     session, ranges = _quantised(stem, run.input_size, (blanked(one, run.looked_at).numpy() for one in images))
     model = build_model(run.config)

@@ -87,6 +87,11 @@ def load_images(
         executor.shutdown(cancel_futures=True)
 
 
+def evenly_spread(paths: Sequence[Path], most: int) -> Sequence[Path]:
+    """At most so many of the files, at even steps from the first on; all where there are no more."""
+    return paths[:: max(-(-len(paths) // most), 1)]
+
+
 def _decode(path: Path, size: tuple[int, int], keep_original: bool) -> _Decoded:
     original = read_image(path)
     height, width, _ = original.shape
