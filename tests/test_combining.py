@@ -43,6 +43,7 @@ class Stub(nn.Module):
         return torch.stack(values, 1)
 
     joined = ContextDetector.joined
+    upsampling_to = ContextDetector.upsampling_to
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from vtadl.data.regions_of_interest import blanked, fitted_mask
 from vtadl.metrics.evaluation import evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
 from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
-from vtadl.models.detector import upsampled
 from vtadl.progress import Progress
 
 FAR_BEHIND = 0.1
@@ -57,17 +56,14 @@ def combine(
     model.combination.fit(good)
     standard_BKHW = model.combination.standardised(values_BKHW)
     size = (model.input_size[0] // SHRINKING, model.input_size[1] // SHRINKING)
-    smoothing = model.config.smoothing / SHRINKING
-    alone = {
-        name: _figures(upsampled(standard_BKHW[:, part], size, smoothing), masks, kinds)
-        for part, name in enumerate(PARTS)
-    }
+    upsampling = model.upsampling_to(size).to(device)
+    alone = {name: _figures(upsampling(standard_BKHW[:, part]), masks, kinds) for part, name in enumerate(PARTS)}
     whether_K, where_K = (_asked(alone, figure, meant) for figure, meant in ((AUROC, WHETHER), (AUPRO, WHERE)))
     model.combination.count(good, whether_K=whether_K, where_K=where_K)
     return {
         "whether": dict(zip(PARTS, model.combination.whether.tolist(), strict=True)),
         "where": dict(zip(PARTS, model.combination.where.tolist(), strict=True)),
-        "planted": {**alone, "together": _figures(model.joined(values_BKHW, size), masks, kinds)},
+        "planted": {**alone, "together": _figures(model.joined(values_BKHW, upsampling), masks, kinds)},
         "planted_in": len(paths),
     }
 

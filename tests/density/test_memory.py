@@ -5,7 +5,15 @@ import torch
 from scipy.spatial import cKDTree
 
 from vtadl.density import memory as memory_module
-from vtadl.density.memory import PatchMemory, SampledPatches, greedy_coreset, nearest_distance, places
+from vtadl.density.memory import (
+    BLOCK,
+    PatchMemory,
+    SampledPatches,
+    greedy_coreset,
+    nearest_distance,
+    places,
+    searchable,
+)
 from vtadl.errors import DataError
 
 
@@ -29,19 +37,22 @@ def plain_greedy(x, size):
 
 
 def cover_radius(x, chosen):
-    return float(nearest_distance(x, x[chosen]).max())
+    return float(nearest_distance(x, *searchable(x[chosen])).max())
 
 
-def test_nearest_distance_equals_a_tree():
-    x, memory = clustered(500, 9, 1), clustered(300, 9, 2)
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 300])
+def test_nearest_distance_equals_a_tree(size):
+    x, memory = clustered(500, 9, 1), clustered(size, 9, 2)
     expected = torch.tensor(cKDTree(memory).query(x)[0], dtype=torch.float32)
-    torch.testing.assert_close(nearest_distance(x, memory), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(nearest_distance(x, *searchable(memory)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_small_distances_are_not_lost_to_cancellation():
     memory = clustered(200, 16) + 1000
     nearby = memory + 0.01
-    torch.testing.assert_close(nearest_distance(nearby, memory), torch.full((200,), 0.04), rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        nearest_distance(nearby, *searchable(memory)), torch.full((200,), 0.04), rtol=0.02, atol=0
+    )
 
 
 def test_coreset_covers_about_as_well_as_the_plain_greedy_choice():

@@ -8,6 +8,7 @@ cover is that of the plain greedy choice to within a few per cent, in a small pa
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.errors import DataError
@@ -21,6 +22,8 @@ CANDIDATES = 250_000
 
 PRODUCT = 2**25
 """Distances that are held at once, at most (128 MB)."""
+BLOCK = 64
+"""Distances among which the nearest is looked up; the least of each block is found five times sooner than its place."""
 
 
 class PatchMemory(nn.Module):
@@ -44,6 +47,7 @@ class PatchMemory(nn.Module):
         self.register_buffer("patches", torch.zeros(0, stored, dtype=torch.float16))
         self.size = size
         self.cosine = cosine
+        self._searched: tuple[Tensor, Tensor] | None = None  # what a search takes, made at the first score
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
@@ -63,6 +67,7 @@ class PatchMemory(nn.Module):
         patches_ND = self._comparable(patches_ND, places_N2)
         chosen = greedy_coreset(patches_ND, self.size, generator)
         self.patches = patches_ND[chosen].half()
+        self._searched = None
 
     def forward(self, embeddings_BDHW: Tensor) -> Tensor:
         """Distance of each patch to its nearest neighbour in the memory.
@@ -76,15 +81,22 @@ class PatchMemory(nn.Module):
         batch, width, rows, columns = embeddings_BDHW.shape
         places_N2 = places(rows, columns, embeddings_BDHW.device).repeat(batch, 1) if self.position_weight else None
         x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2), places_N2)
-        distance_N = nearest_distance(x_ND, self.patches.float())
+        distance_N = nearest_distance(x_ND, *self._searched_once())
         # Between vectors of length 1, the squared distance is 2 - 2 cosine.
         score_N = distance_N.square() / 2 if self.cosine else distance_N / width**0.5
         scores_BHW: Tensor = score_N.view(-1, *embeddings_BDHW.shape[-2:])
         return scores_BHW
 
+    def _searched_once(self) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_exporting():
+            return searchable(self.patches)  # an exported graph keeps half precision
+        if self._searched is None or self._searched[0].device != self.patches.device:
+            self._searched = searchable(self.patches)
+        return self._searched
+
     def _comparable(self, x_ND: Tensor, places_N2: Tensor | None) -> Tensor:
         width = x_ND.shape[1]
-        x_ND = nn.functional.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
+        x_ND = F.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
         if places_N2 is None or not self.position_weight:
             return x_ND
         # So that, after `forward`, half the image's side alone comes to the weight.
@@ -95,6 +107,7 @@ class PatchMemory(nn.Module):
         # A memory of few images holds fewer patches than it may: the stored rows decide.
         rows = state_dict[f"{prefix}patches"].shape[0]
         self.patches = torch.zeros(min(rows, self.size), self.patches.shape[1], dtype=torch.float16)
+        self._searched = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -135,21 +148,37 @@ def places(height: int, width: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-def nearest_distance(x_ND: Tensor, memory_MD: Tensor) -> Tensor:
-    """Euclidean distance from each row of ``x_ND`` to the nearest row of ``memory_MD``; ``(N,)``.
+def searchable(patches_MD: Tensor) -> tuple[Tensor, Tensor]:
+    """What `nearest_distance` takes: patches in single precision, to whole blocks, and halves of their squared norms.
+
+    Whatever fills the last block is infinitely far.
+    """
+    memory_MD = patches_MD.float()
+    missing = 0 if torch.compiler.is_exporting() else -len(memory_MD) % BLOCK
+    half_norms_M = F.pad(memory_MD.square().sum(1) / 2, (0, missing), value=torch.inf)
+    return F.pad(memory_MD, (0, 0, 0, missing)), half_norms_M
+
+
+def nearest_distance(x_ND: Tensor, memory_MD: Tensor, half_norms_M: Tensor) -> Tensor:
+    """Euclidean distance from each row of ``x_ND`` to the nearest row of a memory (`searchable`); ``(N,)``.
 
     The search uses one matrix product; the winners' distances are then computed directly, so that the product's
     cancellation does not show in small distances.
     """
-    half_norms_M = memory_MD.square().sum(1) / 2
     if torch.compiler.is_exporting():
         nearest_N = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).argmin(1)
     else:
         rows = max(PRODUCT // len(memory_MD), 1)
-        parts = [torch.addmm(half_norms_M, x_nD, memory_MD.T, alpha=-1).argmin(1) for x_nD in torch.split(x_ND, rows)]
-        nearest_N = torch.cat(parts)
+        nearest_N = torch.cat([_nearest(x_nD, memory_MD, half_norms_M) for x_nD in torch.split(x_ND, rows)])
     distance_N: Tensor = torch.linalg.vector_norm(x_ND - memory_MD[nearest_N], dim=1)
     return distance_N
+
+
+def _nearest(x_ND: Tensor, memory_MD: Tensor, half_norms_M: Tensor) -> Tensor:
+    relative_NKB = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).view(len(x_ND), -1, BLOCK)
+    block_N = relative_NKB.amin(2).argmin(1)
+    within_N = relative_NKB[torch.arange(len(x_ND), device=x_ND.device), block_N].argmin(1)
+    return block_N * BLOCK + within_N
 
 
 def greedy_coreset(x_ND: Tensor, size: int, generator: torch.Generator) -> Tensor:

@@ -13,10 +13,11 @@ from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
-from vtadl.models.detector import check_covariances, upsampled
+from vtadl.models.detector import check_covariances
 from vtadl.models.input_size import grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
+from vtadl.nn.upsampling import Upsampling
 
 PARTS = ("gaussian", "wide", "memory", "context")
 WHETHER = ("gaussian", "wide", "context")
@@ -59,6 +60,11 @@ class ContextDetector(nn.Module):
             config, objective, width, (self.view_size[0] // cells, self.view_size[1] // cells)
         )
         self.combination = Combination([True, True, True, self.network.residual is not None])
+        self.upsampling = self.upsampling_to(self.input_size)
+
+    def upsampling_to(self, size: tuple[int, int]) -> Upsampling:
+        """To maps of any height and width, smoothed as much in shares of the image."""
+        return Upsampling(self.grid, size, self.config.smoothing * size[0] / self.input_size[0])
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
@@ -90,14 +96,13 @@ class ContextDetector(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return self.joined(self.parts(images_B3HW), self.input_size)
+        return self.joined(self.parts(images_B3HW), self.upsampling)
 
     @torch.inference_mode()
-    def joined(self, values_BKHW: Tensor, size: tuple[int, int]) -> Tensor:
-        """The parts' values (`parts`) to score maps of any height and width, whose maxima are the images' scores."""
+    def joined(self, values_BKHW: Tensor, upsampling: Upsampling) -> Tensor:
+        """The parts' values (`parts`) to score maps of ``upsampling``'s size, whose maxima are the images' scores."""
         score_B, where_BHW = self.combination(values_BKHW)
-        smoothing = self.config.smoothing * size[0] / self.input_size[0]  # the same in shares of the image
-        return self.combination.stretched(upsampled(where_BHW, size, smoothing), background(where_BHW), score_B)
+        return self.combination.stretched(upsampling(where_BHW), background(where_BHW), score_B)
 
 
 class Fitting:

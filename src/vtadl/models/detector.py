@@ -14,6 +14,7 @@ from vtadl.losses.objective import Objective
 from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.stems import build_stem
 from vtadl.nn.smoothing import gaussian_smooth
+from vtadl.nn.upsampling import Upsampling
 
 MAX_COVARIANCES = 2**32
 """Numbers in the covariances of all positions: 17 GB while they are fitted."""
@@ -98,6 +99,7 @@ class GaussianDetector(nn.Module):
         grid = grid_shape(config, self.stem.multiple, self.stem.stride)
         check_covariances(grid, self.stem.width)
         self.density = PositionGaussian(self.stem.width, grid)
+        self.upsampling = Upsampling(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
@@ -109,7 +111,8 @@ class GaussianDetector(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return upsampled(self.density(self.stem(images_B3HW)), self.input_size, self.config.smoothing)
+        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+        return maps_BHW
 
 
 class MemoryDetector(nn.Module):
@@ -120,10 +123,11 @@ class MemoryDetector(nn.Module):
         self.config = config
         self.stem = build_stem(config)
         self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
-        grid_shape(config, self.stem.multiple, self.stem.stride)
         self.density = PatchMemory(
             self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
+        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
+        self.upsampling = Upsampling(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
@@ -135,13 +139,8 @@ class MemoryDetector(nn.Module):
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return upsampled(self.density(self.stem(images_B3HW)), self.input_size, self.config.smoothing)
-
-
-def upsampled(scores_BHW: Tensor, size: tuple[int, int], smoothing: float) -> Tensor:
-    """Patch scores on the pixels of the model's input, of height and width ``size``, smoothed."""
-    maps_BHW = nn.functional.interpolate(scores_BHW[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    return gaussian_smooth(maps_BHW, smoothing)
+        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+        return maps_BHW
 
 
 def check_covariances(grid: tuple[int, int], width: int) -> None:

@@ -41,7 +41,7 @@ STAGES = (
 class SameConv(nn.Module):
     """A convolution with TensorFlow's "same" padding, optionally followed by ReLU6.
 
-    At stride 2 on an even side the padding is asymmetric: nothing in front, one more behind.
+    At stride 2 on an even side the padding is asymmetric: one more behind than in front.
     """
 
     def __init__(
@@ -54,15 +54,20 @@ class SameConv(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         kernel = self.weight.shape[-1]
-        bottom, right = (_same_padding(side, kernel, self.stride) for side in x_BCHW.shape[-2:])
-        if bottom == right and bottom % 2 == 0:
-            padding = bottom // 2
-        else:
-            x_BCHW = F.pad(x_BCHW, (right // 2, right - right // 2, bottom // 2, bottom - bottom // 2))
-            padding = 0
-        x_BCHW = F.conv2d(x_BCHW, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        above, below, rows = _same_padding(x_BCHW.shape[-2], kernel, self.stride)
+        left, right, columns = _same_padding(x_BCHW.shape[-1], kernel, self.stride)
+        if torch.compiler.is_exporting():  # a graph's convolution takes any padding, and its runtime joins the two
+            return self._convolved(F.pad(x_BCHW, (left, right, above, below)), (0, 0))
+        # PyTorch's pads both sides alike, and a padded copy takes as long as the convolution itself. So where the sides
+        # differ, both get a whole step more than the front needs, and the first row or column is left out.
+        high, top = (above, 0) if above == below else (above + self.stride, 1)
+        wide, first = (left, 0) if left == right else (left + self.stride, 1)
+        return self._convolved(x_BCHW, (high, wide))[..., top : top + rows, first : first + columns]
+
+    def _convolved(self, x_BCHW: Tensor, padding: tuple[int, int]) -> Tensor:
+        y_BCHW = F.conv2d(x_BCHW, self.weight, self.bias, self.stride, padding, groups=self.groups)
         # clamp_, unlike relu6, runs in place: the expanded maps are the largest tensors of the network.
-        return x_BCHW.clamp_(0, 6) if self.relu6 else x_BCHW
+        return y_BCHW.clamp_(0, 6) if self.relu6 else y_BCHW
 
 
 class InvertedBottleneck(nn.Module):
@@ -147,5 +152,8 @@ def _folded(published: Mapping[str, Tensor], conv: str, norm: str, name: str) ->
     return {f"{name}.weight": weight.float(), f"{name}.bias": (beta - mean * scale).float()}
 
 
-def _same_padding(side: int, kernel: int, stride: int) -> int:
-    return max((-(-side // stride) - 1) * stride + kernel - side, 0)
+def _same_padding(side: int, kernel: int, stride: int) -> tuple[int, int, int]:
+    """What to add in front and behind, and how many results there then are."""
+    results = -(-side // stride)
+    total = max((results - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2, results

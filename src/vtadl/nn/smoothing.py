@@ -20,11 +20,17 @@ def gaussian_smooth(maps_BHW: Tensor, sigma: float) -> Tensor:
     """
     if sigma == 0:
         return maps_BHW
-    radius = int(TRUNCATE * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=maps_BHW.dtype, device=maps_BHW.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma).square())
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_kernel(sigma, maps_BHW)
+    radius = len(kernel) // 2
     x_B1HW = F.pad(maps_BHW[:, None], (radius, radius, radius, radius), mode="replicate")
     x_B1HW = F.conv2d(x_B1HW, kernel[None, None, :, None])
     x_B1HW = F.conv2d(x_B1HW, kernel[None, None, None, :])
     return x_B1HW[:, 0]
+
+
+def gaussian_kernel(sigma: float, like: Tensor) -> Tensor:
+    """A Gaussian's values at whole pixels on both sides of its mean, which sum to 1; of ``like``'s type and device."""
+    radius = int(TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square())
+    return kernel / kernel.sum()
