@@ -3,11 +3,10 @@
 python benchmarks/context.py [--data ../shared/data] [--category mvtec/transistor]... [--objective nll]...
     [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--remember] [--whole] [--json FILE]
 
-One setting for all categories. `together` is the preset; `gaussian`, `wide`, `memory` and `context` are its parts
-alone, by the same trainings (all but `context` of the first seed). With --against, presets are measured too, and the
-paired difference to the better of them is shown, with its 95 % interval over images (first seed). --remember keeps the
-frozen features of every image in memory (0.5 MB each): the figures are the same, and the times are not what a training
-takes. --whole leaves the parts out.
+One setting for all categories. `together` is the preset; its parts are alone, by the same trainings (all but `context`
+of the first seed). With --against, presets are measured too, and the paired difference to the better of them is shown,
+with its 95 % interval over images (first seed). --remember keeps the frozen features of every image in memory (0.5 to
+1 MB each): the figures are the same, and the times are not what a training takes. --whole leaves the parts out.
 """
 
 import argparse

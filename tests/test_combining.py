@@ -27,7 +27,7 @@ class Stub(nn.Module):
         super().__init__()
         self.config = SimpleNamespace(smoothing=2.0)
         self.input_size, self.grid = (SIDE, SIDE), (SIDE // 4, SIDE // 4)
-        self.combination = Combination([True, False, True, True])
+        self.combination = Combination([True, False, True, True, True])
         self.good = good
         self.blind = blind
         self.seen = []
@@ -77,11 +77,11 @@ def test_parts_that_work_are_asked_what_they_are_meant_for(images):
 @pytest.mark.parametrize(
     ("blind", "whether", "where"),
     [
-        (("gaussian",), ("wide", "context"), ("memory",)),
-        (("memory",), WHETHER, ("gaussian",)),
-        (("context", "wide"), ("gaussian",), WHERE),
-        (("gaussian", "context", "wide"), ("memory",), ("memory",)),  # the one that sees is asked all
-        (("gaussian", "memory", "wide"), ("context",), ("context",)),
+        (("gaussian",), WHETHER, ("memory",)),
+        (("memory", "coarse"), ("wide", "context"), ("gaussian",)),
+        (("context", "wide"), ("coarse",), WHERE),
+        (("gaussian", "coarse", "wide", "context"), ("memory",), ("memory",)),  # the one that sees is asked all
+        (("gaussian", "memory", "coarse", "wide"), ("context",), ("context",)),
     ],
 )
 def test_a_blind_part_is_not_asked(images, blind, whether, where):

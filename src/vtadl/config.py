@@ -19,6 +19,10 @@ from vtadl.errors import ConfigError
 
 SQUARE = 1.0
 """``model.aspect`` of a square."""
+OPEN = 0
+"""A ``model.image_size`` that a training is to choose."""
+PART_SIZE, SURFACE_SIZE = 416, 512
+"""``model.image_size`` of preset ``context`` where its images show a part, and where they show a surface."""
 
 
 def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
@@ -48,6 +52,11 @@ class StemConfig:
     aspect: float | None = None
     """Width by height of what an image is resized to; ``None``: what a training finds its images to have in common
     (`vtadl.data.aspect`), and in a run of before there was this setting, 1."""
+
+    @property
+    def side(self) -> int:
+        """``image_size``; where it is open, what it is likely to become."""
+        return self.image_size
 
     def __post_init__(self) -> None:
         # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
@@ -136,12 +145,14 @@ class ContextConfig(StemConfig):
     """A density of each patch given its surroundings, by a transformer, and the two training-free ones beside it."""
 
     kind: Literal["context"] = "context"
-    image_size: int = 416
+    image_size: int = OPEN
+    """`OPEN`, 0: `PART_SIZE` or `SURFACE_SIZE`, as a training finds its images (`vtadl.surfaces`)."""
     smoothing: float = 6.0
     pooling: int = 2
     """Cells of the stem's grid along a side that are averaged into one patch."""
     context_scale: float = 0.6
-    """Of the copy of an image that the transformer sees, against the image that the two other densities see."""
+    """Of the copy of an image that the transformer sees, against the image that others see; where ``image_size`` is
+    open, against `PART_SIZE`."""
     coarsening: int = 1
     """Patches along a side that are averaged into one patch of the transformer."""
     width: int = 192
@@ -190,6 +201,10 @@ class ContextConfig(StemConfig):
             latent_width=(1, 2048),
             size=(1, 1_000_000),
         )
+
+    @property
+    def side(self) -> int:
+        return PART_SIZE if self.image_size == OPEN else self.image_size
 
 
 ModelConfig = GaussianConfig | MemoryConfig | PaperConfig | ContextConfig
@@ -406,6 +421,15 @@ def with_aspect(config: Config, aspect: float) -> Config:
     if not isinstance(config.model, StemConfig) or config.model.aspect is not None:
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
+
+
+def with_image_size(config: Config, image_size: int) -> Config:
+    """The settings with ``model.image_size``, where it is open; the transformer's copy of the image keeps its size."""
+    model = config.model
+    if not isinstance(model, ContextConfig) or model.image_size != OPEN:
+        return config
+    scale = min(model.context_scale * model.side / image_size, 1.0)
+    return dataclasses.replace(config, model=dataclasses.replace(model, image_size=image_size, context_scale=scale))
 
 
 def to_toml(config: Config) -> str:

@@ -30,6 +30,7 @@ from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team
 from vtadl.posing import chosen_poses
 from vtadl.progress import Progress
+from vtadl.surfaces import position_share
 
 EMBED_BATCH = 8
 JUDGING_SHARE = 8
@@ -43,8 +44,9 @@ class TrainedInContext:
     model: ContextDetector
     state: TrainingState
     record: dict[str, Any]
-    """What was chosen and why: the poses (`vtadl.posing.chosen_poses`), how exposures vary
-    (`vtadl.exposure.exposure_spread`) and, in the process that leads, which parts count (`vtadl.combining.combine`)."""
+    """What was chosen and why: whether images show a part or a surface (`vtadl.surfaces.position_share`), the poses
+    (`vtadl.posing.chosen_poses`), how exposures vary (`vtadl.exposure.exposure_spread`) and, in the process that leads,
+    which parts count (`vtadl.combining.combine`)."""
     seconds: float
 
 
@@ -103,12 +105,19 @@ def train_in_context(
     model.network.eval()
     everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
-    record: dict[str, Any] = {"poses": poses, "poses_told_apart": told_apart, "exposure_spread": spread}
+    record: dict[str, Any] = {
+        "position_share": round(position_share(fitting.moments, model.grid, looked_at), 3),
+        "poses": poses,
+        "poses_told_apart": told_apart,
+        "exposure_spread": spread,
+    }
     if team.leads:
         model.eval()
         record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
         if set(judging).isdisjoint(learning):
-            fitting.add_to_parts(shown(judging))
+            for images in shown(judging):
+                fitting.add(images)
+            fitting.fit_parts()
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
 
 

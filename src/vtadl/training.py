@@ -17,9 +17,8 @@ from torch import Tensor
 
 from vtadl.bundle import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
 from vtadl.checkpoint import Journal, is_unfinished
-from vtadl.config import SQUARE, Config, ContextConfig, StemConfig, preset_config, with_aspect
+from vtadl.config import Config, ContextConfig, preset_config
 from vtadl.context_training import train_in_context
-from vtadl.data.aspect import common_aspect
 from vtadl.data.content import content_hash
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import load_images
@@ -35,6 +34,7 @@ from vtadl.optimization import Observe, optimise, plan
 from vtadl.parallel import Team, joined, launched_rank
 from vtadl.progress import Progress, silent
 from vtadl.resuming import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
+from vtadl.settling import settled, settled_as
 from vtadl.tensorboard import Board, check_installed
 
 FIT_BATCH = 16
@@ -77,7 +77,7 @@ def train_run(
     """
     check_model(config)
     images = _images(category, skip, warn)
-    config = _settled(config, images)
+    config = settled(config, sorted_by_content(images.kept), images.looked_at, device, progress)
     if config.objective is None:
         return _fitted(config, images, device, progress)
     return _trained(config, images, device, Team(), None, progress)
@@ -133,7 +133,8 @@ def train_to(
         if not team.leads:
             warn, progress = _ignore, silent
         images = _images(category, skip, warn)
-        config = _settled(config, images, folder if resume else None)
+        begun = resumed_config(folder, lambda stored: settled_as(config, stored)) if resume else None
+        config = begun or settled(config, sorted_by_content(images.kept), images.looked_at, device, progress)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
         if config.objective is None:
@@ -335,23 +336,6 @@ def _images(category: Category, skip: frozenset[Sample], warn: Callable[[str], N
             f"thresholds on; give at least {FEW_IMAGES}, better 100"
         )
     return Images(kept=kept, held_out=held_out, source=_source(category, kept, held_out), looked_at=category.looked_at)
-
-
-def _settled(config: Config, images: Images, resumed: Path | None = None) -> Config:
-    """The settings with the shape of the model's input: as set, or in the folder to go on with, or as the images'."""
-    if not isinstance(config.model, StemConfig):
-        return config
-    if resumed is not None:
-        begun = resumed_config(resumed, lambda stored: with_aspect(config, getattr(stored.model, "aspect", SQUARE)))
-        if begun is not None:
-            return begun
-    if config.model.aspect is not None:
-        return config
-    aspect = common_aspect([sample.path for sample in images.kept])
-    settled = with_aspect(config, aspect)
-    if aspect != SQUARE:
-        check_model(settled)
-    return settled
 
 
 def _fit_batches(images: Images, size: tuple[int, int], device: torch.device, progress: Progress) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 OFFSET = 0.1
 """Added to a distance before its logarithm, a tenth of what is usual: without it, patches that never differ (a blank
 border) would have a logarithm without bound and spoil the scale."""
-BACKGROUND = 0.1
+BACKGROUND = 0.2
 """The share of an image's patches, the least odd ones, that is taken for its background: little enough that a part that
 lies wrong as a whole still leaves some."""
 LEAST_HEIGHT = 0.3

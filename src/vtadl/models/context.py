@@ -1,7 +1,5 @@
 """Preset ``context``: a transformer's density of each patch given its surroundings, and training-free ones."""
 
-from collections.abc import Iterable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,18 +17,18 @@ from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
 from vtadl.nn.upsampling import Upsampling
 
-PARTS = ("gaussian", "wide", "memory", "context")
-WHETHER = ("gaussian", "wide", "context")
-"""Parts that say whether an image is odd; a patch that the memory happens not to have says little about the image."""
+PARTS = ("gaussian", "memory", "coarse", "wide", "context")
 WHERE = ("gaussian", "memory")
-"""Parts that say where it is odd: those that see small patches."""
+"""Parts that say where an image is odd: those that see small patches."""
+WHETHER = ("coarse", "wide", "context")
+"""Parts that say whether it is: those that see large ones. One small patch of many is odd in any image."""
 WIDE, APART = 10, 4
 """Patches along a side of the windows that the part ``wide`` sees, and from one window to the next. What is a little
 wrong all over, such as a grain, shows in no patch but in their average."""
 
 
 class ContextDetector(nn.Module):
-    """Four densities over the embeddings of one stem, one score map.
+    """Densities over the embeddings of one stem, of an image and of a smaller copy: one score map.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -59,7 +57,10 @@ class ContextDetector(nn.Module):
         self.network = ContextNetwork(
             config, objective, width, (self.view_size[0] // cells, self.view_size[1] // cells)
         )
-        self.combination = Combination([True, True, True, self.network.residual is not None])
+        # Without a smaller copy there is nothing coarser: the Gaussian of small patches stands for it.
+        same = self.shrunk is None and self.network.grid == self.grid
+        self.coarse = None if same else PositionGaussian(width, self.network.grid)
+        self.combination = Combination([True, True, True, True, self.network.residual is not None])
         self.upsampling = self.upsampling_to(self.input_size)
 
     def upsampling_to(self, size: tuple[int, int]) -> Upsampling:
@@ -85,14 +86,18 @@ class ContextDetector(nn.Module):
     def parts(self, images_B3HW: Tensor) -> Tensor:
         """Each part's score of each patch, ``(B, K, *grid)`` in the order of `PARTS`, each in units of its own."""
         embeddings_BDHW = self.embed(images_B3HW)
+        view_BDhw = self.embed_view(images_B3HW, embeddings_BDHW)
         gaussian_BHW, memory_BHW = self.gaussian(embeddings_BDHW), self.memory(embeddings_BDHW)
-        wide_Bhw = self.wide(self.widened(embeddings_BDHW))
-        context_Bhw = self.network.score_map(self.embed_view(images_B3HW, embeddings_BDHW))
-        wide_BHW, context_BHW = (
-            F.interpolate(coarse_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
-            for coarse_Bhw in (wide_Bhw, context_Bhw)
+        large = (
+            gaussian_BHW if self.coarse is None else self.coarse(self.network.coarse(view_BDhw)),
+            self.wide(self.widened(embeddings_BDHW)),
+            self.network.score_map(view_BDhw),
         )
-        return torch.stack([gaussian_BHW, wide_BHW, memory_BHW, context_BHW], dim=1)
+        large_BHW = (
+            F.interpolate(values_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
+            for values_Bhw in large
+        )
+        return torch.stack([gaussian_BHW, memory_BHW, *large_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
@@ -122,32 +127,26 @@ class Fitting:
     @torch.inference_mode()
     def add(self, images_B3HW: Tensor) -> Tensor:
         """Learn from some images, ``(B, 3, H, W)`` in [0, 1]; gives what the transformer sees of them."""
-        view_BDhw = self.model.embed_view(images_B3HW, self._add_to_parts(images_B3HW))
+        embeddings_BDHW = self.model.embed(images_B3HW)
+        self.moments.update(embeddings_BDHW)
+        self.wide_moments.update(self.model.widened(embeddings_BDHW))
+        self.sampled.add(embeddings_BDHW)
+        view_BDhw = self.model.embed_view(images_B3HW, embeddings_BDHW)
         self.coarse_moments.update(self.model.network.coarse(view_BDhw))
         return view_BDhw
 
     @torch.inference_mode()
     def finish(self) -> None:
         """Fit to what was added."""
-        self._fit_parts()
+        self.fit_parts()
         covariance_DD = self.coarse_moments.scatter_PDD.mean(0) / max(self.coarse_moments.count - 1, 1)
         self.model.network.fit(self.coarse_moments.mean_PD, covariance_DD)
 
     @torch.inference_mode()
-    def add_to_parts(self, batches: Iterable[Tensor]) -> None:
-        """Let the parts that need no steps learn from further images too: every image counts."""
-        for images_B3HW in batches:
-            self._add_to_parts(images_B3HW)
-        self._fit_parts()
-
-    def _add_to_parts(self, images_B3HW: Tensor) -> Tensor:
-        embeddings_BDHW = self.model.embed(images_B3HW)
-        self.moments.update(embeddings_BDHW)
-        self.wide_moments.update(self.model.widened(embeddings_BDHW))
-        self.sampled.add(embeddings_BDHW)
-        return embeddings_BDHW
-
-    def _fit_parts(self) -> None:
+    def fit_parts(self) -> None:
+        """Fit the parts alone: what the transformer was trained on stays what it was."""
         self.model.gaussian.fit(self.moments)
         self.model.wide.fit(self.wide_moments)
+        if self.model.coarse is not None:
+            self.model.coarse.fit(self.coarse_moments)
         self.model.memory.fit(*self.sampled.drawn())

@@ -20,10 +20,10 @@ def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
         stride: pixels along a side that make one cell of its grid.
     """
     if config.aspect is None or config.aspect == SQUARE:
-        return config.image_size, config.image_size
+        return config.side, config.side
     cells = config.pooling if isinstance(config, ContextConfig) else 1
     root = math.sqrt(config.aspect)
-    return _rounded((config.image_size / root, config.image_size * root), math.lcm(multiple, stride * cells))
+    return _rounded((config.side / root, config.side * root), math.lcm(multiple, stride * cells))
 
 
 def view_size(config: ContextConfig, multiple: int, stride: int) -> tuple[int, int]:
@@ -50,9 +50,8 @@ def grid_shape(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
     height, width = input_size(config, multiple, stride)
     if min(height, width) < MIN_SIDE or height % multiple or width % multiple:
         least = -(-MIN_SIDE // multiple) * multiple
-        near = max(round(config.image_size / multiple) * multiple, least)
+        near = max(round(config.side / multiple) * multiple, least)
         raise ConfigError(
-            f"model.image_size is {config.image_size}; expected a multiple of {multiple}, at least {least}, such as "
-            f"{near}"
+            f"model.image_size is {config.side}; expected a multiple of {multiple}, at least {least}, such as {near}"
         )
     return height // stride, width // stride
