@@ -8,7 +8,7 @@ from vtadl.config import ContextConfig, GaussianConfig, MemoryConfig, StemConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import build_model
-from vtadl.models.context import ContextDetector
+from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.detector import GaussianDetector
 from vtadl.models.input_size import MIN_SIDE, grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
@@ -97,7 +97,7 @@ def test_detectors_score_oblong_images(preset):
         assert embeddings.shape[-2:] == (4, 10)
         assert model.embed_view(images, embeddings).shape[-2:] == (4, 8)
         model.memory.fit(embeddings.flatten(2)[0].T, torch.Generator().manual_seed(0), torch.zeros(40, 2))
-        assert model.parts(images).shape == (1, 4, 4, 10)
+        assert model.parts(images).shape == (1, len(PARTS), 4, 10)
     else:
         model.fit([torch.rand(4, 3, 64, 160)], 4, 0)
         assert model.score_map(torch.rand(2, 3, 64, 160)).shape == (2, 64, 160)
