@@ -20,8 +20,8 @@ from vtadl.errors import ConfigError, DataError
 __all__ = ["BATCH_SIZES", "Prediction", "ScoredFile", "pick_device", "predict_files", "predict_image"]
 
 BATCH_SIZES = {"cpu": 2, "cuda": 8}
-"""Images scored at a time. On two cores `gaussian` takes 22 ms an image two at a time and 42 ms eight at a time, whose
-features no cache holds; one at a time its density, read once a batch, costs 16 ms more."""
+"""Images scored at a time. On two cores `gaussian` takes 16 ms an image two at a time and 25 ms eight at a time, whose
+features no cache holds; one at a time, with its density read for each, 21 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
