@@ -142,7 +142,7 @@ class PaperConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextConfig(StemConfig):
-    """A density of each patch given its surroundings, by a transformer, and the two training-free ones beside it."""
+    """A density of each patch given its surroundings, by a transformer, and training-free ones beside it."""
 
     kind: Literal["context"] = "context"
     image_size: int = OPEN

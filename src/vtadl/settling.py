@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vtadl.config import OPEN, SQUARE, Config, ContextConfig, StemConfig, with_aspect, with_image_size
 from vtadl.data.aspect import common_aspect
+from vtadl.data.content import in_order_of_content
 from vtadl.models.build import check_model
 from vtadl.progress import Progress
 from vtadl.surfaces import chosen_size
@@ -21,7 +22,7 @@ def settled(
 
     Args:
         config: the settings.
-        paths: good images.
+        paths: good images, in any order.
         looked_at: region of interest.
         device: where to embed some of the images, if that is needed.
         progress: shows how far it is.
@@ -32,14 +33,13 @@ def settled(
     """
     if not isinstance(config.model, StemConfig):
         return config
-    aspect, size = config.model.aspect, config.model.image_size
-    if aspect is None:
-        aspect = common_aspect(paths)
-    chosen = with_aspect(config, aspect)
-    if isinstance(chosen.model, ContextConfig) and size == OPEN:
-        size = chosen_size(chosen.model, paths, looked_at, device, progress)
+    chosen = config
+    if config.model.aspect is None:
+        chosen = with_aspect(chosen, common_aspect(paths))
+    if isinstance(chosen.model, ContextConfig) and chosen.model.image_size == OPEN:
+        size = chosen_size(chosen.model, in_order_of_content(paths), looked_at, device, progress)
         chosen = with_image_size(chosen, size)
-    if (aspect, size) != (config.model.aspect or SQUARE, config.model.side):  # else it is checked already
+    if chosen != config:
         check_model(chosen)
     return chosen
 

@@ -19,7 +19,7 @@ from vtadl.bundle import HeldOut, Run, Source, begin_run, check_free, finish_run
 from vtadl.checkpoint import Journal, is_unfinished
 from vtadl.config import Config, ContextConfig, preset_config
 from vtadl.context_training import train_in_context
-from vtadl.data.content import content_hash
+from vtadl.data.content import content_hash, in_order_of_content
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import load_images
 from vtadl.data.regions_of_interest import blanked
@@ -50,6 +50,11 @@ class Images:
     source: Source
     looked_at: NDArray[np.bool_] | None
 
+    @property
+    def paths(self) -> list[Path]:
+        """Files to learn from, in no order that counts."""
+        return [sample.path for sample in self.kept]
+
 
 def train_run(
     config: Config,
@@ -77,7 +82,7 @@ def train_run(
     """
     check_model(config)
     images = _images(category, skip, warn)
-    config = settled(config, sorted_by_content(images.kept), images.looked_at, device, progress)
+    config = settled(config, images.paths, images.looked_at, device, progress)
     if config.objective is None:
         return _fitted(config, images, device, progress)
     return _trained(config, images, device, Team(), None, progress)
@@ -134,7 +139,7 @@ def train_to(
             warn, progress = _ignore, silent
         images = _images(category, skip, warn)
         begun = resumed_config(folder, lambda stored: settled_as(config, stored)) if resume else None
-        config = begun or settled(config, sorted_by_content(images.kept), images.looked_at, device, progress)
+        config = begun or settled(config, images.paths, images.looked_at, device, progress)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
         if config.objective is None:
@@ -339,9 +344,8 @@ def _images(category: Category, skip: frozenset[Sample], warn: Callable[[str], N
 
 
 def _fit_batches(images: Images, size: tuple[int, int], device: torch.device, progress: Progress) -> Iterator[Tensor]:
-    paths = [sample.path for sample in images.kept]
-    with progress("fitting", len(paths)) as advance:
-        for batch in load_images(paths, size, batch_size=FIT_BATCH):
+    with progress("fitting", len(images.kept)) as advance:
+        for batch in load_images(images.paths, size, batch_size=FIT_BATCH):
             yield blanked(batch.images, images.looked_at).to(device)
             advance(len(batch.indices))
 
@@ -357,7 +361,7 @@ def _score_held_out(run: Run, images: Images, device: torch.device, progress: Pr
 
 def sorted_by_content(samples: Sequence[Sample]) -> list[Path]:
     """The samples' files in the order of their content's hash, which renaming does not change."""
-    return [path for _, path in sorted((content_hash(sample.path), sample.path) for sample in samples)]
+    return in_order_of_content([sample.path for sample in samples])
 
 
 def _source(category: Category, kept: Sequence[Sample], held_out: Sequence[Sample]) -> Source:

@@ -15,7 +15,6 @@ from vtadl.models.detector import check_covariances
 from vtadl.models.input_size import grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
-from vtadl.nn.upsampling import Upsampling
 
 PARTS = ("gaussian", "memory", "coarse", "wide", "context")
 WHERE = ("gaussian", "memory")
@@ -60,12 +59,12 @@ class ContextDetector(nn.Module):
         # Without a smaller copy there is nothing coarser: the Gaussian of small patches stands for it.
         same = self.shrunk is None and self.network.grid == self.grid
         self.coarse = None if same else PositionGaussian(width, self.network.grid)
-        self.combination = Combination([True, True, True, True, self.network.residual is not None])
+        self.combination = Combination([name != "context" or self.network.residual is not None for name in PARTS])
         self.upsampling = self.upsampling_to(self.input_size)
 
-    def upsampling_to(self, size: tuple[int, int]) -> Upsampling:
+    def upsampling_to(self, size: tuple[int, int]) -> Resize:
         """To maps of any height and width, smoothed as much in shares of the image."""
-        return Upsampling(self.grid, size, self.config.smoothing * size[0] / self.input_size[0])
+        return Resize(self.grid, size, self.config.smoothing * size[0] / self.input_size[0])
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
@@ -104,7 +103,7 @@ class ContextDetector(nn.Module):
         return self.joined(self.parts(images_B3HW), self.upsampling)
 
     @torch.inference_mode()
-    def joined(self, values_BKHW: Tensor, upsampling: Upsampling) -> Tensor:
+    def joined(self, values_BKHW: Tensor, upsampling: Resize) -> Tensor:
         """The parts' values (`parts`) to score maps of ``upsampling``'s size, whose maxima are the images' scores."""
         score_B, where_BHW = self.combination(values_BKHW)
         return self.combination.stretched(upsampling(where_BHW), background(where_BHW), score_B)

@@ -13,8 +13,8 @@ from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.stems import build_stem
+from vtadl.nn.resize import Resize
 from vtadl.nn.smoothing import gaussian_smooth
-from vtadl.nn.upsampling import Upsampling
 
 MAX_COVARIANCES = 2**32
 """Numbers in the covariances of all positions: 17 GB while they are fitted."""
@@ -99,7 +99,7 @@ class GaussianDetector(nn.Module):
         grid = grid_shape(config, self.stem.multiple, self.stem.stride)
         check_covariances(grid, self.stem.width)
         self.density = PositionGaussian(self.stem.width, grid)
-        self.upsampling = Upsampling(grid, self.input_size, config.smoothing)
+        self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
@@ -127,7 +127,7 @@ class MemoryDetector(nn.Module):
             self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
         grid = grid_shape(config, self.stem.multiple, self.stem.stride)
-        self.upsampling = Upsampling(grid, self.input_size, config.smoothing)
+        self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:

@@ -1,32 +1,45 @@
-"""Resizing images to one size as two matrix products, which every runtime has and gives the same result for."""
+"""Resizing images and score maps as two matrix products, which every runtime has and gives the same result for."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vtadl.nn.smoothing import gaussian_kernel
+
 
 class Resize(nn.Module):
-    """Bilinear with antialiasing, as `torch.nn.functional.interpolate` does it: linear in rows, then in columns.
+    """Bilinear with antialiasing, as `torch.nn.functional.interpolate` does it, and then Gaussian smoothing.
+
+    Both are linear in rows, then in columns: for a smooth map that takes a fraction of the time of convolutions.
 
     Args:
-        size: height and width of the images.
+        size: height and width of what comes.
         new_size: of the result.
+        smoothing: standard deviation of the Gaussian in pixels of the result; 0 leaves it out.
     """
 
-    def __init__(self, size: tuple[int, int], new_size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], new_size: tuple[int, int], smoothing: float = 0.0) -> None:
         super().__init__()
         self.rows: Tensor
         self.columns: Tensor
         for name, side, new_side in zip(("rows", "columns"), size, new_size, strict=True):
-            self.register_buffer(name, _weights(side, new_side), persistent=False)
+            self.register_buffer(name, _weights(side, new_side, smoothing), persistent=False)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """Args: ``(B, C, *size)``. Returns ``(B, C, *new_size)``."""
-        resized_BCHW: Tensor = self.rows @ images_BCHW @ self.columns.T
-        return resized_BCHW
+    def forward(self, images_bHW: Tensor) -> Tensor:
+        """Args: ``(..., *size)``. Returns ``(..., *new_size)``."""
+        resized_bHW: Tensor = self.rows @ images_bHW @ self.columns.T
+        return resized_bHW
 
 
-def _weights(side: int, new_side: int) -> Tensor:
+def _weights(side: int, new_side: int, smoothing: float) -> Tensor:
     """What each old row gives each new one, ``(new_side, side)``."""
     identity_11SS = torch.eye(side, device="cpu")[None, None]
-    return F.interpolate(identity_11SS, (new_side, side), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+    weights_NS = F.interpolate(identity_11SS, (new_side, side), mode="bilinear", antialias=True, align_corners=False)[
+        0, 0
+    ]
+    if smoothing:
+        kernel = gaussian_kernel(smoothing, weights_NS)
+        radius = len(kernel) // 2
+        padded_S1N = F.pad(weights_NS.T[:, None], (radius, radius), mode="replicate")
+        weights_NS = F.conv1d(padded_S1N, kernel[None, None])[:, 0].T.contiguous()
+    return weights_NS
