@@ -39,7 +39,7 @@ def measure(
     whole = vtadl.evaluate(detector, folder)
     figures = {"together": whole.figures}
     for part, name in enumerate(PARTS):
-        if part in parts:
+        if part in parts and (name != "discriminant" or model.discriminant.fitted):
             alone = torch.eye(len(PARTS)).to(model.combination.where)[part]
             model.combination.whether, model.combination.where = alone, alone
             figures[name] = vtadl.evaluate(detector, folder).figures

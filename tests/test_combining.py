@@ -1,6 +1,7 @@
 """Which parts are asked: those meant for a question, unless they are blind; and the record says why."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vtadl.combining import AUPRO, combine
+from vtadl.combining import AUPRO, MOST_PLANTED, combine
 from vtadl.data.planted import KINDS
 from vtadl.data.regions_of_interest import blanked
 from vtadl.density.combination import Combination
@@ -23,11 +24,12 @@ SIDE = 64
 class Stub(nn.Module):
     """Parts that see how far a pixel is from the known good image, each in units of its own; some are blind."""
 
-    def __init__(self, good, blind=()):
+    def __init__(self, good, blind=(), fitted=False):
         super().__init__()
         self.config = SimpleNamespace(smoothing=2.0)
         self.input_size, self.grid = (SIDE, SIDE), (SIDE // 4, SIDE // 4)
-        self.combination = Combination([True, False, True, True, True])
+        self.combination = Combination([name != "memory" for name in PARTS])
+        self.discriminant = SimpleNamespace(fitted=fitted)
         self.good = good
         self.blind = blind
         self.seen = []
@@ -57,9 +59,9 @@ def images(tmp_path_factory):
     return paths, torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
-def combined(images, *, blind=(), seed=0, looked_at=None):
+def combined(images, *, blind=(), fitted=False, seed=0, looked_at=None):
     paths, good = images
-    model = Stub(good, blind)
+    model = Stub(good, blind, fitted)
     return model, combine(model, paths, looked_at, CPU, seed, silent)
 
 
@@ -72,6 +74,11 @@ def test_parts_that_work_are_asked_what_they_are_meant_for(images):
     assert (record["whether"], record["where"]) == (counted(*WHETHER), counted(*WHERE))
     assert model.combination.whether.tolist() == list(record["whether"].values())
     assert model.combination.where.tolist() == list(record["where"].values())
+
+
+def test_the_discriminant_is_asked_where_it_was_fitted(images):
+    _, record = combined(images, blind=["memory"], fitted=True)
+    assert (record["whether"], record["where"]) == (counted(*WHETHER), counted("gaussian", "discriminant"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,8 @@ def test_where_none_works_one_counts_at_least(images):
 def test_the_record_has_the_figures_and_every_image_is_used(images):
     model, record = combined(images)
     assert record["planted_in"] == 3
-    assert list(record["planted"]) == [*PARTS, "together"]
+    # Planted defects are what the discriminant was taught.
+    assert list(record["planted"]) == [*(name for name in PARTS if name != "discriminant"), "together"]
     for figures in record["planted"].values():
         assert set(figures) == {AUPRO, "image_AUROC"}
         assert all(0.8 < value <= 1 for value in figures.values())
@@ -111,6 +119,14 @@ def test_the_record_has_the_figures_and_every_image_is_used(images):
         assert seen.shape == (1 + len(KINDS), 3, SIDE, SIDE)
         torch.testing.assert_close(seen[0], model.good, atol=1e-6, rtol=0)
         assert all((one != seen[0]).any() for one in seen[1:])
+
+
+def test_of_many_images_all_are_scored_and_some_judge(images, tmp_path):
+    (path, *_), good = images
+    many = [shutil.copy(path, tmp_path / f"{number}.png") for number in range(2 * MOST_PLANTED - 1)]
+    model, record = combined((many, good))
+    assert record["planted_in"] == MOST_PLANTED
+    assert [len(seen) for seen in model.seen] == [1 + len(KINDS), 1] * (MOST_PLANTED - 1) + [1 + len(KINDS)]
 
 
 def test_parts_are_brought_to_the_scale_of_good_images(images):
@@ -143,5 +159,5 @@ def test_images_without_any_texture_still_give_weights(tmp_path):
     grey = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
     grey.save(tmp_path / "grey.png")
     model, record = combined(([tmp_path / "grey.png"], torch.full((3, SIDE, SIDE), 128 / 255)))
-    assert len(model.seen[0]) == 3  # as it is, a stain, a scratch
+    assert len(model.seen[0]) == 4  # as it is, a stain, a scratch, a shaded area
     assert sum(record["where"].values()) == pytest.approx(1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from categories import defective_image, good_image, make_category
 from vtadl.bundle import load_run
@@ -22,6 +23,7 @@ from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.context_network import ContextNetwork
 from vtadl.nn.poses import POSES
 from vtadl.prediction import predict_image
+from vtadl.surfaces import SURFACE
 from vtadl.training import train_run, train_to
 
 CPU = torch.device("cpu")
@@ -196,6 +198,31 @@ def test_parts_photographed_at_many_exposures_are_known_at_others(tmp_path, cate
     assert len(auto.model.memory.patches) == 2 * len(fixed.model.memory.patches)
     dark = (good_image(50) * 0.35).astype(np.uint8)
     assert score_map(auto, dark).max() < score_map(fixed, dark).max()
+
+
+def grained(folder, count):
+    """A surface: a grain that is another one in each image."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        grain = ndimage.gaussian_filter(np.random.default_rng(number).normal(size=(72, 72)), (1, 3), mode="wrap")
+        Image.fromarray(np.clip(128 + 150 * grain, 0, 255).astype(np.uint8)).convert("RGB").save(
+            folder / f"{number}.png"
+        )
+    return folder
+
+
+def test_on_a_surface_planted_defects_teach_where_to_look(category, finished, tmp_path):
+    surface = read_category(grained(tmp_path / "grained", 24))
+    runs = [train_run(config(seed=seed), surface, CPU, warn=print) for seed in (0, 0, 1)]
+    first, again, other = (run.model.discriminant for run in runs)
+    assert first.fitted and first.own.any(1).all()
+    assert runs[0].training["position_share"] < SURFACE
+    assert runs[0].training["combination"]["where"]["discriminant"] > 0
+    assert torch.equal(first.own, again.own) and not torch.equal(first.own, other.own)
+    part = load_run(finished)
+    assert part.training["position_share"] >= SURFACE
+    assert not part.model.discriminant.fitted
+    assert part.training["combination"]["where"]["discriminant"] == 0
 
 
 def test_images_teach_or_judge_unless_they_are_very_few():

@@ -82,7 +82,7 @@ def test_oblong_parts_that_lie_in_every_way_that_they_can_are_found_to(tmp_path,
     for image, number in zip(wide, range(64), strict=True):
         if turned[number * 5 % 7 % len(turned)] in (2, 4):  # as the whole image would be flipped
             image[:] = np.roll(image, SIDE, 1)
-    settings = [f"model.image_size={SIDE}", "model.aspect=2", "model.pooling=2", "model.radius=1"]
+    settings = [f"model.image_size={2 * SIDE}", "model.aspect=2", "model.pooling=2", "model.radius=1"]
     oblong = build_model(apply_settings(preset_config("context"), settings))
     paths = saved(tmp_path / "oblong", wide)
     assert chosen_poses(oblong, paths[:48], paths[48:], None, CPU, silent)[0] == expected

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtadl.data.loading import load_images
-from vtadl.data.planted import KINDS, plant
-from vtadl.data.regions_of_interest import blanked, fitted_mask
+from vtadl.data.loading import evenly_spread, load_images
+from vtadl.data.planted import KINDS, planted_each
+from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.metrics.evaluation import evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
 from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
@@ -21,6 +21,8 @@ FAR_BEHIND = 0.1
 """How much lower than the best a part's figure on planted defects may be. Finer choices by planted defects were
 compared and are worse than equal weights: what is planted is not what happens, and only tells a part that fails from
 one that works."""
+MOST_PLANTED = 16
+"""Images that defects are planted in, at most: enough to find a part that fails."""
 SHRINKING = 2
 """Maps are compared at the model's size divided by this: a defect of a few pixels is still there."""
 AUROC, AUPRO = "image_AUROC", "pixel_AUPRO@0.3"
@@ -36,9 +38,10 @@ def combine(
 ) -> dict[str, Any]:
     """Bring the parts to one scale and choose those that count, in place.
 
-    Every image is scored as it is and with one planted defect of each kind. Which parts say whether an image is odd,
-    and which where, is the model's design (`WHETHER`, `WHERE`); one that is far behind the best at it is not asked.
-    Nothing of a test set is seen.
+    Every image is scored as it is, and some with one planted defect of each kind. Which parts say whether an image is
+    odd, and which where, is the model's design (`WHETHER`, `WHERE`); one that is far behind the best at it is not
+    asked. The discriminant was taught planted defects, so that these say nothing of it: it is asked where it was
+    fitted. Nothing of a test set is seen.
 
     Args:
         model: trained, its parts not yet joined.
@@ -57,20 +60,22 @@ def combine(
     standard_BKHW = model.combination.standardised(values_BKHW)
     size = (model.input_size[0] // SHRINKING, model.input_size[1] // SHRINKING)
     upsampling = model.upsampling_to(size).to(device)
-    alone = {name: _figures(upsampling(standard_BKHW[:, part]), masks, kinds) for part, name in enumerate(PARTS)}
+    judged = [name for name in PARTS if name != "discriminant"]
+    alone = {name: _figures(upsampling(standard_BKHW[:, PARTS.index(name)]), masks, kinds) for name in judged}
     whether_K, where_K = (_asked(alone, figure, meant) for figure, meant in ((AUROC, WHETHER), (AUPRO, WHERE)))
+    where_K[PARTS.index("discriminant")] = model.discriminant.fitted
     model.combination.count(good, whether_K=whether_K, where_K=where_K)
     return {
         "whether": dict(zip(PARTS, model.combination.whether.tolist(), strict=True)),
         "where": dict(zip(PARTS, model.combination.where.tolist(), strict=True)),
         "planted": {**alone, "together": _figures(model.joined(values_BKHW, upsampling), masks, kinds)},
-        "planted_in": len(paths),
+        "planted_in": len(evenly_spread(paths, MOST_PLANTED)),
     }
 
 
 def _asked(alone: Mapping[str, Mapping[str, float]], figure: str, meant: Sequence[str]) -> Tensor:
     """The parts that are meant for a question and not far behind the best at it, or the best where none is; bool."""
-    best = max(PARTS, key=lambda name: alone[name][figure])
+    best = max(alone, key=lambda name: alone[name][figure])
     close = [name for name in meant if alone[name][figure] >= alone[best][figure] - FAR_BEHIND]
     return torch.tensor([name in (close or [best]) for name in PARTS])
 
@@ -83,23 +88,22 @@ def _scored(
     seed: int,
     progress: Progress,
 ) -> tuple[Tensor, list[NDArray[np.bool_]], list[str]]:
-    """Values of all parts, ``(B, K, H, W)``, of every image as it is and with each defect, with masks and kinds."""
+    """Values of all parts, ``(B, K, H, W)``, of images as they are and with each defect, with masks and kinds."""
     size = model.input_size
     # A defect where nothing is looked at could not be found by any part.
-    inside_HW = np.ones(size, bool) if looked_at is None else fitted_mask(looked_at, size)
+    inside_HW = mask_or_everything(looked_at, size)
+    planted_in = set(evenly_spread(paths, MOST_PLANTED))
     parts, masks, kinds = [], [], []
     with progress("combining", len(paths)) as advance:
         for batch in load_images(paths, size, batch_size=1):
             image_3HW = blanked(batch.images, looked_at)[0].numpy()
-            shown = [(image_3HW, np.zeros(size, bool), GOOD)]
-            for number, kind in enumerate(KINDS):
-                planted = plant(image_3HW, kind, np.random.default_rng((seed, batch.indices[0], number)))
-                if planted is not None:
-                    shown.append((planted[0], planted[1] & inside_HW, kind))
-            images = torch.from_numpy(np.stack([image for image, _, _ in shown]))
+            shown = [(GOOD, image_3HW, np.zeros(size, bool))]
+            if paths[batch.indices[0]] in planted_in:
+                shown += planted_each(image_3HW, KINDS, (seed, batch.indices[0]))
+            images = torch.from_numpy(np.stack([image for _, image, _ in shown]))
             parts.append(model.parts(blanked(images, looked_at).to(device)))
-            masks += [mask[::SHRINKING, ::SHRINKING] for _, mask, _ in shown]
-            kinds += [kind for _, _, kind in shown]
+            masks += [(mask & inside_HW)[::SHRINKING, ::SHRINKING] for _, _, mask in shown]
+            kinds += [kind for kind, _, _ in shown]
             advance(1)
     return torch.cat(parts), masks, kinds
 

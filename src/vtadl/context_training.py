@@ -19,8 +19,9 @@ from vtadl.checkpoint import Journal, TrainingState
 from vtadl.combining import combine
 from vtadl.config import Config
 from vtadl.data.embeddings import RepeatedEmbeddings
-from vtadl.data.loading import load_images
-from vtadl.data.regions_of_interest import blanked
+from vtadl.data.loading import evenly_spread, load_images
+from vtadl.data.planted import TEXTURES, planted_each
+from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.exposure import exposed, exposure_spread
 from vtadl.models.build import build_model
 from vtadl.models.context import ContextDetector, Fitting
@@ -30,11 +31,13 @@ from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team
 from vtadl.posing import chosen_poses
 from vtadl.progress import Progress
-from vtadl.surfaces import position_share
+from vtadl.surfaces import SURFACE, position_share
 
 EMBED_BATCH = 8
 JUDGING_SHARE = 8
 """One image in so many judges the parts and teaches none of them."""
+MOST_PLANTED = 64
+"""Images of a surface in which defects are planted for the discriminant to learn from, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,9 @@ def train_in_context(
         return _shown(paths, model.input_size, poses, spread, looked_at, device, progress)
 
     embedded = RepeatedEmbeddings(map(fitting.add, shown(learning)), count)
+    share = position_share(fitting.moments, model.grid, looked_at)
+    if share < SURFACE:
+        _add_planted(fitting, evenly_spread(learning, MOST_PLANTED), looked_at, device, config.seed, progress)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -106,7 +112,7 @@ def train_in_context(
     everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
     record: dict[str, Any] = {
-        "position_share": round(position_share(fitting.moments, model.grid, looked_at), 3),
+        "position_share": round(share, 3),
         "poses": poses,
         "poses_told_apart": told_apart,
         "exposure_spread": spread,
@@ -147,3 +153,26 @@ def _shown(
             for images in copies:
                 yield blanked(images, looked_at).to(device)
             advance(len(batch.indices))
+
+
+def _add_planted(
+    fitting: Fitting,
+    paths: Sequence[Path],
+    looked_at: NDArray[np.bool_] | None,
+    device: torch.device,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Teach the discriminant what `TEXTURES` look like. On a part they are not what happens: what is missing or out of
+    place there resembles nothing that could be planted, and the discriminant would call it good.
+    """
+    size = fitting.model.input_size
+    inside_HW = torch.from_numpy(mask_or_everything(looked_at, size))
+    with progress("planting", len(paths)) as advance:
+        for batch in load_images(paths, size, batch_size=1):
+            image_3HW = blanked(batch.images, looked_at)[0].numpy()
+            for kind, changed_3HW, mask_HW in planted_each(image_3HW, TEXTURES, (seed, batch.indices[0])):
+                images = blanked(torch.from_numpy(changed_3HW)[None], looked_at)
+                mask = torch.from_numpy(mask_HW) & inside_HW
+                fitting.add_planted(kind, images.to(device), mask[None].to(device))
+            advance(1)

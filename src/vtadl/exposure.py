@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vtadl.config import ContextConfig
 from vtadl.data.loading import evenly_spread, load_images
-from vtadl.data.regions_of_interest import fitted_mask
+from vtadl.data.regions_of_interest import mask_or_everything
 from vtadl.progress import Progress
 
 MOST_MEASURED = 64
@@ -44,9 +44,7 @@ def exposure_spread(
     if config.exposures == "fixed":
         return 0.0
     some = evenly_spread(paths, MOST_MEASURED)
-    inside_HW = torch.ones(size, dtype=torch.bool)
-    if looked_at is not None:
-        inside_HW = torch.from_numpy(fitted_mask(looked_at, size))
+    inside_HW = torch.from_numpy(mask_or_everything(looked_at, size))
     brightness: list[Tensor] = []
     with progress("exposures", len(some)) as advance:
         for batch in load_images(some, size, batch_size=BATCH):

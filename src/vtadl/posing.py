@@ -32,8 +32,9 @@ def chosen_poses(
 ) -> tuple[list[str], dict[str, float]]:
     """The poses, besides its own, in which each good image is to be learned from.
 
-    By ``model.config.poses``; for ``auto``, a Gaussian per position is fitted to some images, and others are scored as
-    they are and in each pose: where parts come in a pose anyhow, it is no more unlikely than their own. Where quarter
+    By ``model.config.poses``; for ``auto``, a Gaussian per position is fitted to smaller copies of some images, as the
+    transformer sees them, and others are scored as they are and in each pose: where parts come in a pose anyhow, it is
+    no more unlikely than their own. Where quarter
     turns show, parts have a way up, and so has their light or grain: then no pose is learned, not even flips that
     hardly show (those of ground tiles are at 0.6, and learning them costs accuracy). Oblong images cannot be turned by
     quarters; there all flips must pass.
@@ -50,7 +51,7 @@ def chosen_poses(
         Keys of `POSES`; and for ``auto``, of each possible pose, how often an image in that pose scores above another
         in its own (area under the ROC curve).
     """
-    possible = [*POSES] if model.grid[0] == model.grid[1] else [*FLIPS]
+    possible = [*POSES] if model.view_size[0] == model.view_size[1] else [*FLIPS]
     match model.config.poses:
         case "fixed":
             return [], {}
@@ -68,7 +69,7 @@ def chosen_poses(
         for images in _images(model, learning):
             moments.update(embed(images))
             advance(len(images))
-        density = PositionGaussian(moments.mean_PD.shape[1], model.grid).to(device)
+        density = PositionGaussian(moments.mean_PD.shape[1], model.network.patches).to(device)
         density.fit(moments)
         scores: dict[str | None, list[Tensor]] = {pose: [] for pose in (None, *possible)}
         for images in _images(model, judging):
@@ -84,7 +85,7 @@ def chosen_poses(
 
 
 def _images(model: ContextDetector, paths: Sequence[Path]) -> Iterator[Tensor]:
-    for batch in load_images(paths, model.input_size, batch_size=BATCH):
+    for batch in load_images(paths, model.view_size, batch_size=BATCH):
         yield batch.images
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vtadl.config import PART_SIZE, SURFACE_SIZE, ContextConfig
 from vtadl.data.loading import evenly_spread, load_images
-from vtadl.data.regions_of_interest import blanked, fitted_mask
+from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.density.gaussian import GaussianMoments
 from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.stems import build_stem
@@ -67,8 +67,7 @@ def position_share(moments: GaussianMoments, grid: tuple[int, int], looked_at: N
     """
     if moments.count < 2:
         return 1.0
-    inside_HW = np.ones(grid, bool) if looked_at is None else fitted_mask(looked_at, grid)
-    inside_P = torch.from_numpy(inside_HW.flatten()).to(moments.mean_PD.device)
+    inside_P = torch.from_numpy(mask_or_everything(looked_at, grid).flatten()).to(moments.mean_PD.device)
     mean_PD = moments.mean_PD[inside_P]
     within_D = moments.scatter_PDD.diagonal(dim1=1, dim2=2)[inside_P].mean(0) / (moments.count - 1)
     # The means of few images differ by chance too: without that part, the share would depend on their number.

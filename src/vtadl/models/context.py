@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.config import ContextConfig
+from vtadl.data.planted import TEXTURES
 from vtadl.density.combination import Combination, background
+from vtadl.density.discriminants import Discriminants, described
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
@@ -16,14 +18,17 @@ from vtadl.models.input_size import grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
 
-PARTS = ("gaussian", "memory", "coarse", "wide", "context")
+PARTS = ("gaussian", "memory", "discriminant", "coarse", "wide", "context")
 WHERE = ("gaussian", "memory")
-"""Parts that say where an image is odd: those that see small patches."""
+"""Parts that say where an image is odd: those that see small patches. The discriminant too, where there is one."""
 WHETHER = ("coarse", "wide", "context")
 """Parts that say whether it is: those that see large ones. One small patch of many is odd in any image."""
 WIDE, APART = 10, 4
 """Patches along a side of the windows that the part ``wide`` sees, and from one window to the next. What is a little
 wrong all over, such as a grain, shows in no patch but in their average."""
+
+LEAST_SHARE = 0.05
+"""Of a patch that a planted defect covers, for the patch to count as defective."""
 
 
 class ContextDetector(nn.Module):
@@ -50,6 +55,7 @@ class ContextDetector(nn.Module):
         windows = [(side - seen) // APART + 1 for side, seen in zip(self.grid, self.window, strict=True)]
         self.wide = PositionGaussian(width, (windows[0], windows[1]))
         self.memory = PatchMemory(width, config.size, position_weight=config.position_weight)
+        self.discriminant = Discriminants(width, len(TEXTURES))
         self.view_size = view_size(config, self.stem.multiple, self.stem.stride)
         self.shrunk = None if self.view_size == self.input_size else Resize(self.input_size, self.view_size)
         cells = self.stem.stride * config.pooling
@@ -59,7 +65,8 @@ class ContextDetector(nn.Module):
         # Without a smaller copy there is nothing coarser: the Gaussian of small patches stands for it.
         same = self.shrunk is None and self.network.grid == self.grid
         self.coarse = None if same else PositionGaussian(width, self.network.grid)
-        self.combination = Combination([name != "context" or self.network.residual is not None for name in PARTS])
+        are_distances = {"discriminant": False, "context": self.network.residual is not None}
+        self.combination = Combination([are_distances.get(name, True) for name in PARTS])
         self.upsampling = self.upsampling_to(self.input_size)
 
     def upsampling_to(self, size: tuple[int, int]) -> Resize:
@@ -96,7 +103,7 @@ class ContextDetector(nn.Module):
             F.interpolate(values_Bhw[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
             for values_Bhw in large
         )
-        return torch.stack([gaussian_BHW, memory_BHW, *large_BHW], dim=1)
+        return torch.stack([gaussian_BHW, memory_BHW, self.discriminant(embeddings_BDHW), *large_BHW], dim=1)
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
@@ -121,6 +128,7 @@ class Fitting:
     def __init__(self, model: ContextDetector, count: int, seed: int) -> None:
         self.model = model
         self.moments, self.wide_moments, self.coarse_moments = (GaussianMoments() for _ in range(3))
+        self.good_patches, self.planted_patches = GaussianMoments(), {kind: GaussianMoments() for kind in TEXTURES}
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
 
     @torch.inference_mode()
@@ -130,9 +138,19 @@ class Fitting:
         self.moments.update(embeddings_BDHW)
         self.wide_moments.update(self.model.widened(embeddings_BDHW))
         self.sampled.add(embeddings_BDHW)
+        self.good_patches.update(_rows(described(embeddings_BDHW)))
         view_BDhw = self.model.embed_view(images_B3HW, embeddings_BDHW)
         self.coarse_moments.update(self.model.network.coarse(view_BDhw))
         return view_BDhw
+
+    @torch.inference_mode()
+    def add_planted(self, kind: str, images_B3HW: Tensor, masks_BHW: Tensor) -> None:
+        """Learn what a kind of `TEXTURES` looks like from images with such defects, and where they are, bool."""
+        shares_BHW = F.adaptive_avg_pool2d(masks_BHW.float(), self.model.grid)
+        patches_BDHW = described(self.model.embed(images_B3HW))
+        patches_ND11 = _rows(patches_BDHW, shares_BHW > LEAST_SHARE)
+        if len(patches_ND11):
+            self.planted_patches[kind].update(patches_ND11)
 
     @torch.inference_mode()
     def finish(self) -> None:
@@ -149,3 +167,12 @@ class Fitting:
         if self.model.coarse is not None:
             self.model.coarse.fit(self.coarse_moments)
         self.model.memory.fit(*self.sampled.drawn())
+        if any(moments.count for moments in self.planted_patches.values()):
+            self.model.discriminant.fit(self.good_patches, list(self.planted_patches.values()))
+
+
+def _rows(values_BDHW: Tensor, counted_BHW: Tensor | None = None) -> Tensor:
+    """Each position's values as an image of its own, ``(N, D, 1, 1)``: all, or those that count."""
+    values_BHWD = values_BDHW.permute(0, 2, 3, 1)
+    values_ND = values_BHWD.flatten(0, 2) if counted_BHW is None else values_BHWD[counted_BHW]
+    return values_ND[..., None, None]
