@@ -75,10 +75,12 @@ def test_black_images_have_a_brightness(tmp_path):
     assert 0 < spread(black) < 5
 
 
-def test_images_become_brighter_and_darker_in_turn_and_never_more_than_white():
-    images = torch.full((3, 3, 4, 4), 0.6)
+def test_every_second_image_becomes_brighter_or_darker_in_turn_and_never_more_than_white():
+    images = torch.full((6, 3, 4, 4), 0.6)
     images[:, :, 0] = 0.9
-    found = exposed(images, [4, 5, 6], 0.3)
-    torch.testing.assert_close(found[0], (images[0] * np.exp(0.3)).clamp(max=1))
-    torch.testing.assert_close(found[1], images[1] * np.exp(-0.3))
-    assert torch.equal(found[2], found[0]) and found.max() == 1
+    found = exposed(images, [3, 4, 5, 6, 7, 8], 0.3)
+    assert found.shape == (3, 3, 4, 4)
+    for image, factor in zip(found, np.exp([0.3, -0.3, 0.3]), strict=True):
+        torch.testing.assert_close(image[:, 1:], torch.full((3, 3, 4), 0.6 * factor).float())
+        torch.testing.assert_close(image[:, 0], torch.full((3, 4), min(0.9 * factor, 1)).float())
+    assert len(exposed(images[:1], [3], 0.3)) == 0

@@ -21,7 +21,7 @@ FAR_BEHIND = 0.1
 """How much lower than the best a part's figure on planted defects may be. Finer choices by planted defects were
 compared and are worse than equal weights: what is planted is not what happens, and only tells a part that fails from
 one that works."""
-MOST_PLANTED = 16
+MOST_PLANTED = 8
 """Images that defects are planted in, at most: enough to find a part that fails."""
 SHRINKING = 2
 """Maps are compared at the model's size divided by this: a defect of a few pixels is still there."""

@@ -20,11 +20,11 @@ from vtadl.combining import combine
 from vtadl.config import Config
 from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.loading import evenly_spread, load_images
-from vtadl.data.planted import TEXTURES, planted_each
+from vtadl.data.planted import planted_each
 from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.exposure import exposed, exposure_spread
 from vtadl.models.build import build_model
-from vtadl.models.context import ContextDetector, Fitting
+from vtadl.models.context import TEXTURES, ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.poses import POSES
 from vtadl.optimization import Observe, optimise
@@ -84,15 +84,17 @@ def train_in_context(
     learning, judging = _shared_out(paths)
     poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
     spread = exposure_spread(model.config, learning, model.input_size, looked_at, progress)
-    copies = 1 + len(poses) + bool(spread)
-    count = len(learning) * copies
-    fitting = Fitting(model, len({*learning, *judging}) * copies, config.seed)
+
+    def copies(images: int) -> int:
+        return images * (1 + len(poses)) + (-(-images // 2) if spread else 0)
 
     def shown(paths: Sequence[Path]) -> Iterator[Tensor]:
         return _shown(paths, model.input_size, poses, spread, looked_at, device, progress)
 
+    count = copies(len(learning))
+    fitting = Fitting(model, count, config.seed)
     embedded = RepeatedEmbeddings(map(fitting.add, shown(learning)), count)
-    share = position_share(fitting.moments, model.grid, looked_at)
+    share = position_share(fitting.coarse_moments, model.network.grid, looked_at)
     if share < SURFACE:
         _add_planted(fitting, evenly_spread(learning, MOST_PLANTED), looked_at, device, config.seed, progress)
     fitting.finish()
@@ -123,7 +125,7 @@ def train_in_context(
         if set(judging).isdisjoint(learning):
             for images in shown(judging):
                 fitting.add(images)
-            fitting.fit_parts()
+            fitting.extend()
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
 
 
@@ -150,7 +152,7 @@ def _shown(
             copies = [batch.images, *(POSES[pose](batch.images) for pose in poses)]
             if spread:
                 copies.append(exposed(batch.images, batch.indices, spread))
-            for images in copies:
+            for images in filter(len, copies):
                 yield blanked(images, looked_at).to(device)
             advance(len(batch.indices))
 

@@ -55,12 +55,18 @@ def exposure_spread(
 
 
 def exposed(images_B3HW: Tensor, numbers: Sequence[int], spread: float) -> Tensor:
-    """Images at another exposure: those of even number brighter by one spread, those of odd number darker.
+    """Every second image, those of even number, at another exposure: in turn brighter and darker by one spread.
+
+    All of them teach little more (0.002 of the magnetic tile's AUPRO), and take as long again to embed.
 
     Args:
         images_B3HW: in [0, 1]; what becomes brighter than 1 is 1, as in a camera.
         numbers: of the images.
         spread: as `exposure_spread` finds it.
+
+    Returns:
+        ``(b, 3, H, W)``.
     """
-    steps_B = torch.tensor([-1.0 if number % 2 else 1.0 for number in numbers], device=images_B3HW.device)
-    return (images_B3HW * (spread * steps_B).exp()[:, None, None, None]).clamp_max(1)
+    chosen = [place for place, number in enumerate(numbers) if number % 2 == 0]
+    steps_b = torch.tensor([-1.0 if numbers[place] % 4 else 1.0 for place in chosen], device=images_B3HW.device)
+    return (images_B3HW[chosen] * (spread * steps_b).exp()[:, None, None, None]).clamp_max(1)

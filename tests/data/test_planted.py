@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from vtadl.data.planted import KINDS, LEAST_PIXELS, VISIBLE, plant
+from vtadl.models.context import TEXTURES
 
 
 def textured(seed=0, height=64, width=64):
@@ -37,6 +38,10 @@ def test_the_generator_decides(kind):
     first, again, other = (plant(image, kind, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
+
+
+def test_the_kinds_that_teach_a_discriminant_are_known():
+    assert set(TEXTURES) < set(KINDS)
 
 
 def test_kinds_differ():

@@ -116,6 +116,40 @@ def test_a_memory_over_its_size_is_refused():
         density.load_state_dict(state)
 
 
+def test_a_memory_that_goes_on_covers_what_it_had_and_what_is_new():
+    old, new = clustered(400, 6), clustered(300, 6) + 20
+    density, whole = PatchMemory(6, 60), PatchMemory(6, 60)
+    density.fit(old, generator())
+    scale = density.scale.clone()
+    density.extend(new, generator())
+    assert len(density.patches) == 60 and torch.equal(density.scale, scale)
+    # As well as one that saw all of it at once, on the scale of the first.
+    whole.fit(torch.cat([old, new]), generator())
+    both = torch.cat([old, new]).T.reshape(1, 6, 7, 100)
+    whole.patches, whole.scale = (whole.patches.float() * whole.scale / scale).half(), scale
+    assert density(both).max() < 1.2 * whole(both).max()
+    assert density(both).mean() < 1.1 * whole(both).mean()
+
+
+def test_a_memory_with_room_keeps_all():
+    density = PatchMemory(6, 1000)
+    x, more = clustered(30, 6), clustered(10, 6) + 9
+    density.fit(x, generator())
+    density.extend(more, generator())
+    assert density(torch.cat([x, more]).T.reshape(1, 6, 5, 8)).max() < 2e-2
+
+
+def test_what_was_drawn_is_not_drawn_again():
+    sampled = SampledPatches(2, generator())
+    first, second = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
+    sampled.add(first)
+    assert sampled.drawn()[0].sum() == 0
+    sampled.add(second)
+    patches, _, where = sampled.drawn()
+    assert patches.shape == (4, 3) and patches.all() and len(where) == 4
+    assert len(sampled.drawn()[0]) == 0
+
+
 def test_no_patches_are_an_error():
     with pytest.raises(DataError, match="at least one good image"):
         PatchMemory(6, 10).fit(torch.empty(0, 6), generator())

@@ -109,9 +109,6 @@ KINDS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "smear": _smear,
     "shaded": _shaded,
 }
-TEXTURES = ("scratch", "smear", "shaded")
-"""Kinds that change a texture, and look much alike whatever the texture is: what is added to it, wiped out of it, or
-done to it. The others show something else, which may look like anything."""
 
 
 def _blob(shape: tuple[int, ...], rng: np.random.Generator, radius: float) -> NDArray[np.float32]:

@@ -64,9 +64,13 @@ class PatchMemory(nn.Module):
             raise DataError("a memory needs at least one good image; got none")
         if not self.cosine:
             self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
-        patches_ND = self._comparable(patches_ND, places_N2)
-        chosen = greedy_coreset(patches_ND, self.size, generator)
-        self.patches = patches_ND[chosen].half()
+        self.patches = self.patches[:0].to(patches_ND.device)
+        self.extend(patches_ND, generator, places_N2)
+
+    def extend(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
+        """Keep the coreset of what the memory holds and more patches, on the scale of before; arguments as of `fit`."""
+        all_MD = torch.cat([self.patches.float(), self._comparable(patches_ND, places_N2)])
+        self.patches = all_MD[greedy_coreset(all_MD, self.size, generator)].half()
         self._searched = None
 
     def forward(self, embeddings_BDHW: Tensor) -> Tensor:
@@ -115,7 +119,7 @@ class SampledPatches:
     """Candidates for a memory: an equal random share of every image's patches, `CANDIDATES` in all at most.
 
     Args:
-        count: images to come.
+        count: images to come; those of later draws give as large a share.
         generator: of the CPU; decides which patches, and then the coreset.
     """
 
@@ -136,10 +140,12 @@ class SampledPatches:
             self.places.append(where_P2[keep])
 
     def drawn(self) -> tuple[Tensor, torch.Generator, Tensor | None]:
-        """What `PatchMemory.fit` takes."""
+        """What `PatchMemory.fit` or `extend` takes of the images since the last call."""
         if not self.patches:
             return torch.empty(0, 0), self.generator, None
-        return torch.cat(self.patches), self.generator, torch.cat(self.places)
+        patches_ND, places_N2 = torch.cat(self.patches), torch.cat(self.places)
+        self.patches, self.places = [], []
+        return patches_ND, self.generator, places_N2
 
 
 def places(height: int, width: int, device: torch.device) -> Tensor:

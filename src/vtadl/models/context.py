@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.config import ContextConfig
-from vtadl.data.planted import TEXTURES
 from vtadl.density.combination import Combination, background
 from vtadl.density.discriminants import Discriminants, described
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
@@ -23,6 +22,9 @@ WHERE = ("gaussian", "memory")
 """Parts that say where an image is odd: those that see small patches. The discriminant too, where there is one."""
 WHETHER = ("coarse", "wide", "context")
 """Parts that say whether it is: those that see large ones. One small patch of many is odd in any image."""
+TEXTURES = ("scratch", "smear", "shaded")
+"""Kinds of planted defects (`vtadl.data.planted`) that the discriminant knows: those that change a texture, and look
+much alike whatever the texture is. The others show something else, which may look like anything."""
 WIDE, APART = 10, 4
 """Patches along a side of the windows that the part ``wide`` sees, and from one window to the next. What is a little
 wrong all over, such as a grain, shows in no patch but in their average."""
@@ -121,7 +123,7 @@ class Fitting:
 
     Args:
         model: to fit.
-        count: images to come, in all.
+        count: images to come before `finish`.
         seed: decides the memory's coreset.
     """
 
@@ -155,18 +157,22 @@ class Fitting:
     @torch.inference_mode()
     def finish(self) -> None:
         """Fit to what was added."""
-        self.fit_parts()
+        self._fit_parts()
+        self.model.memory.fit(*self.sampled.drawn())
         covariance_DD = self.coarse_moments.scatter_PDD.mean(0) / max(self.coarse_moments.count - 1, 1)
         self.model.network.fit(self.coarse_moments.mean_PD, covariance_DD)
 
     @torch.inference_mode()
-    def fit_parts(self) -> None:
-        """Fit the parts alone: what the transformer was trained on stays what it was."""
+    def extend(self) -> None:
+        """Fit the parts to what was added since, too; what the transformer was trained on stays what it was."""
+        self._fit_parts()
+        self.model.memory.extend(*self.sampled.drawn())
+
+    def _fit_parts(self) -> None:
         self.model.gaussian.fit(self.moments)
         self.model.wide.fit(self.wide_moments)
         if self.model.coarse is not None:
             self.model.coarse.fit(self.coarse_moments)
-        self.model.memory.fit(*self.sampled.drawn())
         if any(moments.count for moments in self.planted_patches.values()):
             self.model.discriminant.fit(self.good_patches, list(self.planted_patches.values()))
 
