@@ -1,6 +1,8 @@
 """How much memory does one very large image take? Trains on a few of 4,000 x 6,000 pixels and scores one.
 
-python benchmarks/large_image.py [--height 4000] [--width 6000] [--image-size 2048]
+python benchmarks/large_image.py [--preset memory] [--height 4000] [--width 6000] [--image-size 2048]
+
+The preset `context` takes 20 steps here.
 
 Training and scoring run in processes of their own, whose peak is what the system counts. A scratch of 3 pixels' width
 is drawn in the scored image: the map's maximum should lie on it.
@@ -50,6 +52,7 @@ def peak_gigabytes(command: list[str]) -> tuple[float, float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=["gaussian", "memory", "context"], default="memory")
     parser.add_argument("--height", type=int, default=4000)
     parser.add_argument("--width", type=int, default=6000)
     parser.add_argument("--image-size", type=int, default=2048)
@@ -67,8 +70,12 @@ def main() -> None:
             "--out",
             str(folder / "run"),
         ]
-        settings = ["--preset", "memory", "--set", f"model.image_size={options.image_size}", "--set", "model.aspect=1"]
-        gigabytes, seconds, _ = peak_gigabytes([*vtadl, *settings])
+        settings = [f"model.image_size={options.image_size}", "model.aspect=1"]
+        if options.preset == "context":
+            # The transformer sees as many patches as of a small image.
+            settings += [f"model.context_scale={max(256 / options.image_size, 0.1)}", "training.steps=20"]
+        chosen = ["--preset", options.preset, *(word for setting in settings for word in ("--set", setting))]
+        gigabytes, seconds, _ = peak_gigabytes([*vtadl, *chosen])
         print(f"training on {TRAINED_ON} images: peak {gigabytes:.2f} GB, {seconds:.0f} s")
         gigabytes, seconds, said = peak_gigabytes(
             [sys.executable, "-c", SCORE, str(folder / "run"), str(folder / "new.jpg")]

@@ -18,7 +18,7 @@ from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
 from vtadl.progress import silent
 
 CPU = torch.device("cpu")
-SIDE = 64
+SIDE, IMAGES = 64, 7
 
 
 class Stub(nn.Module):
@@ -53,7 +53,7 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    paths = [folder / f"{index}.png" for index in range(3)]
+    paths = [folder / f"{index}.png" for index in range(IMAGES)]
     for path in paths:
         image.save(path)
     return paths, torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
@@ -108,17 +108,18 @@ def test_where_none_works_one_counts_at_least(images):
 
 def test_the_record_has_the_figures_and_every_image_is_used(images):
     model, record = combined(images)
-    assert record["planted_in"] == 3
+    assert record["planted_in"] == IMAGES
     # Planted defects are what the discriminant was taught.
     assert list(record["planted"]) == [*(name for name in PARTS if name != "discriminant"), "together"]
     for figures in record["planted"].values():
         assert set(figures) == {AUPRO, "image_AUROC"}
         assert all(0.8 < value <= 1 for value in figures.values())
     assert json.loads(json.dumps(record)) == record
-    for seen in model.seen:
-        assert seen.shape == (1 + len(KINDS), 3, SIDE, SIDE)
-        torch.testing.assert_close(seen[0], model.good, atol=1e-6, rtol=0)
-        assert all((one != seen[0]).any() for one in seen[1:])
+    assert len(model.seen) == IMAGES * (1 + len(KINDS))
+    for first in range(0, len(model.seen), 1 + len(KINDS)):
+        as_it_is, *planted = model.seen[first : first + 1 + len(KINDS)]
+        torch.testing.assert_close(as_it_is[0], model.good, atol=1e-6, rtol=0)
+        assert all((one != as_it_is).any() for one in planted)
 
 
 def test_of_many_images_all_are_scored_and_some_judge(images, tmp_path):
@@ -126,7 +127,7 @@ def test_of_many_images_all_are_scored_and_some_judge(images, tmp_path):
     many = [shutil.copy(path, tmp_path / f"{number}.png") for number in range(2 * MOST_PLANTED - 1)]
     model, record = combined((many, good))
     assert record["planted_in"] == MOST_PLANTED
-    assert [len(seen) for seen in model.seen] == [1 + len(KINDS), 1] * (MOST_PLANTED - 1) + [1 + len(KINDS)]
+    assert len(model.seen) == len(many) + MOST_PLANTED * len(KINDS)
 
 
 def test_parts_are_brought_to_the_scale_of_good_images(images):
@@ -148,8 +149,7 @@ def test_nothing_outside_the_region_of_interest_is_seen(images):
     looked_at[:, : SIDE // 2] = True
     paths, good = images
     model, record = combined((paths, blanked(good[None], looked_at)[0]), looked_at=looked_at)
-    for seen in model.seen:
-        assert all(torch.equal(one[:, :, 32:], seen[0][:, :, 32:]) for one in seen)
+    assert all(torch.equal(seen[..., 32:], model.seen[0][..., 32:]) for seen in model.seen)
     # What is planted outside is nobody's failure.
     assert record["planted"]["together"]["image_AUROC"] > 0.99
 
@@ -159,5 +159,5 @@ def test_images_without_any_texture_still_give_weights(tmp_path):
     grey = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
     grey.save(tmp_path / "grey.png")
     model, record = combined(([tmp_path / "grey.png"], torch.full((3, SIDE, SIDE), 128 / 255)))
-    assert len(model.seen[0]) == 4  # as it is, a stain, a scratch, a shaded area
+    assert len(model.seen) == 4  # as it is, a stain, a scratch, a shaded area
     assert sum(record["where"].values()) == pytest.approx(1)

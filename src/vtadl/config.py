@@ -78,7 +78,7 @@ class GaussianConfig(StemConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_ranges(self, "model", image_size=(0, 2048), smoothing=(0, 100))
+        _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class ContextConfig(StemConfig):
         _check_ranges(
             self,
             "model",
-            image_size=(0, 2048),
+            image_size=(0, 4096),
             position_weight=(0, 1000),
             smoothing=(0, 100),
             pooling=(1, 64),

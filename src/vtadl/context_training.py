@@ -19,7 +19,7 @@ from vtadl.checkpoint import Journal, TrainingState
 from vtadl.combining import combine
 from vtadl.config import Config
 from vtadl.data.embeddings import RepeatedEmbeddings
-from vtadl.data.loading import evenly_spread, load_images
+from vtadl.data.loading import evenly_spread, fitting_batch, load_images
 from vtadl.data.planted import planted_each
 from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.exposure import exposed, exposure_spread
@@ -148,7 +148,7 @@ def _shown(
 ) -> Iterator[Tensor]:
     """The images to learn from, ``(B, 3, *size)`` at a time: as they are, in each pose, and at another exposure."""
     with progress("embedding", len(paths)) as advance:
-        for batch in load_images(paths, size, batch_size=EMBED_BATCH):
+        for batch in load_images(paths, size, batch_size=fitting_batch(size, EMBED_BATCH)):
             copies = [batch.images, *(POSES[pose](batch.images) for pose in poses)]
             if spread:
                 copies.append(exposed(batch.images, batch.indices, spread))

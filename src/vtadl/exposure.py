@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtadl.config import ContextConfig
-from vtadl.data.loading import evenly_spread, load_images
+from vtadl.data.loading import evenly_spread, fitting_batch, load_images
 from vtadl.data.regions_of_interest import mask_or_everything
 from vtadl.progress import Progress
 
@@ -47,7 +47,7 @@ def exposure_spread(
     inside_HW = torch.from_numpy(mask_or_everything(looked_at, size))
     brightness: list[Tensor] = []
     with progress("exposures", len(some)) as advance:
-        for batch in load_images(some, size, batch_size=BATCH):
+        for batch in load_images(some, size, batch_size=fitting_batch(size, BATCH)):
             brightness.append(batch.images[..., inside_HW].mean((1, 2)))
             advance(len(batch.indices))
     spread = float(torch.cat(brightness).clamp_min(DARKEST).log().std(correction=0))

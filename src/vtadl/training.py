@@ -21,7 +21,7 @@ from vtadl.config import Config, ContextConfig, preset_config
 from vtadl.context_training import train_in_context
 from vtadl.data.content import content_hash, in_order_of_content
 from vtadl.data.layouts import Category, Sample
-from vtadl.data.loading import load_images
+from vtadl.data.loading import fitting_batch, load_images
 from vtadl.data.regions_of_interest import blanked
 from vtadl.data.repeated import RepeatedImages
 from vtadl.data.splits import training_split
@@ -345,7 +345,7 @@ def _images(category: Category, skip: frozenset[Sample], warn: Callable[[str], N
 
 def _fit_batches(images: Images, size: tuple[int, int], device: torch.device, progress: Progress) -> Iterator[Tensor]:
     with progress("fitting", len(images.kept)) as advance:
-        for batch in load_images(images.paths, size, batch_size=FIT_BATCH):
+        for batch in load_images(images.paths, size, batch_size=fitting_batch(size, FIT_BATCH)):
             yield blanked(batch.images, images.looked_at).to(device)
             advance(len(batch.indices))
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import vtadl.data.loading as loading
 from vtadl.data.images import read_image, resize_image
-from vtadl.data.loading import evenly_spread, load_images
+from vtadl.data.loading import evenly_spread, fitting_batch, load_images
 from vtadl.errors import DataError
 
 
@@ -143,3 +143,9 @@ def test_some_files_at_even_steps_and_never_more_than_asked_for(paths, count, mo
 
 def test_no_files_are_no_files():
     assert evenly_spread([], 4) == []
+
+
+def test_of_very_large_images_fewer_are_held_at_once():
+    assert fitting_batch((512, 512), 8) == 8
+    assert fitting_batch((2048, 2048), 8) == 2
+    assert fitting_batch((4096, 4096), 8) == 1

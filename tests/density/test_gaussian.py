@@ -103,3 +103,40 @@ def test_state_is_compact_and_loads(embeddings):
     other = PositionGaussian(6, (4, 5))
     other.load_state_dict(density.state_dict())
     assert torch.equal(other(embeddings), density(embeddings))
+
+
+@pytest.mark.parametrize(
+    ("grid", "side"), [((48, 48), 1), ((48, 49), 2), ((128, 192), 4), ((1, 5000), 3), ((256, 256), 6)]
+)
+def test_no_more_gaussians_than_memory_holds(grid, side):
+    assert gaussian.shared_side(grid) == side
+    assert len(PositionGaussian(1, grid).mean) <= gaussian.MOST_POSITIONS
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7), (3, 4)])
+def test_of_a_large_grid_squares_of_positions_share_a_gaussian(monkeypatch, grid):
+    """As if each position of a square were another image of the same place."""
+    monkeypatch.setattr(gaussian, "MOST_POSITIONS", -(-grid[0] // 2) * -(-grid[1] // 2))
+    x = torch.randn(60, 5, *grid, generator=torch.Generator().manual_seed(3)) * 2 + torch.rand(1, 5, 1, 1)
+    density = PositionGaussian(5, grid)
+    assert density.side == 2
+    moments = density.moments()
+    for batch in x.split(7):
+        moments.update(batch)
+    density.fit(moments)
+    probe = torch.randn(2, 5, *grid, generator=torch.Generator().manual_seed(4))
+    scores = density(probe)
+    assert scores.shape == (2, *grid)
+    for row in range(0, grid[0] // 2 * 2, 2):
+        for column in range(0, grid[1] // 2 * 2, 2):
+            place = np.s_[:, :, row : row + 2, column : column + 2]
+            rows = x[place].permute(0, 2, 3, 1).flatten(0, 2)
+            position = row // 2 * -(-grid[1] // 2) + column // 2
+            torch.testing.assert_close(density.mean[position], rows.mean(0), atol=1e-4, rtol=1e-4)
+            patches = probe[place].permute(0, 2, 3, 1).flatten(0, 2)
+            alone = PositionGaussian(5, (1, 1))
+            alone.scale, alone.mean = density.scale, density.mean[position : position + 1]
+            alone.whitening = density.whitening[position : position + 1]
+            expected = alone(patches[..., None, None]).view(2, 2, 2)
+            torch.testing.assert_close(scores[:, row : row + 2, column : column + 2], expected, atol=1e-4, rtol=1e-4)
+    assert scores.isfinite().all()

@@ -102,7 +102,7 @@ def test_a_side_that_is_no_multiple_of_the_patch_is_refused(tmp_path, patch, sid
 
 def test_gaussians_too_wide_for_memory_are_refused(tmp_path):
     path = save_vit(tmp_path / "w.safetensors", width=1024, patch=8, heads=16)
-    with pytest.raises(ConfigError, match=r"64 x 64 positions over 3072 channels .* the preset memory"):
+    with pytest.raises(ConfigError, match=r"32 x 32 positions over 3072 channels .* the preset memory"):
         GaussianDetector(GaussianConfig(stem=f"vit:{path}", image_size=512, stem_blocks=(1, 2, 3)))
 
 

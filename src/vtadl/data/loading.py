@@ -16,6 +16,9 @@ from torch import Tensor
 from vtadl.data.images import read_image, resize_image
 from vtadl.errors import DataError
 
+BATCH_PIXELS = 2**23
+"""In a batch of very large images, at most: 100 MB, and decoding holds two more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -85,6 +88,11 @@ def load_images(
                 ready = []
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def fitting_batch(size: tuple[int, int], most: int) -> int:
+    """How many images of a height and width to hold at once: ``most``, or fewer very large ones."""
+    return max(1, min(most, BATCH_PIXELS // (size[0] * size[1])))
 
 
 def evenly_spread(paths: Sequence[Path], most: int) -> Sequence[Path]:

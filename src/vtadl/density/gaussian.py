@@ -7,12 +7,15 @@ shrunk by an amount that follows from the number of images, and it is stored as 
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.errors import DataError
 
 PRIOR_IMAGES = 5.0
 """How many images the shared covariance weighs as much as: half with 5 images, 3 % with 180."""
+MOST_POSITIONS = 48 * 48
+"""Gaussians at most, as many as the preset ``gaussian`` has; on a larger grid each is for a square of positions."""
 BLOCKS = 4
 RIDGE = 0.01
 """Added to the (standardised) variances: bounds the distance where good images do not vary at all."""
@@ -22,16 +25,20 @@ class GaussianMoments:
     """Running mean and scatter of the embeddings at each position, exact for any batching up to rounding.
 
     Batches are merged by Chan's formula about their own means, so that large means cost no precision in float32.
+
+    Args:
+        side: of the square of positions that count as one (`shared_side`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = 1) -> None:
+        self.side = side
         self.count = 0
         self.mean_PD = torch.empty(0)
         self.scatter_PDD = torch.empty(0)
 
     def update(self, embeddings_BDHW: Tensor) -> None:
         """Add a batch, ``(B, D, H, W)``."""
-        x_PBD = embeddings_BDHW.flatten(2).permute(2, 0, 1).contiguous()
+        x_PBD = _apart(embeddings_BDHW, self.side).flatten(2).permute(2, 0, 1).contiguous()
         batch = x_PBD.shape[1]
         batch_mean_PD = x_PBD.mean(1)
         x_PBD = x_PBD - batch_mean_PD[:, None]
@@ -51,14 +58,18 @@ class GaussianMoments:
 class PositionGaussian(nn.Module):
     """A Gaussian for each position of the grid, over embeddings standardised by channel.
 
+    Of a grid of more than `MOST_POSITIONS`, a Gaussian for each square of positions: nearby places look alike there,
+    and memory is bounded.
+
     State: ``mean`` (P, D), ``scale`` (D,), ``whitening`` (P, D (D + 1) / 2) in half precision: the lower triangle of
     the inverse Cholesky factor of each covariance. Half precision moves distances by about 1 in 10,000.
     """
 
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        positions = grid[0] * grid[1]
         self.grid = grid
+        self.side = shared_side(grid)
+        positions = -(-grid[0] // self.side) * -(-grid[1] // self.side)
         self.mean: Tensor
         self.scale: Tensor
         self.whitening: Tensor
@@ -66,6 +77,10 @@ class PositionGaussian(nn.Module):
         self.register_buffer("scale", torch.ones(width))
         self.register_buffer("whitening", torch.zeros(positions, width * (width + 1) // 2, dtype=torch.float16))
         self._blocks: list[Tensor] = []  # the triangles unpacked, made at the first score
+
+    def moments(self) -> GaussianMoments:
+        """To be filled with embeddings of the grid, for `fit`."""
+        return GaussianMoments(self.side)
 
     def fit(self, moments: GaussianMoments) -> None:
         """Take over mean and shrunken covariance.
@@ -99,11 +114,12 @@ class PositionGaussian(nn.Module):
         Returns:
             ``(B, H, W)``, divided by the square root of D: about 1 for good patches at any width.
         """
-        x_PBD = (embeddings_BDHW.flatten(2) / self.scale[:, None]).permute(2, 0, 1).contiguous()
+        x_bDhw = _apart(embeddings_BDHW, self.side)
+        x_PBD = (x_bDhw.flatten(2) / self.scale[:, None]).permute(2, 0, 1).contiguous()
         x_PBD = x_PBD - (self.mean / self.scale)[:, None]
         distance_PB = self._norms(x_PBD) / embeddings_BDHW.shape[1] ** 0.5
-        scores_BHW: Tensor = distance_PB.T.reshape(-1, *self.grid)  # (P, B) -> (B, P) -> (B, H, W)
-        return scores_BHW
+        scores_bhw = distance_PB.T.reshape(-1, *x_bDhw.shape[2:])  # (P, B) -> (B, P) -> (B, H, W)
+        return _together(scores_bhw, self.side, self.grid)
 
     def _norms(self, x_PBD: Tensor) -> Tensor:
         """``(P, B)``; a block of rows of a triangular matrix needs only the dimensions up to its last row."""
@@ -134,8 +150,37 @@ class PositionGaussian(nn.Module):
         for first, last in pairwise(width * block // BLOCKS for block in range(BLOCKS + 1)):
             index_CR = index_DD[first:last, :last].T
             values_PCR = self.whitening.index_select(1, index_CR.flatten()).view(-1, *index_CR.shape)
-            blocks.append(values_PCR.float().triu(-first))
+            blocks.append(values_PCR.float().triu_(-first))
         return [block for block in blocks if block.numel()]
+
+
+def shared_side(grid: tuple[int, int]) -> int:
+    """Of the squares of positions that share a Gaussian: 1 up to `MOST_POSITIONS`."""
+    side = 1
+    while -(-grid[0] // side) * -(-grid[1] // side) > MOST_POSITIONS:
+        side += 1
+    return side
+
+
+def _apart(embeddings_BDHW: Tensor, side: int) -> Tensor:
+    """Squares of positions to images of their own, each with one position of every square: ``(B side^2, D, h, w)``."""
+    if side == 1:
+        return embeddings_BDHW
+    rows, columns = embeddings_BDHW.shape[2:]
+    whole_BDHW = F.pad(embeddings_BDHW, (0, -columns % side, 0, -rows % side), mode="replicate")
+    batch, width, high, wide = whole_BDHW.shape
+    squares_BDhswt = whole_BDHW.reshape(batch, width, high // side, side, wide // side, side)
+    return squares_BDhswt.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
+
+
+def _together(scores_bhw: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
+    """The scores of `_apart` where they belong, ``(B, *grid)``."""
+    if side == 1:
+        return scores_bhw
+    rows, columns = scores_bhw.shape[1:]
+    squares_Bsthw = scores_bhw.reshape(-1, side, side, rows, columns)
+    whole_BHW = squares_Bsthw.permute(0, 3, 1, 4, 2).reshape(-1, rows * side, columns * side)
+    return whole_BHW[:, : grid[0], : grid[1]]
 
 
 def _standardised(moments: GaussianMoments) -> tuple[Tensor, Tensor]:

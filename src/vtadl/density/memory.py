@@ -20,8 +20,8 @@ ROUND = 16
 CANDIDATES = 250_000
 """Training patches among which the coreset is chosen, at most; beyond, each image gives an equal random share."""
 
-PRODUCT = 2**25
-"""Distances that are held at once, at most (128 MB)."""
+PRODUCT = 2**22
+"""Distances that are held at once, at most (16 MB): more no longer stay in the cache."""
 BLOCK = 64
 """Distances among which the nearest is looked up; the least of each block is found five times sooner than its place."""
 

@@ -129,7 +129,8 @@ class Fitting:
 
     def __init__(self, model: ContextDetector, count: int, seed: int) -> None:
         self.model = model
-        self.moments, self.wide_moments, self.coarse_moments = (GaussianMoments() for _ in range(3))
+        self.moments, self.wide_moments = model.gaussian.moments(), model.wide.moments()
+        self.coarse_moments = GaussianMoments()
         self.good_patches, self.planted_patches = GaussianMoments(), {kind: GaussianMoments() for kind in TEXTURES}
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
 

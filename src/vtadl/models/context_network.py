@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.config import ContextConfig
-from vtadl.density.gaussian import GaussianMoments, PositionGaussian
+from vtadl.density.gaussian import PositionGaussian
 from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
@@ -101,7 +101,7 @@ class ContextNetwork(nn.Module):
         """
         if self.residual is None:
             return
-        moments = GaussianMoments()
+        moments = self.residual.moments()
         for embeddings_BDHW in batches:
             moments.update(self._residuals(embeddings_BDHW))
         self.residual.fit(moments)
@@ -245,5 +245,5 @@ def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]
     if rows * columns > MAX_PATCHES:
         raise ConfigError(
             f"{rows * columns:,} patches are too many for the transformer; expected {MAX_PATCHES:,} at most: give a "
-            "larger model.coarsening or model.pooling, or a smaller model.image_size"
+            "smaller model.context_scale or model.image_size, or a larger model.coarsening or model.pooling"
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vtadl.config import GaussianConfig, MemoryConfig
-from vtadl.density.gaussian import GaussianMoments, PositionGaussian
+from vtadl.density.gaussian import PositionGaussian, shared_side
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
@@ -104,7 +104,7 @@ class GaussianDetector(nn.Module):
     @torch.inference_mode()
     def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
         """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; nothing here is random."""
-        moments = GaussianMoments()
+        moments = self.density.moments()
         for images_B3HW in batches:
             moments.update(self.stem(images_B3HW))
         self.density.fit(moments)
@@ -149,7 +149,7 @@ def check_covariances(grid: tuple[int, int], width: int) -> None:
     Raises:
         ConfigError: it is.
     """
-    rows, columns = grid
+    rows, columns = (-(-positions // shared_side(grid)) for positions in grid)
     if rows * columns * width**2 > MAX_COVARIANCES:
         raise ConfigError(
             f"one Gaussian for each of {rows} x {columns} positions over {width} channels takes too much memory; "
