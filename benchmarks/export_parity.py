@@ -18,14 +18,15 @@ import torch
 from vtadl.bundle import Run, load_run
 from vtadl.calibration import Request, calibrate
 from vtadl.calibration_images import gather
-from vtadl.config import PRESETS, apply_settings, preset_config
 from vtadl.data.demo import make_demo
 from vtadl.data.images import read_image
 from vtadl.data.layouts import read_category
 from vtadl.export import TOLERANCE, export_run
 from vtadl.prediction import predict_image
+from vtadl.presets import PRESETS, preset_config
 from vtadl.runtime import load
 from vtadl.runtime.manifest import MODEL_FILES
+from vtadl.settings import apply_settings
 from vtadl.training import train_to
 
 CPU = torch.device("cpu")

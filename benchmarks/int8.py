@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 from vtadl.bundle import Run
-from vtadl.config import preset_config
 from vtadl.data.demo import make_demo
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import Category, read_category
 from vtadl.export import export_run, sample_images
 from vtadl.metrics import ScoredImage, evaluate
 from vtadl.prediction import pick_device
+from vtadl.presets import preset_config
 from vtadl.quantization import quantise_run
 from vtadl.runtime import Detector, load
 from vtadl.training import train_run

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from vtadl.bundle import HeldOut, Run, Source
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.demo import make_demo
 from vtadl.data.layouts import GOOD, Category, read_category
 from vtadl.data.loading import load_images
@@ -37,6 +36,8 @@ from vtadl.models.build import build_model
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.smoothing import gaussian_smooth
 from vtadl.optimization import optimise, plan
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 
 Baselines = dict[str, dict[str, dict[str, float | None]]]
 """Figures by category and name."""

@@ -7,8 +7,9 @@ import torch
 from categories import make_category
 from vtadl.bundle import Run, load_run, weights_sha256
 from vtadl.card import FORMAT, Card, Part
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import read_category
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_to
 
 TINY = {

@@ -21,7 +21,6 @@ from PIL import Image
 
 from exports import card_for, tiny_run
 from vtadl.bundle import load_run, save_run
-from vtadl.config import read_config
 from vtadl.data.images import image_size, read_image, read_mask
 from vtadl.data.layouts import read_category
 from vtadl.data.maps import read_map
@@ -31,6 +30,7 @@ from vtadl.ledger import read_rows
 from vtadl.models.reference import load_reference
 from vtadl.runtime import manifest as exported
 from vtadl.runtime.manifest import read_card, read_manifest, read_region
+from vtadl.settings import read_config
 
 NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 65535, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 WORDS = (

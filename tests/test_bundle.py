@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from categories import make_category
 from vtadl.bundle import load_run
 from vtadl.cli import main
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import read_category
 from vtadl.errors import BundleError
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_to
 
 TINY = {

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtadl.config import PRESETS, Config, apply_settings, from_toml, preset_config, read_config, to_toml
+from vtadl.config import Config
 from vtadl.errors import ConfigError
+from vtadl.presets import PRESETS, preset_config
+from vtadl.settings import apply_settings, from_toml, read_config, to_toml
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -14,7 +14,6 @@ from scipy import ndimage
 
 from categories import defective_image, good_image, make_category
 from vtadl.bundle import load_run
-from vtadl.config import apply_settings, preset_config
 from vtadl.context_training import JUDGING_SHARE, _shared_out
 from vtadl.data.layouts import read_category
 from vtadl.data.regions_of_interest import BLANK
@@ -23,6 +22,8 @@ from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.context_network import ContextNetwork
 from vtadl.nn.poses import POSES
 from vtadl.prediction import predict_image
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.surfaces import SURFACE
 from vtadl.training import train_run, train_to
 

@@ -12,7 +12,7 @@ from PIL import Image
 from categories import make_category
 from stem_weights import save_hub, save_vit
 from vtadl.cli import main
-from vtadl.config import PRESETS
+from vtadl.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -14,7 +14,7 @@ from PIL import Image
 from categories import make_category
 from vtadl.bundle import load_run
 from vtadl.cli import main
-from vtadl.config import SQUARE, apply_settings, preset_config
+from vtadl.config import SQUARE
 from vtadl.data.layouts import read_category
 from vtadl.errors import ConfigError, TrainingInterrupted
 from vtadl.evaluation import evaluate_run
@@ -24,8 +24,10 @@ from vtadl.experiments.outcomes import CELL_FILE
 from vtadl.export import TOLERANCE, export_run
 from vtadl.models.context_network import ContextNetwork
 from vtadl.prediction import predict_image
+from vtadl.presets import preset_config
 from vtadl.quantization import quantise_run
 from vtadl.runtime import load
+from vtadl.settings import apply_settings
 from vtadl.training import train_run, train_to
 
 CPU = torch.device("cpu")

@@ -15,10 +15,10 @@ from torch import nn
 
 from forked import NETWORKS, train_each
 from vtadl.cli import main
-from vtadl.config import preset_config
 from vtadl.data.layouts import read_category
 from vtadl.errors import ConfigError
 from vtadl.parallel import SharedBatchNorm2d, Team, share_batch_statistics
+from vtadl.presets import preset_config
 from vtadl.training import train_to
 
 FORKED = str(Path(__file__).with_name("forked.py"))

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.regions_of_interest import BLANK
 from vtadl.models.build import build_model
 from vtadl.models.context import ContextDetector
 from vtadl.nn.poses import FLIPS, POSES
 from vtadl.posing import chosen_poses
+from vtadl.presets import preset_config
 from vtadl.progress import silent
+from vtadl.settings import apply_settings
 
 CPU = torch.device("cpu")
 SIDE = 64

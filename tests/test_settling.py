@@ -8,20 +8,14 @@ from PIL import Image
 
 from categories import make_category
 from vtadl.bundle import load_run
-from vtadl.config import (
-    OPEN,
-    PART_SIZE,
-    SURFACE_SIZE,
-    apply_settings,
-    preset_config,
-    with_aspect,
-    with_image_size,
-)
+from vtadl.config import OPEN, PART_SIZE, SURFACE_SIZE, with_aspect, with_image_size
 from vtadl.data.layouts import read_category
 from vtadl.errors import ConfigError, TrainingInterrupted
 from vtadl.models.context_network import ContextNetwork
 from vtadl.models.input_size import input_size, view_size
+from vtadl.presets import preset_config
 from vtadl.progress import silent
+from vtadl.settings import apply_settings
 from vtadl.settling import settled, settled_as
 from vtadl.training import train_to
 

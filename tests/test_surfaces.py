@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vtadl.config import PART_SIZE, PRESETS, SURFACE_SIZE
+from vtadl.config import PART_SIZE, SURFACE_SIZE
 from vtadl.density.gaussian import GaussianMoments
+from vtadl.presets import PRESETS
 from vtadl.progress import silent
 from vtadl.surfaces import MOST_MEASURED, chosen_size, position_share
 

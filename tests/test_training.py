@@ -14,11 +14,12 @@ import vtadl
 from categories import good_image, make_category
 from vtadl.bundle import load_run
 from vtadl.checkpoint import CHECKPOINT_FILE, is_unfinished
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.demo import make_demo
 from vtadl.data.layouts import Category, read_category
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
 from vtadl.models.paper import PaperModel
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_run, train_to
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from vtadl.bundle import Run, load_run, save_run
 from vtadl.calibration import Request, calibrate, write_card
 from vtadl.calibration_images import gather
 from vtadl.card import Card
-from vtadl.config import DEFAULT_PRESET, Config, apply_settings, preset_config
+from vtadl.config import Config
 from vtadl.data.check import problems
 from vtadl.data.images import as_rgb, read_image
 from vtadl.data.layouts import Sample, read_category
@@ -21,6 +21,8 @@ from vtadl.data.regions_of_interest import read_region_of_interest
 from vtadl.errors import DataError
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.prediction import Prediction, pick_device, predict_image
+from vtadl.presets import DEFAULT_PRESET, preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_run
 
 PathLike = str | Path

@@ -40,10 +40,11 @@ from vtadl.checkpoint import (
     remove_checkpoint,
     sync,
 )
-from vtadl.config import SQUARE, Config, PaperConfig, from_toml, to_toml, with_aspect
+from vtadl.config import SQUARE, Config, PaperConfig, with_aspect
 from vtadl.data.regions_of_interest import mask_png, read_stored_mask
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.files import write_bytes
+from vtadl.settings import from_toml, to_toml
 from vtadl.weights import MAX_TEXT_BYTES, check_regular, check_weights, load_weights, weights_of
 
 FORMAT = 1

@@ -1,5 +1,8 @@
 """The errors a user can meet. Each message is one line: what was expected, what came, which file, how to mend it."""
 
+import difflib
+from collections.abc import Iterable
+
 LONGEST = 1500
 """Characters of a message, at most."""
 
@@ -39,3 +42,9 @@ class ExportError(VtadlError, RuntimeError):
 
 class DependencyError(VtadlError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """What to add to an error about an unknown name: the choice that is most like it, if any is."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from vtadl.bundle import Source
 from vtadl.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
-from vtadl.config import SQUARE, Config, differences, from_toml, to_toml, with_aspect
+from vtadl.config import SQUARE, Config, with_aspect
 from vtadl.data.regions_of_interest import mask_png
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.parallel import Team
+from vtadl.settings import differences, from_toml, to_toml
 from vtadl.weights import MAX_TEXT_BYTES, check_regular
 
 

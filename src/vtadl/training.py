@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vtadl.bundle import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
 from vtadl.checkpoint import Journal, is_unfinished
-from vtadl.config import Config, ContextConfig, preset_config
+from vtadl.config import Config, ContextConfig
 from vtadl.context_training import train_in_context
 from vtadl.data.content import content_hash, in_order_of_content
 from vtadl.data.layouts import Category, Sample
@@ -32,6 +32,7 @@ from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetec
 from vtadl.models.paper import PaperModel
 from vtadl.optimization import Observe, optimise, plan
 from vtadl.parallel import Team, joined, launched_rank
+from vtadl.presets import preset_config
 from vtadl.progress import Progress, silent
 from vtadl.resuming import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
 from vtadl.settling import settled, settled_as

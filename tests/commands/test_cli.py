@@ -13,8 +13,8 @@ from PIL import Image
 
 from categories import make_category
 from vtadl.cli import main
-from vtadl.config import PRESETS
 from vtadl.losses.objective import TERMS
+from vtadl.presets import PRESETS
 
 SMALL = ["--preset", "gaussian", "--set", "model.image_size=96", "--device", "cpu"]
 

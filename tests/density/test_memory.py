@@ -236,3 +236,30 @@ def test_of_many_patches_each_image_gives_an_equal_share_with_their_places(monke
     assert patches[:, 0].tolist() == [0.0] * 3 + [1.0] * 3 + [2.0] * 3
     assert torch.equal(patches[:, 1:], found)
     assert len(patches.unique(dim=0)) == 9
+
+
+@pytest.mark.parametrize("grid", [(13, 9), (4, 4), (2, 3), (1, 1)])
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("weight", [0.3, 3.0, 30.0])
+def test_a_search_by_place_finds_the_nearest_of_all(grid, cosine, weight):
+    """Patches that are found near their place, and those whose nearest is somewhere else."""
+    images = torch.randn(12, 6, *grid, generator=generator(2))
+    density = PatchMemory(6, 1000, cosine=cosine, position_weight=weight)
+    density.fit(*drawn_from(images))
+    x = torch.cat([images[:2] + 0.05, images.flip(2, 3)[:2], 9 * torch.randn(1, 6, *grid, generator=generator(3))])
+    rows = density._comparable(x.permute(0, 2, 3, 1).flatten(0, 2), places(*grid, x.device).repeat(len(x), 1))
+    whole = torch.cdist(rows.double(), density.patches.double()).amin(1).view(len(x), *grid)
+    expected = whole.square() / 2 if cosine else whole / 6**0.5
+    torch.testing.assert_close(density(x).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_search_by_place_needs_nothing_near_a_tile_and_knows_other_grids_and_memories():
+    corner, elsewhere = torch.randn(1, 6, 3, 3, generator=generator(2)), torch.randn(1, 6, 9, 9, generator=generator(3))
+    density = PatchMemory(6, 1000, position_weight=2.0)
+    where = torch.full((9, 2), -1.0)
+    density.fit(corner.flatten(2)[0].T, generator(), where)
+    found = density(elsewhere)
+    assert found.isfinite().all() and found[0, -1, -1] > 4  # two sides away, each of the weight's 2
+    assert density(corner).shape == (1, 3, 3)
+    density.fit(corner.flatten(2)[0].T, generator(), -where)
+    assert density(elsewhere)[0, -1, -1] < found[0, -1, -1]

@@ -6,13 +6,14 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import Category, Sample
 from vtadl.experiments.comparison_text import entries_csv
 from vtadl.experiments.findings import Findings, find, study_rows
 from vtadl.experiments.outcomes import Outcome
 from vtadl.experiments.published import COLUMNS, published_column, published_value
 from vtadl.experiments.tables import Method, tabulate
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 
 ORIGINAL, PROPOSED = COLUMNS
 

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 
 from categories import good_image, make_category
-from vtadl.config import apply_settings, preset_config
 from vtadl.data.layouts import read_category
 from vtadl.evaluation import evaluate_run
 from vtadl.experiments.pictures import EXTREMES, ROW, choose
 from vtadl.experiments.report import Evaluated, write_report
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_run
 
 CPU = torch.device("cpu")

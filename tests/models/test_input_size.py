@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stem_weights import save_vit
-from vtadl.config import ContextConfig, GaussianConfig, MemoryConfig, StemConfig, apply_settings, preset_config
+from vtadl.config import ContextConfig, GaussianConfig, MemoryConfig, StemConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import build_model
@@ -12,6 +12,8 @@ from vtadl.models.context import PARTS, ContextDetector
 from vtadl.models.detector import GaussianDetector
 from vtadl.models.input_size import MIN_SIDE, grid_shape, input_size, view_size
 from vtadl.models.stems import build_stem
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,15 @@ from categories import defective_image, good_image, make_category
 from stem_weights import SHAPE, save_vit
 from vtadl.bundle import load_run
 from vtadl.cli import main
-from vtadl.config import GaussianConfig, MemoryConfig, StemConfig, apply_settings, preset_config
+from vtadl.config import GaussianConfig, MemoryConfig, StemConfig
 from vtadl.data.layouts import read_category
 from vtadl.errors import BundleError, ConfigError
 from vtadl.export import TOLERANCE, export_run
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.stems import build_stem
 from vtadl.nn.vit import VisionTransformer, VitShape
+from vtadl.presets import preset_config
+from vtadl.settings import apply_settings
 from vtadl.training import train_to
 
 

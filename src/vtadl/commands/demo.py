@@ -65,10 +65,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
     from vtadl.bundle import save_run
-    from vtadl.config import preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
     from vtadl.experiments.report import Evaluated
+    from vtadl.presets import preset_config
     from vtadl.progress import bar
     from vtadl.training import train_run
 

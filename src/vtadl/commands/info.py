@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
-from vtadl.config import DEFAULT_PRESET, PRESETS
+from vtadl.presets import DEFAULT_PRESET, PRESETS
 
 WIDTH = 80
 
@@ -23,7 +23,7 @@ def run_info(options: argparse.Namespace) -> int:
     """Print what the run folder says of itself."""
     from vtadl.bundle import load_run, read_record
     from vtadl.commands.tables import card_lines
-    from vtadl.config import to_toml
+    from vtadl.settings import to_toml
 
     record = read_record(options.run_folder)
     loaded = load_run(options.run_folder)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, warn
-from vtadl.config import DEFAULT_PRESET, PRESETS, Config, overlay, read_config
+from vtadl.config import Config
 from vtadl.errors import ConfigError
+from vtadl.presets import DEFAULT_PRESET, PRESETS
+from vtadl.settings import overlay, read_config
 
 
 def add_to(commands: Any) -> None:

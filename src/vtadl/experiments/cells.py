@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vtadl.config import Config, to_toml
+from vtadl.config import Config
 from vtadl.data.check import problems
 from vtadl.data.content import content_hash
 from vtadl.data.layouts import Category
@@ -29,6 +29,7 @@ from vtadl.experiments.outcomes import CELL_FILE, Outcome, Status, read_outcome,
 from vtadl.experiments.snapshots import take_snapshots
 from vtadl.files import write_text
 from vtadl.progress import Progress, silent
+from vtadl.settings import to_toml
 from vtadl.training import train_to
 
 TRACE_FILE = "traceback.txt"

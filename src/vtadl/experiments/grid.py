@@ -1,17 +1,18 @@
 """Which cells a comparison has: categories x presets x objectives x seeds."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vtadl.config import PRESETS, Config, apply_settings, preset_config
+from vtadl.config import Config
 from vtadl.data.layouts import Category, read_category
-from vtadl.errors import ConfigError, DataError
+from vtadl.errors import ConfigError, DataError, did_you_mean
 from vtadl.experiments.cells import Cell, data_hash
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import check_model
+from vtadl.presets import PRESETS, preset_config
+from vtadl.settings import apply_settings
 from vtadl.weights import stem_checksum
 
 
@@ -113,8 +114,7 @@ def _named(root: Path, name: str) -> Category:
     folder = root / name
     if not name or not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
         here = sorted(path.name for path in root.iterdir() if path.is_dir())
-        close = difflib.get_close_matches(name, here, n=1)
-        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        hint = did_you_mean(name, here)
         raise DataError(f"no category '{name}' in '{root}'{hint}; there are: {', '.join(here) or 'none'}")
     return read_category(folder)
 

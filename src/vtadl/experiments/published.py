@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vtadl.config import PRESETS, Config, PaperConfig
+from vtadl.config import Config, PaperConfig
 from vtadl.data.check import PUBLISHED_COUNTS
 from vtadl.data.layouts import Category
 from vtadl.losses.objective import parse_objective
+from vtadl.presets import PRESETS
 
 FIGURES = ("pixel_AUROC", "pixel_AUPRO@0.3")
 """The figures beside which they stand: the one that they measure, and the one whose name they bear."""

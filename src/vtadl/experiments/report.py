@@ -10,7 +10,6 @@ import torch
 
 from vtadl import __version__
 from vtadl.bundle import Run
-from vtadl.config import to_toml
 from vtadl.data.layouts import Category
 from vtadl.evaluation import Report
 from vtadl.experiments.charts import Group, Line, colour_bar, histograms, line_chart, significant
@@ -18,6 +17,7 @@ from vtadl.experiments.page import chart_grid, document, paragraph, table
 from vtadl.experiments.pictures import by_type, choose, draw, gallery
 from vtadl.files import write_bytes
 from vtadl.heatmap import score_at
+from vtadl.settings import to_toml
 
 MEANINGS = {
     "image_AUROC": "chance that a defective image scores higher than a good one",

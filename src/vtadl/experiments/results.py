@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vtadl.config import differences, preset_config
 from vtadl.experiments.cells import Cell
 from vtadl.experiments.comparison_page import comparison_page
 from vtadl.experiments.comparison_text import cells_csv, entries_csv, markdown, pairs_csv
@@ -18,6 +17,8 @@ from vtadl.experiments.sweep import Sweep
 from vtadl.experiments.tables import Method, method_of
 from vtadl.files import write_text
 from vtadl.metrics.evaluation import LIMITS
+from vtadl.presets import preset_config
+from vtadl.settings import differences
 
 FIGURES = (
     *(f"{level}_{name}" for level in ("image", "pixel") for name in ("AUROC", "AP", "F1Max")),
