@@ -1,79 +1,12 @@
-"""The memory against brute force; the coreset against the plain greedy choice."""
+"""The memory against brute force."""
 
 import pytest
 import torch
-from scipy.spatial import cKDTree
 
+from clusters import clustered, generator
 from vtadl.density import memory as memory_module
-from vtadl.density.memory import (
-    BLOCK,
-    PatchMemory,
-    SampledPatches,
-    greedy_coreset,
-    nearest_distance,
-    places,
-    searchable,
-)
+from vtadl.density.memory import PatchMemory, SampledPatches, places
 from vtadl.errors import DataError
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def clustered(count, width, seed=0):
-    g = generator(seed)
-    centres = 4 * torch.randn(40, width, generator=g)
-    return centres[torch.randint(40, (count,), generator=g)] + torch.randn(count, width, generator=g)
-
-
-def plain_greedy(x, size):
-    chosen = [0]
-    distance = torch.cdist(x, x[:1])[:, 0]
-    while len(chosen) < size:
-        chosen.append(int(distance.argmax()))
-        distance = torch.minimum(distance, torch.cdist(x, x[chosen[-1:]])[:, 0])
-    return torch.tensor(chosen)
-
-
-def cover_radius(x, chosen):
-    return float(nearest_distance(x, *searchable(x[chosen])).max())
-
-
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 300])
-def test_nearest_distance_equals_a_tree(size):
-    x, memory = clustered(500, 9, 1), clustered(size, 9, 2)
-    expected = torch.tensor(cKDTree(memory).query(x)[0], dtype=torch.float32)
-    torch.testing.assert_close(nearest_distance(x, *searchable(memory)), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_small_distances_are_not_lost_to_cancellation():
-    memory = clustered(200, 16) + 1000
-    nearby = memory + 0.01
-    torch.testing.assert_close(
-        nearest_distance(nearby, *searchable(memory)), torch.full((200,), 0.04), rtol=0.02, atol=0
-    )
-
-
-def test_coreset_covers_about_as_well_as_the_plain_greedy_choice():
-    x = clustered(3000, 24)
-    for size in (50, 300):
-        chosen = greedy_coreset(x, size, generator())
-        assert len(chosen.unique()) == size
-        ours, greedy = cover_radius(x, chosen), cover_radius(x, plain_greedy(x, size))
-        random = cover_radius(x, torch.randperm(3000, generator=generator())[:size])
-        assert ours <= 1.25 * greedy
-        assert ours < random
-
-
-def test_coreset_copes_with_copies():
-    x = clustered(20, 5).repeat(50, 1)
-    assert len(greedy_coreset(x, 100, generator()).unique()) == 100
-
-
-def test_coreset_is_decided_by_its_seed():
-    x = clustered(1000, 8)
-    assert torch.equal(greedy_coreset(x, 60, generator(3)), greedy_coreset(x, 60, generator(3)))
 
 
 def test_memory_scores_the_grid():

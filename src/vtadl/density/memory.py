@@ -1,35 +1,22 @@
 """Nearest neighbours in a memory of good patches.
 
 Source: K. Roth et al., PatchCore, CVPR 2022; by cosine as in S. Damm et al., AnomalyDINO, WACV 2025. The memory is a
-greedy k-centre coreset, chosen in batches: in each round the farthest patches that also lie far from one another. The
-cover is that of the plain greedy choice to within a few per cent, in a small part of its time.
+greedy k-centre coreset (`vtadl.density.coreset`).
 """
 
 import math
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vtadl.density.coreset import greedy_coreset
+from vtadl.density.nearest import NearestByPlace, nearest_distance, searchable
 from vtadl.errors import DataError
 
-PROJECTED_WIDTH = 32
-"""Width of the random projection in which the coreset is chosen (Johnson-Lindenstrauss)."""
-ROUND = 16
-"""Patches that a round of the coreset adds, at most."""
 CANDIDATES = 250_000
 """Training patches among which the coreset is chosen, at most; beyond, each image gives an equal random share."""
-
-PRODUCT = 2**22
-"""Distances that are held at once, at most (16 MB): more no longer stay in the cache."""
-BLOCK = 64
-"""Distances among which the nearest is looked up; the least of each block is found five times sooner than its place."""
-TILES = 4
-"""Along a side: where position counts, each tile of a grid is searched in what the memory holds near it."""
-NEAR = 0.4
-"""How far around a tile, in the units of `places`. Farther patches are too far to be the nearest of most."""
 
 
 class PatchMemory(nn.Module):
@@ -54,7 +41,7 @@ class PatchMemory(nn.Module):
         self.size = size
         self.cosine = cosine
         self._searched: tuple[Tensor, Tensor] | None = None  # what a search takes, made at the first score
-        self._tiles: tuple[tuple[int, int], list[_Tile]] | None = None  # the same of each tile of a grid
+        self._by_place: NearestByPlace | None = None  # the same where position counts, for one grid
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
@@ -78,7 +65,7 @@ class PatchMemory(nn.Module):
         """Keep the coreset of what the memory holds and more patches, on the scale of before; arguments as of `fit`."""
         all_MD = torch.cat([self.patches.float(), self._comparable(patches_ND, places_N2)])
         self.patches = all_MD[greedy_coreset(all_MD, self.size, generator)].half()
-        self._searched = self._tiles = None
+        self._searched = self._by_place = None
 
     def forward(self, embeddings_BDHW: Tensor) -> Tensor:
         """Distance of each patch to its nearest neighbour in the memory.
@@ -93,44 +80,17 @@ class PatchMemory(nn.Module):
         places_N2 = places(rows, columns, embeddings_BDHW.device).repeat(batch, 1) if self.position_weight else None
         x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2), places_N2)
         if self.position_weight and x_ND.device.type == "cpu" and not torch.compiler.is_exporting():
-            distance_BHW = self._nearest_by_place(x_ND.view(batch, rows, columns, -1), width)
+            distance_BHW = self._by_place_once((rows, columns), width)(x_ND.view(batch, rows, columns, -1))
         else:
             distance_BHW = nearest_distance(x_ND, *self._searched_once()).view(-1, rows, columns)
         # Between vectors of length 1, the squared distance is 2 - 2 cosine.
         scores_BHW: Tensor = distance_BHW.square() / 2 if self.cosine else distance_BHW / width**0.5
         return scores_BHW
 
-    def _nearest_by_place(self, x_BHWD: Tensor, width: int) -> Tensor:
-        """As `nearest_distance`, in half the time: each tile's patches among those of about their place.
-
-        Places alone put all others `NEAR` away, so that what is found nearer than that is the nearest; for the rest the
-        whole memory is searched.
-        """
-        distance_BHW = torch.full(x_BHWD.shape[:3], torch.inf, dtype=x_BHWD.dtype)
-        for tile in self._tiles_once((x_BHWD.shape[1], x_BHWD.shape[2]), width):
-            x_BhwD = x_BHWD[:, tile.rows, tile.columns]
-            found_N = nearest_distance(x_BhwD.flatten(0, 2), *tile.searched)
-            distance_BHW[:, tile.rows, tile.columns] = found_N.view(x_BhwD.shape[:3])
-        far_BHW = distance_BHW > NEAR * self._place_scale(width)
-        if far_BHW.any():
-            distance_BHW[far_BHW] = nearest_distance(x_BHWD[far_BHW], *self._searched_once())
-        return distance_BHW
-
-    def _tiles_once(self, grid: tuple[int, int], width: int) -> list["_Tile"]:
-        if self._tiles is None or self._tiles[0] != grid:
-            self._tiles = (grid, self._tiles_of(grid, width))
-        return self._tiles[1]
-
-    def _tiles_of(self, grid: tuple[int, int], width: int) -> list["_Tile"]:
-        """The tiles that have patches of the memory near them."""
-        memory_MD = self.patches.float()
-        places_M2 = memory_MD[:, -2:] / self._place_scale(width)
-        near = [
-            [(cells, _near(places_M, cells, side)) for cells in _slices(side)]
-            for places_M, side in zip(places_M2.T, grid, strict=True)
-        ]
-        tiles = [(rows, columns, near_M & beside_M) for rows, near_M in near[0] for columns, beside_M in near[1]]
-        return [_Tile(rows, columns, searchable(memory_MD[kept_M])) for rows, columns, kept_M in tiles if kept_M.any()]
+    def _by_place_once(self, grid: tuple[int, int], width: int) -> NearestByPlace:
+        if self._by_place is None or self._by_place.grid != grid:
+            self._by_place = NearestByPlace(self.patches, self._place_scale(width), grid)
+        return self._by_place
 
     def _searched_once(self) -> tuple[Tensor, Tensor]:
         if torch.compiler.is_exporting():
@@ -154,25 +114,8 @@ class PatchMemory(nn.Module):
         # A memory of few images holds fewer patches than it may: the stored rows decide.
         rows = state_dict[f"{prefix}patches"].shape[0]
         self.patches = torch.zeros(min(rows, self.size), self.patches.shape[1], dtype=torch.float16)
-        self._searched = self._tiles = None
+        self._searched = self._by_place = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-class _Tile(NamedTuple):
-    rows: slice
-    columns: slice
-    searched: tuple[Tensor, Tensor]
-
-
-def _slices(side: int) -> list[slice]:
-    bounds = [side * number // TILES for number in range(TILES + 1)]
-    return [slice(first, last) for first, last in pairwise(bounds) if first < last]
-
-
-def _near(places_M: Tensor, cells: slice, side: int) -> Tensor:
-    """Which places along a side are at most `NEAR` from those of some cells, ``(M,)`` bool."""
-    places_P = torch.linspace(-1, 1, side)[cells]
-    return (places_M >= places_P[0] - NEAR) & (places_M <= places_P[-1] + NEAR)
 
 
 class SampledPatches:
@@ -212,85 +155,3 @@ def places(height: int, width: int, device: torch.device) -> Tensor:
     """Where each patch of a grid is, row by row: ``(H * W, 2)``, from -1 at one border to 1 at the other."""
     rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
-
-
-def searchable(patches_MD: Tensor) -> tuple[Tensor, Tensor]:
-    """What `nearest_distance` takes: patches in single precision, to whole blocks, and halves of their squared norms.
-
-    Whatever fills the last block is infinitely far.
-    """
-    memory_MD = patches_MD.float()
-    missing = 0 if torch.compiler.is_exporting() else -len(memory_MD) % BLOCK
-    half_norms_M = F.pad(memory_MD.square().sum(1) / 2, (0, missing), value=torch.inf)
-    return F.pad(memory_MD, (0, 0, 0, missing)), half_norms_M
-
-
-def nearest_distance(x_ND: Tensor, memory_MD: Tensor, half_norms_M: Tensor) -> Tensor:
-    """Euclidean distance from each row of ``x_ND`` to the nearest row of a memory (`searchable`); ``(N,)``.
-
-    The search uses one matrix product; the winners' distances are then computed directly, so that the product's
-    cancellation does not show in small distances.
-    """
-    if torch.compiler.is_exporting():
-        nearest_N = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).argmin(1)
-    else:
-        rows = max(PRODUCT // len(memory_MD), 1)
-        nearest_N = torch.cat([_nearest(x_nD, memory_MD, half_norms_M) for x_nD in torch.split(x_ND, rows)])
-    distance_N: Tensor = torch.linalg.vector_norm(x_ND - memory_MD[nearest_N], dim=1)
-    return distance_N
-
-
-def _nearest(x_ND: Tensor, memory_MD: Tensor, half_norms_M: Tensor) -> Tensor:
-    relative_NKB = torch.addmm(half_norms_M, x_ND, memory_MD.T, alpha=-1).view(len(x_ND), -1, BLOCK)
-    block_N = relative_NKB.amin(2).argmin(1)
-    within_N = relative_NKB[torch.arange(len(x_ND), device=x_ND.device), block_N].argmin(1)
-    return block_N * BLOCK + within_N
-
-
-def greedy_coreset(x_ND: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Indices of a subset that covers all rows: no row is far from its nearest chosen one.
-
-    Args:
-        x_ND: ``(N, D)``.
-        size: rows to choose, at most.
-        generator: source of the random projection and of the first row.
-
-    Returns:
-        ``(min(size, N),)`` distinct indices. Cost: N * size * PROJECTED_WIDTH.
-    """
-    if len(x_ND) <= size:
-        return torch.arange(len(x_ND), device=x_ND.device)
-    # Drawn on the CPU, so that the same seed draws the same on every device.
-    projection = torch.randn(x_ND.shape[1], PROJECTED_WIDTH, generator=generator) / PROJECTED_WIDTH**0.5
-    x_NK = x_ND @ projection.to(x_ND)
-    norms_N = x_NK.square().sum(1)
-
-    chosen = torch.empty(size, dtype=torch.long, device=x_ND.device)
-    chosen[0] = int(torch.randint(len(x_NK), (1,), generator=generator))
-    count, fresh = 1, chosen[:1]
-    distance_N = torch.full_like(norms_N, torch.inf)
-    while count < size:
-        squared_NR = torch.addmm(norms_N[:, None] + norms_N[fresh], x_NK, x_NK[fresh].T, alpha=-2)
-        distance_N = torch.minimum(distance_N, squared_NR.amin(1))
-        distance_N[fresh] = -1
-        fresh = _far_apart(x_NK, distance_N, min(ROUND, size - count))
-        chosen[count : count + len(fresh)] = fresh
-        count += len(fresh)
-    return chosen
-
-
-def _far_apart(x_NK: Tensor, distance_N: Tensor, most: int) -> Tensor:
-    """The greedy choice among the farthest rows, as long as it stays as far out as the candidates themselves."""
-    value, index = distance_N.topk(min(4 * most, int((distance_N >= 0).sum())))
-    between = torch.cdist(x_NK[index], x_NK[index]).square()
-    remaining = value.clone()
-    picked: list[int] = []
-    for _ in range(most):
-        best = int(remaining.argmax())
-        # Below the last candidate's distance, a row outside the candidates might have been the better choice.
-        if picked and remaining[best] < value[-1]:
-            break
-        picked.append(best)
-        remaining = torch.minimum(remaining, between[best])
-        remaining[best] = -1
-    return index[picked]
