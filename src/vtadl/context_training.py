@@ -85,18 +85,16 @@ def train_in_context(
     poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
     spread = exposure_spread(model.config, learning, model.input_size, looked_at, progress)
 
-    def copies(images: int) -> int:
-        return images * (1 + len(poses)) + (-(-images // 2) if spread else 0)
-
-    def shown(paths: Sequence[Path]) -> Iterator[Tensor]:
-        return _shown(paths, model.input_size, poses, spread, looked_at, device, progress)
-
-    count = copies(len(learning))
+    shown = _Shown(model.input_size, poses, spread, looked_at, device, progress)
+    count = shown.count(len(learning))
     fitting = Fitting(model, count, config.seed)
-    embedded = RepeatedEmbeddings(map(fitting.add, shown(learning)), count)
+    embedded = RepeatedEmbeddings(map(fitting.add, shown.images(learning)), count)
     share = position_share(fitting.coarse_moments, model.network.grid, looked_at)
+    # What is missing from a part or out of place resembles nothing that could be planted: a discriminant would call it
+    # good.
     if share < SURFACE:
-        _add_planted(fitting, evenly_spread(learning, MOST_PLANTED), looked_at, device, config.seed, progress)
+        for kind, images, masks in shown.planted(evenly_spread(learning, MOST_PLANTED), config.seed):
+            fitting.add_planted(kind, images, masks)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -123,7 +121,7 @@ def train_in_context(
         model.eval()
         record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
         if set(judging).isdisjoint(learning):
-            for images in shown(judging):
+            for images in shown.images(judging):
                 fitting.add(images)
             fitting.extend()
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
@@ -137,44 +135,40 @@ def _shared_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return [path for number, path in enumerate(paths) if number % JUDGING_SHARE], judging
 
 
-def _shown(
-    paths: Sequence[Path],
-    size: tuple[int, int],
-    poses: Sequence[str],
-    spread: float,
-    looked_at: NDArray[np.bool_] | None,
-    device: torch.device,
-    progress: Progress,
-) -> Iterator[Tensor]:
-    """The images to learn from, ``(B, 3, *size)`` at a time: as they are, in each pose, and at another exposure."""
-    with progress("embedding", len(paths)) as advance:
-        for batch in load_images(paths, size, batch_size=fitting_batch(size, EMBED_BATCH)):
-            copies = [batch.images, *(POSES[pose](batch.images) for pose in poses)]
-            if spread:
-                copies.append(exposed(batch.images, batch.indices, spread))
-            for images in filter(len, copies):
-                yield blanked(images, looked_at).to(device)
-            advance(len(batch.indices))
+@dataclass(frozen=True)
+class _Shown:
+    """How images are shown to what learns from them: as they are, in each pose, and some at another exposure."""
 
+    size: tuple[int, int]
+    poses: Sequence[str]
+    spread: float
+    looked_at: NDArray[np.bool_] | None
+    device: torch.device
+    progress: Progress
 
-def _add_planted(
-    fitting: Fitting,
-    paths: Sequence[Path],
-    looked_at: NDArray[np.bool_] | None,
-    device: torch.device,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Teach the discriminant what `TEXTURES` look like. On a part they are not what happens: what is missing or out of
-    place there resembles nothing that could be planted, and the discriminant would call it good.
-    """
-    size = fitting.model.input_size
-    inside_HW = torch.from_numpy(mask_or_everything(looked_at, size))
-    with progress("planting", len(paths)) as advance:
-        for batch in load_images(paths, size, batch_size=1):
-            image_3HW = blanked(batch.images, looked_at)[0].numpy()
-            for kind, changed_3HW, mask_HW in planted_each(image_3HW, TEXTURES, (seed, batch.indices[0])):
-                images = blanked(torch.from_numpy(changed_3HW)[None], looked_at)
-                mask = torch.from_numpy(mask_HW) & inside_HW
-                fitting.add_planted(kind, images.to(device), mask[None].to(device))
-            advance(1)
+    def count(self, images: int) -> int:
+        """How many come of so many images."""
+        return images * (1 + len(self.poses)) + (-(-images // 2) if self.spread else 0)
+
+    def images(self, paths: Sequence[Path]) -> Iterator[Tensor]:
+        """All of them, ``(B, 3, *size)`` at a time."""
+        with self.progress("embedding", len(paths)) as advance:
+            for batch in load_images(paths, self.size, batch_size=fitting_batch(self.size, EMBED_BATCH)):
+                copies = [batch.images, *(POSES[pose](batch.images) for pose in self.poses)]
+                if self.spread:
+                    copies.append(exposed(batch.images, batch.indices, self.spread))
+                for images in filter(len, copies):
+                    yield blanked(images, self.looked_at).to(self.device)
+                advance(len(batch.indices))
+
+    def planted(self, paths: Sequence[Path], seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each image with a defect of each of `TEXTURES`: the kind, ``(1, 3, *size)``, and where, ``(1, *size)``."""
+        inside_HW = mask_or_everything(self.looked_at, self.size)
+        with self.progress("planting", len(paths)) as advance:
+            for batch in load_images(paths, self.size, batch_size=1):
+                image_3HW = blanked(batch.images, self.looked_at)[0].numpy()
+                for kind, changed_3HW, mask_HW in planted_each(image_3HW, TEXTURES, (seed, batch.indices[0])):
+                    changed_13HW = blanked(torch.from_numpy(changed_3HW)[None], self.looked_at)
+                    mask_1HW = torch.from_numpy(mask_HW & inside_HW)[None]
+                    yield kind, changed_13HW.to(self.device), mask_1HW.to(self.device)
+                advance(1)
