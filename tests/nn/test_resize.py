@@ -8,7 +8,9 @@ from vtadl.nn.smoothing import gaussian_smooth
 
 
 @pytest.mark.parametrize(("size", "new_size"), [((416, 416), (256, 256)), ((64, 160), (64, 96)), ((40, 30), (55, 30))])
-def test_it_is_torchs_bilinear_with_antialiasing(size, new_size):
+@pytest.mark.parametrize("exporting", [False, True])
+def test_it_is_torchs_bilinear_with_antialiasing(monkeypatch, size, new_size, exporting):
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: exporting)
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     found = Resize(size, new_size)(images)
     expected = torch.nn.functional.interpolate(images, new_size, mode="bilinear", antialias=True)
