@@ -99,12 +99,11 @@ def _scored(
             image_3HW = blanked(batch.images, looked_at)[0].numpy()
             shown = [(GOOD, image_3HW, np.zeros(size, bool))]
             if paths[batch.indices[0]] in planted_in:
-                shown += planted_each(image_3HW, KINDS, (seed, batch.indices[0]))
+                shown += planted_each(image_3HW, KINDS, inside_HW, (seed, batch.indices[0]))
             # One by one: together, very large images would take more memory than all else.
             for _, changed_3HW, _ in shown:
-                images = torch.from_numpy(changed_3HW)[None]
-                parts.append(model.parts(blanked(images, looked_at).to(device)))
-            masks += [(mask & inside_HW)[::SHRINKING, ::SHRINKING] for _, _, mask in shown]
+                parts.append(model.parts(torch.from_numpy(changed_3HW)[None].to(device)))
+            masks += [mask[::SHRINKING, ::SHRINKING] for _, _, mask in shown]
             kinds += [kind for kind, _, _ in shown]
             advance(1)
     return torch.cat(parts), masks, kinds

@@ -167,8 +167,7 @@ class _Shown:
         with self.progress("planting", len(paths)) as advance:
             for batch in load_images(paths, self.size, batch_size=1):
                 image_3HW = blanked(batch.images, self.looked_at)[0].numpy()
-                for kind, changed_3HW, mask_HW in planted_each(image_3HW, TEXTURES, (seed, batch.indices[0])):
-                    changed_13HW = blanked(torch.from_numpy(changed_3HW)[None], self.looked_at)
-                    mask_1HW = torch.from_numpy(mask_HW & inside_HW)[None]
-                    yield kind, changed_13HW.to(self.device), mask_1HW.to(self.device)
+                for kind, *planted in planted_each(image_3HW, TEXTURES, inside_HW, (seed, batch.indices[0])):
+                    changed_13HW, mask_1HW = (torch.from_numpy(array)[None].to(self.device) for array in planted)
+                    yield kind, changed_13HW, mask_1HW
                 advance(1)

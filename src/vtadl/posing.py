@@ -34,10 +34,9 @@ def chosen_poses(
 
     By ``model.config.poses``; for ``auto``, a Gaussian per position is fitted to smaller copies of some images, as the
     transformer sees them, and others are scored as they are and in each pose: where parts come in a pose anyhow, it is
-    no more unlikely than their own. Where quarter
-    turns show, parts have a way up, and so has their light or grain: then no pose is learned, not even flips that
-    hardly show (those of ground tiles are at 0.6, and learning them costs accuracy). Oblong images cannot be turned by
-    quarters; there all flips must pass.
+    no more unlikely than their own. Where quarter turns show, parts have a way up, and so has their light or grain:
+    then no pose is learned, not even flips that hardly show (those of ground tiles are at 0.6, and learning them costs
+    accuracy). Oblong images cannot be turned by quarters; there all flips must pass.
 
     Args:
         model: its stem embeds.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vtadl.data.planted import KINDS, LEAST_PIXELS, VISIBLE, plant
+from vtadl.data.planted import KINDS, LEAST_PIXELS, VISIBLE, plant, planted_each
 from vtadl.models.context import TEXTURES
 
 
@@ -42,6 +42,18 @@ def test_the_generator_decides(kind):
 
 def test_the_kinds_that_teach_a_discriminant_are_known():
     assert set(TEXTURES) < set(KINDS)
+
+
+def test_defects_are_planted_inside_alone_and_what_cannot_be_seen_is_left_out():
+    image, inside = textured(), np.zeros((64, 64), bool)
+    inside[:, 20:] = True
+    for kind, changed, mask in planted_each(image, KINDS, inside, (5,)):
+        whole, everywhere = plant(image, kind, np.random.default_rng((5, list(KINDS).index(kind))))
+        assert np.array_equal(changed[:, :, 20:], whole[:, :, 20:]) and np.array_equal(mask, everywhere & inside)
+        assert np.array_equal(changed[:, :, :20], image[:, :, :20])
+    plain = np.full((3, 48, 48), 0.4, np.float32)
+    seen = [kind for kind, *_ in planted_each(plain, KINDS, np.ones((48, 48), bool), (5,))]
+    assert seen == ["stain", "scratch", "shaded"]
 
 
 def test_kinds_differ():

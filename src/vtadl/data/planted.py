@@ -40,12 +40,15 @@ def plant(image_3HW: Image, kind: str, rng: np.random.Generator) -> tuple[Image,
     return None
 
 
-def planted_each(image_3HW: Image, kinds: Iterable[str], seed: tuple[int, ...]) -> Iterator[tuple[str, Image, Mask]]:
-    """An image with a defect of each kind that can be seen in it: the kind, and as `plant` gives."""
+def planted_each(
+    image_3HW: Image, kinds: Iterable[str], inside_HW: Mask, seed: tuple[int, ...]
+) -> Iterator[tuple[str, Image, Mask]]:
+    """An image with a defect of each kind that can be seen in it: the kind, and as `plant` gives, but only inside."""
     for kind in kinds:
         planted = plant(image_3HW, kind, np.random.default_rng((*seed, list(KINDS).index(kind))))
         if planted is not None:
-            yield kind, *planted
+            changed_3HW, mask_HW = planted
+            yield kind, np.where(inside_HW, changed_3HW, image_3HW), mask_HW & inside_HW
 
 
 def _stain(image_3HW: Image, rng: np.random.Generator) -> Image:

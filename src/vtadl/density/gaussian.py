@@ -27,7 +27,7 @@ class GaussianMoments:
     Batches are merged by Chan's formula about their own means, so that large means cost no precision in float32.
 
     Args:
-        side: of the square of positions that count as one (`shared_side`).
+        side: of the square of positions that count as one (`shared_squares`).
     """
 
     def __init__(self, side: int = 1) -> None:
@@ -68,8 +68,8 @@ class PositionGaussian(nn.Module):
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
-        self.side = shared_side(grid)
-        positions = -(-grid[0] // self.side) * -(-grid[1] // self.side)
+        self.side, (rows, columns) = shared_squares(grid)
+        positions = rows * columns
         self.mean: Tensor
         self.scale: Tensor
         self.whitening: Tensor
@@ -154,12 +154,13 @@ class PositionGaussian(nn.Module):
         return [block for block in blocks if block.numel()]
 
 
-def shared_side(grid: tuple[int, int]) -> int:
-    """Of the squares of positions that share a Gaussian: 1 up to `MOST_POSITIONS`."""
-    side = 1
-    while -(-grid[0] // side) * -(-grid[1] // side) > MOST_POSITIONS:
+def shared_squares(grid: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """The squares of positions that share a Gaussian: their side, 1 up to `MOST_POSITIONS`, and rows and columns."""
+    side, (rows, columns) = 1, grid
+    while rows * columns > MOST_POSITIONS:
         side += 1
-    return side
+        rows, columns = -(-grid[0] // side), -(-grid[1] // side)
+    return side, (rows, columns)
 
 
 def _apart(embeddings_BDHW: Tensor, side: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vtadl.config import GaussianConfig, MemoryConfig
-from vtadl.density.gaussian import PositionGaussian, shared_side
+from vtadl.density.gaussian import PositionGaussian, shared_squares
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
@@ -149,7 +149,7 @@ def check_covariances(grid: tuple[int, int], width: int) -> None:
     Raises:
         ConfigError: it is.
     """
-    rows, columns = (-(-positions // shared_side(grid)) for positions in grid)
+    _, (rows, columns) = shared_squares(grid)
     if rows * columns * width**2 > MAX_COVARIANCES:
         raise ConfigError(
             f"one Gaussian for each of {rows} x {columns} positions over {width} channels takes too much memory; "

@@ -30,20 +30,20 @@ class Resize(nn.Module):
         """Args: ``(..., *size)``. Returns ``(..., *new_size)``."""
         if self.smoothing == 0 and not torch.compiler.is_exporting():
             # The same in a fifth of the time, which exported graphs do not have.
-            resized_1bHW = F.interpolate(
-                images_bHW.flatten(0, -3)[None], self.new_size, mode="bilinear", antialias=True, align_corners=False
-            )
+            resized_1bHW = _interpolated(images_bHW.flatten(0, -3)[None], self.new_size)
             return resized_1bHW.view(*images_bHW.shape[:-2], *self.new_size)
         resized_bHW: Tensor = self.rows @ images_bHW @ self.columns.T
         return resized_bHW
 
 
+def _interpolated(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x_BCHW, size, mode="bilinear", antialias=True, align_corners=False)
+
+
 def _weights(side: int, new_side: int, smoothing: float) -> Tensor:
     """What each old row gives each new one, ``(new_side, side)``."""
     identity_11SS = torch.eye(side, device="cpu")[None, None]
-    weights_NS = F.interpolate(identity_11SS, (new_side, side), mode="bilinear", antialias=True, align_corners=False)[
-        0, 0
-    ]
+    weights_NS = _interpolated(identity_11SS, (new_side, side))[0, 0]
     if smoothing:
         kernel = gaussian_kernel(smoothing, weights_NS)
         radius = len(kernel) // 2
