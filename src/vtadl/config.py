@@ -13,7 +13,7 @@ SQUARE = 1.0
 """``model.aspect`` of a square."""
 OPEN = 0
 """A ``model.image_size`` that a training is to choose."""
-PART_SIZE, SURFACE_SIZE = 416, 512
+PART_SIZE, SURFACE_SIZE = 416, 480
 """``model.image_size`` of preset ``context`` where its images show a part, and where they show a surface."""
 
 
@@ -148,7 +148,7 @@ class ContextConfig(StemConfig):
     coarsening: int = 1
     """Patches along a side that are averaged into one patch of the transformer."""
     width: int = 192
-    depth: int = 3
+    depth: int = 2
     heads: int = 6
     radius: int = 2
     """Patches hidden from the transformer on each side of the patch that it predicts; below 0 nothing is hidden."""
@@ -161,7 +161,7 @@ class ContextConfig(StemConfig):
     mixtures: int = 1
     latent_width: int = 32
     """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
-    size: int = 8_000
+    size: int = 5_000
     """Patches kept in the memory, at most."""
     position_weight: float = 3.0
     """As in the preset ``memory``."""

@@ -330,6 +330,14 @@ class TestResizing:
     def test_the_same_size_changes_nothing(self, rgb):
         np.testing.assert_array_equal(resize_image(rgb, (HEIGHT, WIDTH)), rgb.transpose(2, 0, 1) / np.float32(255))
 
+    @pytest.mark.parametrize("coloured", [[], [(5, 3, 1)], [(5, 3, 2)], [(0, 0, 0)]])
+    def test_each_channel_is_its_own_in_images_that_are_grey_but_for_a_pixel(self, rng, coloured):
+        image = np.repeat(rng.integers(0, 200, (40, 30, 1), dtype=np.uint8), 3, axis=2)
+        for pixel in coloured:
+            image[pixel] = 255
+        expected = np.stack([resize_map(image[:, :, channel], (17, 23)) for channel in range(3)]) / np.float32(255)
+        np.testing.assert_array_equal(resize_image(image, (17, 23)), expected)
+
     @pytest.mark.parametrize("size", [(5, 8), (40, 31), (12, 60)])
     def test_sixteen_bits_agree_with_eight(self, rgb, size):
         deep = rgb.astype(np.uint16) * 257

@@ -129,9 +129,19 @@ def resize_image(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float
     Returns:
         ``(3, height, width)`` in [0, 1].
     """
-    resized = np.stack([resize_map(image[:, :, channel], size) for channel in range(3)])
-    scaled: NDArray[np.float32] = np.divide(resized, np.iinfo(image.dtype).max, dtype=np.float32)
-    return scaled
+    top = np.float32(np.iinfo(image.dtype).max)
+    resized = np.empty((3, *size), np.float32)
+    # Of a grey image, one channel is all there is to know.
+    channels = 1 if _is_grey(image) else 3
+    for channel in range(channels):
+        np.divide(resize_map(image[:, :, channel], size), top, out=resized[channel])
+    resized[channels:] = resized[0]
+    return resized
+
+
+def _is_grey(image: NDArray[Any]) -> bool:
+    # Few rows tell almost every image of colours, before all are compared.
+    return all(np.array_equal(rows[:, :, 0], rows[:, :, other]) for rows in (image[::16], image) for other in (1, 2))
 
 
 def resize_map(score_map: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ PRODUCT = 2**22
 """Distances that are held at once, at most (16 MB): more no longer stay in the cache."""
 BLOCK = 64
 """Distances among which the nearest is looked up; the least of each block is found five times sooner than its place."""
-TILES = 4
+TILES = 3
 """Along a side: where position counts, each tile of a grid is searched in what is near it."""
 NEAR = 0.4
 """How far around a tile counts as near it, with an image from -1 to 1. Rows from farther away are seldom nearest."""
