@@ -227,6 +227,18 @@ def test_on_a_surface_planted_defects_teach_where_to_look(category, finished, tm
     assert part.training["combination"]["where"]["discriminant"] == 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_what_a_gpu_trained_scores_alike_on_both_devices(tmp_path):
+    gpu = torch.device("cuda")
+    run = train_run(config(), read_category(grained(tmp_path / "grained", 24)), gpu, warn=print)
+    assert run.model.discriminant.fitted
+    for number in range(3):
+        image = np.asarray(Image.open(tmp_path / "grained" / f"{number}.png"))
+        found, expected = (predict_image(run, image, device).score_map for device in (gpu, CPU))
+        # A GPU multiplies in TensorFloat-32, of 10 bits.
+        np.testing.assert_allclose(found, expected, atol=0.02 * np.ptp(expected))
+
+
 def test_images_teach_or_judge_unless_they_are_very_few():
     paths = [Path(f"{number}") for number in range(20)]
     learning, judging = _shared_out(paths)
