@@ -186,6 +186,16 @@ def test_torchs_settings_and_generator_are_left_as_they_were(images, tmp_path):
     assert (torch.are_deterministic_algorithms_enabled(), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_attention_is_fused_again_after_a_training_that_must_not_fuse_it():
+    def fused():
+        return torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.cudnn_sdp_enabled()
+
+    before = fused()
+    with optimization._deterministic(strict=False, fused_attention=False):
+        assert fused() == (False, False) and torch.backends.cuda.math_sdp_enabled()
+    assert fused() == before
+
+
 # The ends
 
 

@@ -161,7 +161,7 @@ class ContextConfig(StemConfig):
     mixtures: int = 1
     latent_width: int = 32
     """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
-    size: int = 5_000
+    size: int = 6_500
     """Patches kept in the memory, at most."""
     position_weight: float = 3.0
     """As in the preset ``memory``."""

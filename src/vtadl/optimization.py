@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 from torch.utils._triton import has_triton
 
@@ -148,8 +149,13 @@ def optimise(
     model.train()
     loop = _Loop(model, optimizer, training, planned, seed, device, team, journal)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
-    strict = device.type == "cuda" and isinstance(model.network, PaperModel)
-    with _deterministic(strict=strict), _interruptible() as interrupted, progress("training", remaining) as advance:
+    on_gpu = device.type == "cuda"
+    strict = on_gpu and isinstance(model.network, PaperModel)
+    with (
+        _deterministic(strict=strict, fused_attention=strict or not on_gpu),
+        _interruptible() as interrupted,
+        progress("training", remaining) as advance,
+    ):
         if journal and state.step == 0:
             journal.save(model, optimizer, state)  # a disk that is too small is noticed now
         for batch in _batches(images, planned, seed, state.step, team):
@@ -396,11 +402,11 @@ def _compiles(training: TrainingConfig, device: torch.device, steps: int) -> boo
 
 
 @contextmanager
-def _deterministic(*, strict: bool) -> Iterator[None]:
+def _deterministic(*, strict: bool, fused_attention: bool) -> Iterator[None]:
     """Ask torch for algorithms that give the same bits each time.
 
-    Where there is none, it is an error if ``strict`` and a warning else. Attention has one, but torch takes it on a GPU
-    in the first case alone.
+    Where there is none, it is an error if ``strict`` and a warning else. Fused attention has one on a GPU, but torch
+    takes it in the first case alone; without ``fused_attention``, products and a softmax compute the same.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when the GPU is first used
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -409,7 +415,8 @@ def _deterministic(*, strict: bool) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=not strict)
     settings.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and filling takes time
     try:
-        yield
+        with nullcontext() if fused_attention else sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         settings.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
