@@ -35,8 +35,9 @@ from vtadl.metrics.comparison import compare_resampled
 from vtadl.models.build import build_model
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.smoothing import gaussian_smooth
-from vtadl.optimization import optimise, plan
+from vtadl.optimization import optimise
 from vtadl.presets import preset_config
+from vtadl.schedule import plan
 from vtadl.settings import apply_settings
 
 Baselines = dict[str, dict[str, dict[str, float | None]]]

@@ -1,4 +1,4 @@
-"""The training loop against a plain loop, torch's schedulers, and everything that can cut it off."""
+"""The training loop against a plain loop, and everything that can cut it off."""
 
 import itertools
 import json
@@ -20,7 +20,8 @@ from vtadl.errors import TrainingError, TrainingInterrupted
 from vtadl.losses.objective import TERMS, parse_objective
 from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
-from vtadl.optimization import learning_rate, optimise, plan, sample_order
+from vtadl.optimization import optimise
+from vtadl.schedule import sample_order
 
 CPU = torch.device("cpu")
 IMAGES = 7
@@ -134,43 +135,6 @@ def test_the_best_epoch_is_a_record_and_the_weights_are_the_last(images, tmp_pat
     assert state.best_epoch < 4  # at this rate the loss grows, so the last epoch is not the best
     tensors, _ = read_checkpoint(tmp_path / "checkpoint.safetensors")
     assert torch.equal(tensors["model.network.map.weight"], model.network.map.weight)
-
-
-def test_every_image_is_used_once_an_epoch_in_an_order_of_its_own():
-    orders = [sample_order(seed, epoch, 50) for seed in range(3) for epoch in range(3)]
-    assert all(sorted(order) == list(range(50)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 9
-    assert sample_order(1, 2, 50) == sample_order(1, 2, 50)
-
-
-def test_steps_win_over_epochs():
-    assert plan(TrainingConfig(epochs=3, batch_size=3), 7).steps == 9
-    assert plan(TrainingConfig(epochs=3, batch_size=3, steps=4), 7).steps == 4
-    planned = plan(TrainingConfig(epochs=3, batch_size=3), 7)
-    assert [planned.images_until(step) for step in range(6)] == [0, 3, 6, 7, 10, 13]
-
-
-def test_long_trainings_log_fewer_lines():
-    assert plan(TrainingConfig(steps=20_000), 7).log_every == 1
-    assert plan(TrainingConfig(steps=1_000_000), 7).log_every == 50
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 33])
-def test_schedules_are_torchs(steps):
-    parameter = nn.Parameter(torch.zeros(()))
-    for schedule, make in {
-        "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, factor=1),
-        "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=steps),
-        "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, max_lr=0.1, total_steps=steps),
-    }.items():
-        optimizer = torch.optim.Adam([parameter], lr=0.1)
-        scheduler = make(optimizer)
-        for step in range(steps):
-            ours = learning_rate(TrainingConfig(learning_rate=0.1, schedule=schedule), step, steps)
-            assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), (schedule, step)
-            optimizer.step()
-            if step < steps - 1:
-                scheduler.step()
 
 
 def test_half_precision_trains_and_differs(images, tmp_path):

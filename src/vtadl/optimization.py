@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -32,47 +31,17 @@ from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.parallel import ALONE, Team, set_idle, share_batch_statistics
 from vtadl.progress import Advance, Progress, silent
+from vtadl.schedule import Plan, learning_rate, plan, sample_order
 from vtadl.step_graph import StepGraph
 
 COLLAPSED_VARIANCE = 1e-6
 """Share of the first step's embedding variance below which nothing is left to tell patches apart: a thousandth of the
 spread. A likelihood alone can drive embeddings there, for a constant is easy to predict."""
-MOST_LOG_LINES = 20_000
-"""Longer trainings log every second, third, ... step: a log of some megabytes is still easy to read and plot."""
 COMPILED_FROM = 2000
 """Steps from which on a minute or two of compiling is a small part of a training on a GPU."""
 PLAIN_STEPS = 2
 """Steps of each batch size before a GPU's graph of it is made: libraries set themselves up in the first."""
-ONE_CYCLE_RISE = 0.3
-ONE_CYCLE_START = 1 / 25
-ONE_CYCLE_END = 1e-4
-"""Share of the steps with rising rate; first rate as share of the highest, last as share of the first (Smith 2018)."""
-
 Observe = Callable[[TrainedDetector, Mapping[str, Any]], object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How many steps there are, and which belong to which epoch."""
-
-    images: int
-    batch_size: int
-    steps: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """The last batch of an epoch may be smaller; no image is left out."""
-        return math.ceil(self.images / self.batch_size)
-
-    @property
-    def log_every(self) -> int:
-        """Steps a line of the log."""
-        return math.ceil(self.steps / MOST_LOG_LINES)
-
-    def images_until(self, step: int) -> int:
-        """Images used in the first ``step`` steps."""
-        epochs, position = divmod(step, self.steps_per_epoch)
-        return epochs * self.images + min(position * self.batch_size, self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +64,6 @@ class _Measured:
     variance: float
     gradient_norm: float
     interrupted: bool
-
-
-def plan(training: TrainingConfig, images: int) -> Plan:
-    """What the settings ask for; ``steps`` wins over ``epochs``."""
-    epoch = math.ceil(images / training.batch_size)
-    steps = training.steps if training.steps is not None else training.epochs * epoch
-    return Plan(images=images, batch_size=training.batch_size, steps=steps)
 
 
 def optimise(
@@ -169,30 +131,6 @@ def build_optimizer(model: nn.Module, training: TrainingConfig) -> Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer: Optimizer = kind(parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
     return optimizer
-
-
-def learning_rate(training: TrainingConfig, step: int, steps: int) -> float:
-    """The rate of one step, counted from 0 of ``steps``; a pure function, so that resuming needs no state.
-
-    Source of ``one-cycle``: L. Smith and N. Topin, Super-Convergence, 2018; the momentum stays as it is.
-    """
-    highest = training.learning_rate
-    match training.schedule:
-        case "constant":
-            return highest
-        case "cosine":
-            return _cosine(highest, 0.0, step / steps)
-        case "one-cycle":
-            first = highest * ONE_CYCLE_START
-            top, last = ONE_CYCLE_RISE * steps - 1, steps - 1
-            if step <= top:
-                return _cosine(first, highest, step / top)
-            return _cosine(highest, first * ONE_CYCLE_END, (step - top) / (last - top))
-
-
-def sample_order(seed: int, epoch: int, images: int) -> list[int]:
-    """The order of the images in an epoch, counted from 0."""
-    return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(images)]
 
 
 class _Loop:
@@ -382,10 +320,6 @@ def _batches(
         for chunk, share, pixels in zip(chunks, shares, loaded, strict=True):
             yield _Batch(step=step, images=len(chunk), share=share, pixels=pixels)
             step += 1
-
-
-def _cosine(start: float, end: float, part: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
 def _autocast(training: TrainingConfig, device: torch.device) -> Any:

@@ -30,11 +30,12 @@ from vtadl.held_out import score_held_out
 from vtadl.models.build import build_model, check_model
 from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
 from vtadl.models.paper import PaperModel
-from vtadl.optimization import Observe, optimise, plan
+from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team, joined, launched_rank
 from vtadl.presets import preset_config
 from vtadl.progress import Progress, silent
 from vtadl.resuming import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
+from vtadl.schedule import plan
 from vtadl.settling import settled, settled_as
 from vtadl.tensorboard import Board, check_installed
 
