@@ -17,7 +17,7 @@ def plain_greedy(x, size):
 
 
 def cover_radius(x, chosen):
-    return float(nearest_distance(x, *searchable(x[chosen])).max())
+    return float(nearest_distance(x, searchable(x[chosen])).max())
 
 
 def test_coreset_covers_about_as_well_as_the_plain_greedy_choice():

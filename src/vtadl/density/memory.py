@@ -40,7 +40,7 @@ class PatchMemory(nn.Module):
         self.register_buffer("patches", torch.zeros(0, stored, dtype=torch.float16))
         self.size = size
         self.cosine = cosine
-        self._searched: tuple[Tensor, Tensor] | None = None  # what a search takes, made at the first score
+        self._searched: Tensor | None = None  # what a search takes, made at the first score
         self._by_place: NearestByPlace | None = None  # the same where position counts, for one grid
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
@@ -82,7 +82,7 @@ class PatchMemory(nn.Module):
         if self.position_weight and x_ND.device.type == "cpu" and not torch.compiler.is_exporting():
             distance_BHW = self._by_place_once((rows, columns), width)(x_ND.view(batch, rows, columns, -1))
         else:
-            distance_BHW = nearest_distance(x_ND, *self._searched_once()).view(-1, rows, columns)
+            distance_BHW = nearest_distance(x_ND, self._searched_once()).view(-1, rows, columns)
         # Between vectors of length 1, the squared distance is 2 - 2 cosine.
         scores_BHW: Tensor = distance_BHW.square() / 2 if self.cosine else distance_BHW / width**0.5
         return scores_BHW
@@ -92,10 +92,10 @@ class PatchMemory(nn.Module):
             self._by_place = NearestByPlace(self.patches, self._place_scale(width), grid)
         return self._by_place
 
-    def _searched_once(self) -> tuple[Tensor, Tensor]:
+    def _searched_once(self) -> Tensor:
         if torch.compiler.is_exporting():
             return searchable(self.patches)  # an exported graph keeps half precision
-        if self._searched is None or self._searched[0].device != self.patches.device:
+        if self._searched is None or self._searched.device != self.patches.device:
             self._searched = searchable(self.patches)
         return self._searched
 
