@@ -54,7 +54,8 @@ def combine(
     Returns:
         How much each part counts, and how well each and all together find the planted defects, for the run's record.
     """
-    values_BKHW, masks, kinds = _scored(model, paths, looked_at, device, seed, progress)
+    planted_in = evenly_spread(paths, MOST_PLANTED)
+    values_BKHW, masks, kinds = _scored(model, paths, planted_in, looked_at, device, seed, progress)
     good = values_BKHW[[kind == GOOD for kind in kinds]]
     model.combination.fit(good)
     standard_BKHW = model.combination.standardised(values_BKHW)
@@ -69,7 +70,7 @@ def combine(
         "whether": dict(zip(PARTS, model.combination.whether.tolist(), strict=True)),
         "where": dict(zip(PARTS, model.combination.where.tolist(), strict=True)),
         "planted": {**alone, "together": _figures(model.joined(values_BKHW, upsampling), masks, kinds)},
-        "planted_in": len(evenly_spread(paths, MOST_PLANTED)),
+        "planted_in": len(planted_in),
     }
 
 
@@ -83,6 +84,7 @@ def _asked(alone: Mapping[str, Mapping[str, float]], figure: str, meant: Sequenc
 def _scored(
     model: ContextDetector,
     paths: Sequence[Path],
+    planted_in: Sequence[Path],
     looked_at: NDArray[np.bool_] | None,
     device: torch.device,
     seed: int,
@@ -92,7 +94,6 @@ def _scored(
     size = model.input_size
     # A defect where nothing is looked at could not be found by any part.
     inside_HW = mask_or_everything(looked_at, size)
-    planted_in = set(evenly_spread(paths, MOST_PLANTED))
     parts, masks, kinds = [], [], []
     with progress("combining", len(paths)) as advance:
         for batch in load_images(paths, size, batch_size=1):
