@@ -14,7 +14,7 @@ from vtadl.combining import AUPRO, MOST_PLANTED, combine
 from vtadl.data.planted import KINDS
 from vtadl.data.regions_of_interest import blanked
 from vtadl.density.combination import Combination
-from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
+from vtadl.models.context import PARTS, WHERE, WHERE_IN_ANY_POSE, WHETHER, ContextDetector
 from vtadl.progress import silent
 
 CPU = torch.device("cpu")
@@ -59,10 +59,10 @@ def images(tmp_path_factory):
     return paths, torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
-def combined(images, *, blind=(), fitted=False, seed=0, looked_at=None):
+def combined(images, *, blind=(), fitted=False, seed=0, looked_at=None, where=WHERE):
     paths, good = images
     model = Stub(good, blind, fitted)
-    return model, combine(model, paths, looked_at, CPU, seed, silent)
+    return model, combine(model, paths, looked_at, CPU, seed, silent, where=where)
 
 
 def counted(*names):
@@ -74,6 +74,11 @@ def test_parts_that_work_are_asked_what_they_are_meant_for(images):
     assert (record["whether"], record["where"]) == (counted(*WHETHER), counted(*WHERE))
     assert model.combination.whether.tolist() == list(record["whether"].values())
     assert model.combination.where.tolist() == list(record["where"].values())
+
+
+def test_parts_in_any_pose_are_outlined_by_large_patches_too(images):
+    _, record = combined(images, where=WHERE_IN_ANY_POSE)
+    assert (record["whether"], record["where"]) == (counted(*WHETHER), counted(*WHERE, "coarse"))
 
 
 def test_the_discriminant_is_asked_where_it_was_fitted(images):

@@ -123,7 +123,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, fi
 
 
 def test_a_kill_while_the_parts_are_joined_is_no_different(category, finished, tmp_path, monkeypatch):
-    def cut_off(*arguments):
+    def cut_off(*arguments, **keys):
         raise RuntimeError("cut off")
 
     with monkeypatch.context() as patch:
@@ -182,6 +182,8 @@ def test_parts_in_any_pose_teach_all_of_them(tmp_path, category):
         turned = np.ascontiguousarray(pose(image, **({"axes": (1, 0, 2)} if pose is np.transpose else {})))
         assert score_map(fixed, turned).mean() > 2 * score_map(anyhow, turned).mean()
     assert load_run(tmp_path / "any").training == anyhow.training
+    asked = [run.training["combination"]["where"]["coarse"] for run in (fixed, anyhow)]
+    assert asked[0] == 0 < asked[1]
 
 
 def test_parts_photographed_at_many_exposures_are_known_at_others(tmp_path, category):
@@ -221,6 +223,9 @@ def test_on_a_surface_planted_defects_teach_where_to_look(category, finished, tm
     assert runs[0].training["position_share"] < SURFACE
     assert runs[0].training["combination"]["where"]["discriminant"] > 0
     assert torch.equal(first.own, again.own) and not torch.equal(first.own, other.own)
+    anyhow = train_run(config("model.poses=any"), surface, CPU, warn=print)
+    assert anyhow.training["position_share"] < SURFACE
+    assert not anyhow.model.discriminant.fitted
     part = load_run(finished)
     assert part.training["position_share"] >= SURFACE
     assert not part.model.discriminant.fitted

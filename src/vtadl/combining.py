@@ -35,11 +35,13 @@ def combine(
     device: torch.device,
     seed: int,
     progress: Progress,
+    *,
+    where: Sequence[str] = WHERE,
 ) -> dict[str, Any]:
     """Bring the parts to one scale and choose those that count, in place.
 
     Every image is scored as it is, and some with one planted defect of each kind. Which parts say whether an image is
-    odd, and which where, is the model's design (`WHETHER`, `WHERE`); one that is far behind the best at it is not
+    odd, and which where, is the model's design (`WHETHER`, ``where``); one that is far behind the best at it is not
     asked. The discriminant was taught planted defects, so that these say nothing of it: it is asked where it was
     fitted. Nothing of a test set is seen.
 
@@ -50,6 +52,7 @@ def combine(
         device: of the model.
         seed: of the planted defects.
         progress: shows how far it is.
+        where: the parts that are to say where.
 
     Returns:
         How much each part counts, and how well each and all together find the planted defects, for the run's record.
@@ -63,7 +66,7 @@ def combine(
     upsampling = model.upsampling_to(size).to(device)
     judged = [name for name in PARTS if name != "discriminant"]
     alone = {name: _figures(upsampling(standard_BKHW[:, PARTS.index(name)]), masks, kinds) for name in judged}
-    whether_K, where_K = (_asked(alone, figure, meant) for figure, meant in ((AUROC, WHETHER), (AUPRO, WHERE)))
+    whether_K, where_K = (_asked(alone, figure, meant) for figure, meant in ((AUROC, WHETHER), (AUPRO, where)))
     where_K[PARTS.index("discriminant")] = model.discriminant.fitted
     model.combination.count(good, whether_K=whether_K, where_K=where_K)
     return {

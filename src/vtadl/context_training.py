@@ -24,9 +24,9 @@ from vtadl.data.planted import planted_each
 from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.exposure import exposed, exposure_spread
 from vtadl.models.build import build_model
-from vtadl.models.context import TEXTURES, ContextDetector, Fitting
+from vtadl.models.context import TEXTURES, WHERE, WHERE_IN_ANY_POSE, ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
-from vtadl.nn.poses import POSES
+from vtadl.nn.poses import POSES, QUARTER_TURNS
 from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team
 from vtadl.posing import chosen_poses
@@ -91,8 +91,9 @@ def train_in_context(
     embedded = RepeatedEmbeddings(map(fitting.add, shown.images(learning)), count)
     share = position_share(fitting.coarse_moments, model.network.grid, looked_at)
     # What is missing from a part or out of place resembles nothing that could be planted: a discriminant would call it
-    # good.
-    if share < SURFACE:
+    # good. Parts in any pose look like a surface by the share alone.
+    in_any_pose = set(QUARTER_TURNS) <= set(poses)
+    if share < SURFACE and not in_any_pose:
         for kind, images, masks in shown.planted(evenly_spread(learning, MOST_PLANTED), config.seed):
             fitting.add_planted(kind, images, masks)
     fitting.finish()
@@ -119,7 +120,8 @@ def train_in_context(
     }
     if team.leads:
         model.eval()
-        record["combination"] = combine(model, judging, looked_at, device, config.seed, progress)
+        where = WHERE_IN_ANY_POSE if in_any_pose else WHERE
+        record["combination"] = combine(model, judging, looked_at, device, config.seed, progress, where=where)
         if set(judging).isdisjoint(learning):
             for images in shown.images(judging):
                 fitting.add(images)
