@@ -14,7 +14,7 @@ from vtadl.combining import AUPRO, MOST_PLANTED, combine
 from vtadl.data.planted import KINDS
 from vtadl.data.regions_of_interest import blanked
 from vtadl.density.combination import Combination
-from vtadl.models.context import PARTS, WHERE, WHERE_IN_ANY_POSE, WHETHER, ContextDetector
+from vtadl.models.context import PARTS, WHERE, WHERE_WITHOUT_PLACE, WHETHER, ContextDetector
 from vtadl.progress import silent
 
 CPU = torch.device("cpu")
@@ -76,8 +76,8 @@ def test_parts_that_work_are_asked_what_they_are_meant_for(images):
     assert model.combination.where.tolist() == list(record["where"].values())
 
 
-def test_parts_in_any_pose_are_outlined_by_large_patches_too(images):
-    _, record = combined(images, where=WHERE_IN_ANY_POSE)
+def test_parts_whose_place_varies_are_outlined_by_large_patches_too(images):
+    _, record = combined(images, where=WHERE_WITHOUT_PLACE)
     assert (record["whether"], record["where"]) == (counted(*WHETHER), counted(*WHERE, "coarse"))
 
 

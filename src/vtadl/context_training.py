@@ -24,14 +24,14 @@ from vtadl.data.planted import planted_each
 from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.exposure import exposed, exposure_spread
 from vtadl.models.build import build_model
-from vtadl.models.context import TEXTURES, WHERE, WHERE_IN_ANY_POSE, ContextDetector, Fitting
+from vtadl.models.context import TEXTURES, WHERE, WHERE_WITHOUT_PLACE, ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.poses import POSES, QUARTER_TURNS
 from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team
 from vtadl.posing import chosen_poses
 from vtadl.progress import Progress
-from vtadl.surfaces import SURFACE, position_share
+from vtadl.surfaces import MOST_MEASURED, scene_of
 
 EMBED_BATCH = 8
 JUDGING_SHARE = 8
@@ -47,7 +47,7 @@ class TrainedInContext:
     model: ContextDetector
     state: TrainingState
     record: dict[str, Any]
-    """What was chosen and why: whether images show a part or a surface (`vtadl.surfaces.position_share`), the poses
+    """What was chosen and why: whether images show a part or a surface (`vtadl.surfaces.Scene`), the poses
     (`vtadl.posing.chosen_poses`), how exposures vary (`vtadl.exposure.exposure_spread`) and, in the process that leads,
     which parts count (`vtadl.combining.combine`)."""
     seconds: float
@@ -89,11 +89,12 @@ def train_in_context(
     count = shown.count(len(learning))
     fitting = Fitting(model, count, config.seed)
     embedded = RepeatedEmbeddings(map(fitting.add, shown.images(learning)), count)
-    share = position_share(fitting.coarse_moments, model.network.grid, looked_at)
+    (some,) = embedded.batches([evenly_spread(range(count), MOST_MEASURED)])
+    scene = scene_of(some, looked_at)
     # What is missing from a part or out of place resembles nothing that could be planted: a discriminant would call it
-    # good. Parts in any pose look like a surface by the share alone.
-    in_any_pose = set(QUARTER_TURNS) <= set(poses)
-    if share < SURFACE and not in_any_pose:
+    # good, and a part's edges scratches. What lies anyhow may still be one.
+    is_surface = scene.is_surface and not set(QUARTER_TURNS) <= set(poses)
+    if is_surface:
         for kind, images, masks in shown.planted(evenly_spread(learning, MOST_PLANTED), config.seed):
             fitting.add_planted(kind, images, masks)
     fitting.finish()
@@ -113,14 +114,16 @@ def train_in_context(
     everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
     record: dict[str, Any] = {
-        "position_share": round(share, 3),
+        "position_share": round(scene.position_share, 3),
+        "kurtosis": round(scene.kurtosis, 3),
+        "area_share": round(scene.area_share, 3),
         "poses": poses,
         "poses_told_apart": told_apart,
         "exposure_spread": spread,
     }
     if team.leads:
         model.eval()
-        where = WHERE_IN_ANY_POSE if in_any_pose else WHERE
+        where = WHERE if is_surface or scene.place_tells else WHERE_WITHOUT_PLACE
         record["combination"] = combine(model, judging, looked_at, device, config.seed, progress, where=where)
         if set(judging).isdisjoint(learning):
             for images in shown.images(judging):

@@ -20,8 +20,8 @@ from vtadl.nn.resize import Resize
 PARTS = ("gaussian", "memory", "discriminant", "coarse", "wide", "context")
 WHERE = ("gaussian", "memory")
 """Parts that say where an image is odd: those that see small patches. The discriminant too, where there is one."""
-WHERE_IN_ANY_POSE = (*WHERE, "coarse")
-"""The same of parts that come in any pose: there a place says little, and a small patch less than a large one."""
+WHERE_WITHOUT_PLACE = (*WHERE, "coarse")
+"""The same of parts whose place varies: a small patch that may be from anywhere says less than a large one."""
 WHETHER = ("coarse", "wide", "context")
 """Parts that say whether it is: those that see large ones. One small patch of many is odd in any image."""
 TEXTURES = ("scratch", "smear", "shaded")
