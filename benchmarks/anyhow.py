@@ -68,8 +68,9 @@ def main() -> None:
             figures = vtadl.evaluate(detector, category).figures
             shown = " | ".join("–" if figures[name] is None else f"{figures[name]:.3f}" for name in COLUMNS)
             print(f"| `{preset}` | {shown} |", flush=True)
-            if preset in ("context", "fast"):
-                print(f"<!-- { ({name: detector.run.training[name] for name in RECORDED}) } -->")
+            recorded = {name: value for name, value in detector.run.training.items() if name in RECORDED}
+            if recorded:
+                print(f"<!-- {recorded} -->")
     print(f"\n{datetime.now(UTC).date()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 

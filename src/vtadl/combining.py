@@ -14,7 +14,7 @@ from vtadl.data.planted import KINDS, planted_each
 from vtadl.data.regions_of_interest import blanked, mask_or_everything
 from vtadl.metrics.evaluation import evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
-from vtadl.models.context import PARTS, WHERE, WHETHER, ContextDetector
+from vtadl.models.context import PARTS, WHETHER, ContextDetector
 from vtadl.progress import Progress
 
 FAR_BEHIND = 0.2
@@ -36,7 +36,7 @@ def combine(
     seed: int,
     progress: Progress,
     *,
-    where: Sequence[str] = WHERE,
+    where: Sequence[str],
 ) -> dict[str, Any]:
     """Bring the parts to one scale and choose those that count, in place.
 

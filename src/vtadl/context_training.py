@@ -6,7 +6,7 @@ combine.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,7 @@ def train_in_context(
     everything = [range(start, min(start + EMBED_BATCH, count)) for start in range(0, count, EMBED_BATCH)]
     model.network.fit_residual(batch.to(device) for batch in embedded.batches(everything))
     record: dict[str, Any] = {
-        "position_share": round(scene.position_share, 3),
-        "kurtosis": round(scene.kurtosis, 3),
-        "area_share": round(scene.area_share, 3),
+        **{name: round(value, 3) for name, value in asdict(scene).items()},
         "poses": poses,
         "poses_told_apart": told_apart,
         "exposure_spread": spread,

@@ -21,11 +21,11 @@ MOST_MEASURED = 64
 PLACE_TELLS = 0.35
 """`position_share` from which the place of a patch says what it looks like: that of transistor is 0.67, of the demo's
 flange 0.91, of bottle 0.96; below it are magnetic tiles with 0.16 and the demo's fabric with 0.24, but also transistors
-that were turned or shifted at random (0.14 and 0.28)."""
+that were turned or shifted at random (0.15 and 0.27)."""
 GAUSSIAN_KURTOSIS = 3.0
 """That of a normal distribution. The patches of a surface are spread like one, or have heavier tails (magnetic tiles
 3.4, the demo's fabric 3.3); those of a part come from areas that look different (transistor 2.3, flange 1.6, bottle
-1.7, transistors turned or shifted at random 2.6 and 1.9)."""
+1.7, transistors turned or shifted at random 2.5 and 1.8)."""
 APART = 0.5
 """`area_share` above which there is something on a background: 0.6 to 0.8 where any of these parts is at half its size
 anywhere on a plain one, 0.2 to 0.4 on surfaces."""
