@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,14 +40,18 @@ from vtadl.checkpoint import (
     remove_checkpoint,
     sync,
 )
-from vtadl.config import SQUARE, Config, PaperConfig, with_aspect
+from vtadl.config import SQUARE, Config, with_aspect
 from vtadl.data.regions_of_interest import mask_png, read_stored_mask
+from vtadl.data.training_images import GoodImages
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.files import write_bytes
 from vtadl.settings import from_toml, to_toml
 from vtadl.weights import MAX_TEXT_BYTES, check_regular, check_weights, load_weights, weights_of
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 differs in the preset ``context`` alone, which held other tensors."""
+OLD_PRESETS = ("context", "fast", "dinomaly")
+"""Presets whose runs of format 1 this version does not read."""
 RECORD_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
@@ -68,6 +72,18 @@ class Source:
     """Of the sorted content hashes of all training and held-out images: equal for equal data, whatever its names."""
     training_sha256: tuple[str, ...] = ()
     """Content hashes of the training images, sorted: their scores calibrate nothing."""
+
+    @classmethod
+    def of(cls, images: GoodImages) -> Self:
+        """What a training on some images has."""
+        return cls(
+            category=images.category,
+            layout=images.layout,
+            trained_on=len(images.kept),
+            held_out=len(images.held_out),
+            content_sha256=images.sha256,
+            training_sha256=images.kept.sha256,
+        )
 
     @property
     def images(self) -> int:
@@ -90,6 +106,11 @@ class HeldOut:
     colour_high: float = 1.0
     """Score that the heat maps show as fully abnormal."""
 
+    @property
+    def colours(self) -> "HeldOut":
+        """The colours alone, of images whose scores calibrate nothing: they may have been trained on."""
+        return HeldOut(colour_low=self.colour_low, colour_high=self.colour_high)
+
 
 @dataclass(kw_only=True)
 class Run:
@@ -110,8 +131,6 @@ class Run:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width that an image is resized to for the model."""
-        if isinstance(self.config.model, PaperConfig):
-            return self.config.model.image_size, self.config.model.image_size
         size: tuple[int, int] = self.model.input_size  # type: ignore[assignment]
         return size
 
@@ -252,6 +271,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     version = record.get("format")
     if not isinstance(version, int):
         raise BundleError(f"'{folder / 'run.json'}' is damaged: no format number; restore it or train again")
+    if version < FORMAT and record.get("preset") in OLD_PRESETS:
+        raise BundleError(
+            f"'{folder}' has format {version}, preset '{record['preset']}', written by vtadl {record.get('vtadl')}: "
+            f"another detector than this version's; read it with that vtadl, or train again"
+        )
     if version > FORMAT:
         raise BundleError(
             f"'{folder}' has format {version}, written by vtadl {record.get('vtadl')}; "

@@ -88,7 +88,7 @@ def images_of(
         DataError: it holds others.
     """
     kept, held_out = (tuple(s for s in part if s not in skip) for part in training_split(category))
-    hashes = sorted(content_hash(sample.path) for sample in (*kept, *held_out))
+    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
     if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
         raise DataError(
             f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
@@ -118,7 +118,7 @@ def _cross_fit(
     progress: Progress,
 ) -> Part:
     kept, held_out = images_of(run, category, skip, "--cross-fit")
-    hashes = {sample: content_hash(sample.path) for sample in (*kept, *held_out)}
+    hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
     sha256: list[str] = []
     scores: list[float] = []
     appearance: list[tuple[float, float, float]] = []

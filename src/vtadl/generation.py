@@ -12,8 +12,7 @@ from PIL import Image
 
 from vtadl.bundle import SAMPLES_FILE, Run, new_folder, weights_sha256
 from vtadl.errors import ConfigError
-from vtadl.models.detector import TrainedDetector
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_detector import PaperDetector
 from vtadl.progress import Progress, silent
 
 BATCH = 16
@@ -28,8 +27,8 @@ def generated(run: Run, count: int, device: torch.device) -> Iterator[NDArray[np
     """
     if not 1 <= count <= MOST:
         raise ConfigError(f"{count} samples are asked for; expected 1 to {MOST:,}")
-    network = run.model.network if isinstance(run.model, TrainedDetector) else None
-    if not isinstance(network, PaperModel) or network.posterior is None:
+    network = run.model.network if isinstance(run.model, PaperDetector) else None
+    if network is None or network.posterior is None:
         trained = f"with '{run.config.objective}'" if run.config.objective else "without an objective"
         raise ConfigError(
             f"preset '{run.config.preset}' trained {trained} generates no images; train preset paper with an "

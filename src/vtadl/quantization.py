@@ -4,7 +4,7 @@ Rounding moves every embedding. A density fitted to embeddings in float32 would 
 to those in eight bits, and colours and thresholds come from what the good images score then.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +18,17 @@ from vtadl.calibration import Request, calibrate
 from vtadl.calibration_images import gather, images_of
 from vtadl.card import Card
 from vtadl.data.layouts import Category, Sample
-from vtadl.data.loading import evenly_spread, load_images
-from vtadl.data.regions_of_interest import blanked
+from vtadl.data.training_images import TrainingImages
 from vtadl.errors import ConfigError, DataError
 from vtadl.held_out import score_held_out
 from vtadl.models.build import build_model
-from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.stems import EfficientNetStem
 from vtadl.onnx_graph import build_stem_graph
 from vtadl.openvino_int8 import Ranges, input_ranges, quantise
 from vtadl.openvino_model import convert
 from vtadl.progress import Progress, silent
 from vtadl.runtime.backends import OPENVINO_SETTINGS
-from vtadl.training import FIT_BATCH, sorted_by_content
+from vtadl.session import TrainingSession
 
 CPU = torch.device("cpu")
 RANGED = 32
@@ -94,23 +92,21 @@ def quantise_run(
     kept, held_out = images_of(run, category, skip, "--int8")
     if not held_out:
         raise DataError(f"so few images were trained on that none is held out; --int8 needs some of '{category.root}'")
-    paths = sorted_by_content(kept)
-    sampled = evenly_spread(paths, RANGED)
-    images = (batch.images for batch in load_images(sampled, run.input_size, batch_size=1))
-    session, ranges = _quantised(stem, run.input_size, (blanked(one, run.looked_at).numpy() for one in images))
+    images, others = (TrainingImages.of(samples, run.looked_at) for samples in (kept, held_out))
+    sampled = images.sample(RANGED).batches(run.input_size, 1)
+    session, ranges = _quantised(stem, run.input_size, (image_13HW.numpy() for image_13HW in sampled))
     model = build_model(run.config)
-    assert isinstance(model, GaussianDetector | MemoryDetector)
     model.register_module("stem", Int8Stem(stem, session))
-    model.fit(_fit_batches(run, kept, progress), len(kept), run.config.seed)
+    model.fit(images, TrainingSession(config=run.config, device=CPU, progress=progress))
     made = replace(run, model=model.eval(), held_out=HeldOut(), card=None)
-    made.held_out = score_held_out(made, sorted_by_content(held_out), CPU, progress)
+    made.held_out = score_held_out(made, others, CPU, progress)
     if run.card is not None and request is not None:
         made.card = _calibrated(made, request, run)
-    return Quantized(run=made, ranges=ranges, held_out=tuple(sorted_by_content(held_out)))
+    return Quantized(run=made, ranges=ranges, held_out=others.paths)
 
 
 def _stem(run: Run) -> EfficientNetStem:
-    stem = run.model.stem if isinstance(run.model, GaussianDetector | MemoryDetector) else None
+    stem = getattr(run.model, "stem", None) if run.config.objective is None else None
     if not isinstance(stem, EfficientNetStem):
         raise ConfigError(
             f"--int8 quantises the stem efficientnet-lite0 under a density that is fitted (presets gaussian and "
@@ -148,13 +144,6 @@ def _quantised(
     quantise(model, ranges)
     compiled = openvino.Core().compile_model(model, "CPU", OPENVINO_SETTINGS)
     return lambda image_13HW: np.array(compiled([image_13HW])[0], np.float32), ranges
-
-
-def _fit_batches(run: Run, samples: Sequence[Sample], progress: Progress) -> Iterator[Tensor]:
-    with progress("fitting in eight bits", len(samples)) as advance:
-        for batch in load_images([sample.path for sample in samples], run.input_size, batch_size=FIT_BATCH):
-            yield blanked(batch.images, run.looked_at)
-            advance(len(batch.indices))
 
 
 def _calibrated(made: Run, request: Request, before: Run) -> Card:

@@ -146,7 +146,7 @@ def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
             return value
         raise ConfigError(f"{source}: {name} is {value!r}; expected one of: {', '.join(map(str, get_args(expected)))}")
     if origin in (Union, UnionType):
-        if value in ("none", None):
+        if value in ("auto", "none", None):  # of a setting that may be left to a training, or left out
             return None
         (expected,) = (option for option in get_args(expected) if option is not type(None))
     if get_origin(expected) is tuple:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtadl.data.content import content_hash
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
 from vtadl.errors import DataError
@@ -154,7 +153,7 @@ def _inspect(sample: Sample) -> _Inspection:
     return _Inspection(
         size=(image.shape[0], image.shape[1]),
         bits=8 * image.dtype.itemsize,
-        digest=content_hash(sample.path),
+        digest=sample.sha256,
         empty_mask=mask is not None and not mask.any(),
     )
 

@@ -21,11 +21,6 @@ def content_hash(path: Path) -> str:
         raise DataError(f"cannot read '{path}': {error.strerror}; check the path and its permissions") from error
 
 
-def in_order_of_content(paths: Sequence[Path]) -> list[Path]:
-    """The files in the order of their content's hash, which renaming does not change."""
-    return [path for _, path in sorted((content_hash(path), path) for path in paths)]
-
-
 def select_by_content(paths: Sequence[Path], count: int) -> frozenset[Path]:
     """Choose ``count`` of the files by the hash of their content.
 

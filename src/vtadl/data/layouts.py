@@ -4,13 +4,14 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.content import select_by_content
+from vtadl.data.content import content_hash, select_by_content
 from vtadl.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -36,6 +37,15 @@ class Sample:
     """``good`` or the type of defect."""
     mask: Path | None = None
     """Where the mask of a defective image is, or should be if it is missing; ``None`` in sets without masks."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content hash of the image, in hexadecimal; read once.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return content_hash(self.path)
 
     @property
     def is_defective(self) -> bool:

@@ -1,113 +1,43 @@
-"""The one protocol of all detectors, and how each comes about: a frozen stem with a density, or a trained network."""
-
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+"""Detectors that are fitted without steps: a frozen stem with a density over its embeddings."""
 
 import torch
 from torch import Tensor, nn
 
 from vtadl.config import GaussianConfig, MemoryConfig
+from vtadl.data.training_images import TrainingImages
 from vtadl.density.gaussian import PositionGaussian, shared_squares
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
-from vtadl.losses.objective import Objective
 from vtadl.models.input_size import grid_shape, input_size
-from vtadl.models.stems import build_stem
+from vtadl.models.protocol import Fitted, Session
+from vtadl.models.stems import Stem
 from vtadl.nn.resize import Resize
-from vtadl.nn.smoothing import gaussian_smooth
 
 MAX_COVARIANCES = 2**32
 """Numbers in the covariances of all positions: 17 GB while they are fitted."""
 
 
-@runtime_checkable
-class Detector(Protocol):
-    """What training, prediction, evaluation and export ask of a model; an ``nn.Module`` besides."""
-
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        """How abnormal each pixel is.
-
-        Args:
-            images_B3HW: ``(B, 3, H, W)`` in [0, 1], of the size that the model takes.
-
-        Returns:
-            ``(B, H, W)``, smoothed, any range: higher is more abnormal.
-        """
-
-
-class Network(Protocol):
-    """What `TrainedDetector` asks of a network that is trained by an objective; an ``nn.Module`` besides."""
-
-    def terms(
-        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
-    ) -> tuple[Mapping[str, Tensor], Tensor]:
-        """The objective's terms on a batch.
-
-        Args:
-            images_B3HW: ``(B, 3, S, S)`` in [0, 1].
-            seed: with ``step`` and each image's number in ``samples``, the key of that image's noise: the same
-                whatever else is in the batch.
-            step: counted from 0.
-            samples: B numbers.
-
-        Returns:
-            Each term's mean over the batch, unweighted, by name; and the variance of the embeddings.
-        """
-
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        """As `Detector.score_map`, not smoothed."""
-
-    def reconstruct(self, images_B3HW: Tensor) -> Tensor:
-        """The images as the network sees them, ``(B, 3, S, S)``.
-
-        Raises:
-            ConfigError: the objective has no term that reconstructs.
-        """
-
-    def compile_parts(self) -> None:
-        """Let torch.compile work on the parts that are worth it."""
-
-
-class TrainedDetector(nn.Module):
-    """A network that an objective trains: preset ``paper``."""
-
-    def __init__(self, network: Network, objective: Objective, smoothing: float) -> None:
-        super().__init__()
-        self.network = network
-        self.objective = objective
-        self.smoothing = smoothing
-
-    def terms(
-        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
-    ) -> tuple[Mapping[str, Tensor], Tensor]:
-        """See `Network.terms`."""
-        return self.network.terms(images_B3HW, seed=seed, step=step, samples=samples)
-
-    @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return gaussian_smooth(self.network.score_map(images_B3HW), self.smoothing)
-
-
 class GaussianDetector(nn.Module):
     """One Gaussian per position over a frozen stem: preset ``gaussian``."""
 
-    def __init__(self, config: GaussianConfig) -> None:
+    def __init__(self, config: GaussianConfig, stem: Stem) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config)
-        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
-        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
-        check_covariances(grid, self.stem.width)
-        self.density = PositionGaussian(self.stem.width, grid)
+        self.stem = stem
+        self.input_size = input_size(config, stem.multiple, stem.stride)
+        grid = grid_shape(config, stem.multiple, stem.stride)
+        check_covariances(grid, stem.width)
+        self.density = PositionGaussian(stem.width, grid)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
-    def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
-        """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; nothing here is random."""
+    def fit(self, images: TrainingImages, session: Session) -> Fitted:
+        """Mean and covariance of each position; nothing here is random."""
         moments = self.density.moments()
-        for images_B3HW in batches:
+        for images_B3HW in session.batches(images, self.input_size):
             moments.update(self.stem(images_B3HW))
         self.density.fit(moments)
+        return Fitted()
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:
@@ -118,24 +48,25 @@ class GaussianDetector(nn.Module):
 class MemoryDetector(nn.Module):
     """Nearest neighbours among good patches of a frozen stem: preset ``memory``."""
 
-    def __init__(self, config: MemoryConfig) -> None:
+    def __init__(self, config: MemoryConfig, stem: Stem) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config)
-        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
+        self.stem = stem
+        self.input_size = input_size(config, stem.multiple, stem.stride)
         self.density = PatchMemory(
-            self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
+            stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
-        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
+        grid = grid_shape(config, stem.multiple, stem.stride)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
-    def fit(self, batches: Iterable[Tensor], count: int, seed: int) -> None:
-        """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; ``seed`` decides the coreset."""
-        sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
-        for images_B3HW in batches:
+    def fit(self, images: TrainingImages, session: Session) -> Fitted:
+        """A coreset of the patches, which the seed decides."""
+        sampled = SampledPatches(len(images), torch.Generator().manual_seed(session.seed))
+        for images_B3HW in session.batches(images, self.input_size):
             sampled.add(self.stem(images_B3HW))
         self.density.fit(*sampled.drawn())
+        return Fitted()
 
     @torch.inference_mode()
     def score_map(self, images_B3HW: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vtadl.config import StemConfig
 from vtadl.errors import BundleError, DependencyError
+from vtadl.models.input_size import Geometry
 from vtadl.models.own_weights import Checksum, find_weights
 from vtadl.models.vit_stem import SCALINGS, chosen_blocks
 
@@ -93,6 +94,14 @@ class HubStem(nn.Module):
         patches = [norm(outputs[block][:, -height * width :]).transpose(1, 2) for block in self.blocks]
         embeddings_BDHW = torch.cat(patches, dim=1).reshape(len(images_B3HW), self.width, height, width)
         return F.avg_pool2d(embeddings_BDHW, pooling)
+
+
+def hub_geometry(config: StemConfig) -> Geometry:
+    """Of a `HubStem`, from ``config.json`` alone; raises as that does."""
+    kind, sizes = _sizes(_folder(config.stem.partition(":")[2]) / "config.json")
+    blocks = chosen_blocks(config, sizes["num_hidden_layers"], by_itself=kind != "vit")
+    patch = sizes["patch_size"]
+    return Geometry(width=sizes["hidden_size"] * len(blocks), stride=patch, multiple=patch)
 
 
 def _folder(given: str) -> Path:

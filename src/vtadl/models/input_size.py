@@ -1,11 +1,24 @@
 """How large the images are that a network over a frozen stem sees: a square, or an oblong of about the same area."""
 
 import math
+from dataclasses import dataclass
 
 from vtadl.config import SQUARE, ContextConfig, StemConfig
 from vtadl.errors import ConfigError
 
 MIN_SIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What a stem makes of an image, known without its weights."""
+
+    width: int
+    """Dimensions of an embedding."""
+    stride: int
+    """Pixels along a side that make one cell of its grid."""
+    multiple: int
+    """Images must have sides that are multiples of this."""
 
 
 def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int]:
@@ -20,19 +33,10 @@ def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
         stride: pixels along a side that make one cell of its grid.
     """
     if config.aspect is None or config.aspect == SQUARE:
-        return config.side, config.side
+        return config.image_size, config.image_size
     cells = config.pooling if isinstance(config, ContextConfig) else 1
     root = math.sqrt(config.aspect)
-    return _rounded((config.side / root, config.side * root), math.lcm(multiple, stride * cells))
-
-
-def view_size(config: ContextConfig, multiple: int, stride: int) -> tuple[int, int]:
-    """Height and width in pixels of the copy that preset ``context`` shows its transformer; as `input_size`."""
-    height, width = input_size(config, multiple, stride)
-    if config.context_scale == 1:
-        return height, width
-    step = math.lcm(multiple, stride * config.pooling * config.coarsening)
-    return _rounded((height * config.context_scale, width * config.context_scale), step)
+    return _rounded((config.image_size / root, config.image_size * root), math.lcm(multiple, stride * cells))
 
 
 def _rounded(sides: tuple[float, float], step: int) -> tuple[int, int]:
@@ -50,8 +54,9 @@ def grid_shape(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
     height, width = input_size(config, multiple, stride)
     if min(height, width) < MIN_SIDE or height % multiple or width % multiple:
         least = -(-MIN_SIDE // multiple) * multiple
-        near = max(round(config.side / multiple) * multiple, least)
+        near = max(round(config.image_size / multiple) * multiple, least)
         raise ConfigError(
-            f"model.image_size is {config.side}; expected a multiple of {multiple}, at least {least}, such as {near}"
+            f"model.image_size is {config.image_size}; expected a multiple of {multiple}, at least {least}, such as "
+            f"{near}"
         )
     return height // stride, width // stride

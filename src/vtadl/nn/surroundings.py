@@ -46,30 +46,12 @@ class SurroundingsBlock(nn.Module):
         return x_BND.reshape(*x_BND.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, N, D / heads)
 
 
-def other_blocks(grid: tuple[int, int], radius: int) -> Tensor:
-    """Which patches of a grid lie in each other's block, inverted: blocks have 2 ``radius`` + 1 patches a side.
-
-    Where `outside` hides what is around each patch, this hides the same of all patches of a block, as masked
-    autoencoders do (K. He et al., CVPR 2022): a patch at its block's edge sees its neighbours beyond.
-
-    Args:
-        grid: rows and columns, N patches in all, counted row by row.
-        radius: 0 or more.
-
-    Returns:
-        ``(N, N)`` bool: ``[i, j]`` where j is in another block than i.
-    """
-    rows, columns = (torch.arange(side) // (2 * radius + 1) for side in grid)
-    block_N = (rows[:, None] * len(columns) + columns).flatten()
-    return block_N[:, None] != block_N
-
-
 def outside(grid: tuple[int, int], radius: int) -> Tensor:
     """Which patches of a grid lie outside each other's neighbourhood.
 
     Args:
         grid: rows and columns, N patches in all, counted row by row.
-        radius: patches that are hidden on each side of a patch; 0 hides it alone, below 0 nothing.
+        radius: patches that are hidden on each side of a patch; 0 hides it alone.
 
     Returns:
         ``(N, N)`` bool.
