@@ -16,7 +16,7 @@ TINY = {
     "gaussian": ["model.image_size=64"],
     "memory": ["model.image_size=64", "model.size=50"],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+        *("model.image_size=64", "model.radius=1", "model.width=16", "model.heads=2"),
         *("model.depth=2", "model.size=50", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
     ],
     "paper": [

@@ -24,7 +24,7 @@ TINY = {
         *("model.mlp_width=16", "model.mixtures=2", "training.steps=2"),
     ],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+        *("model.image_size=64", "model.radius=1", "model.width=16", "model.heads=2"),
         *("model.depth=1", "model.size=50", "training.steps=2"),
     ],
     "memory": ["model.image_size=64", "model.size=50"],

@@ -97,7 +97,7 @@ def test_unknown_preset_lists_the_choices():
 
 
 def test_an_objective_needs_a_preset_that_is_trained():
-    with pytest.raises(ConfigError, match="takes no objective; --objective goes with: context, fast, dinomaly, paper"):
+    with pytest.raises(ConfigError, match="takes no objective; --objective goes with: context, paper"):
         preset_config("gaussian", objective="mse")
 
 

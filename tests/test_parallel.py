@@ -202,7 +202,7 @@ def test_a_preset_without_steps_is_not_started_twice(category, tmp_path, monkeyp
 
 
 CONTEXT = [
-    *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+    *("model.image_size=64", "model.radius=1", "model.width=16", "model.heads=2"),
     *("model.depth=2", "model.size=50", "model.latent_width=4", "training.batch_size=5", "training.steps=8"),
 ]
 

@@ -9,14 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from categories import defective_image, good_image, make_category
+from fitted import fit_to
 from stem_weights import SHAPE, save_vit
 from vtadl.bundle import load_run
 from vtadl.cli import main
-from vtadl.config import GaussianConfig, MemoryConfig, StemConfig
+from vtadl.config import Config, GaussianConfig, MemoryConfig, StemConfig
 from vtadl.data.layouts import read_category
 from vtadl.errors import BundleError, ConfigError
 from vtadl.export import TOLERANCE, export_run
-from vtadl.models.detector import GaussianDetector, MemoryDetector
+from vtadl.models.build import build_model
 from vtadl.models.stems import build_stem
 from vtadl.nn.vit import VisionTransformer, VitShape
 from vtadl.presets import preset_config
@@ -99,13 +100,13 @@ def test_settings_that_do_not_go_with_a_stem(weights, settings, message):
 def test_a_side_that_is_no_multiple_of_the_patch_is_refused(tmp_path, patch, side, message):
     path = save_vit(tmp_path / "w.safetensors", patch=patch)
     with pytest.raises(ConfigError, match=message):
-        GaussianDetector(GaussianConfig(stem=f"vit:{path}", image_size=side))
+        build_model(Config(preset="", model=GaussianConfig(stem=f"vit:{path}", image_size=side)))
 
 
 def test_gaussians_too_wide_for_memory_are_refused(tmp_path):
     path = save_vit(tmp_path / "w.safetensors", width=1024, patch=8, heads=16)
     with pytest.raises(ConfigError, match=r"32 x 32 positions over 3072 channels .* the preset memory"):
-        GaussianDetector(GaussianConfig(stem=f"vit:{path}", image_size=512, stem_blocks=(1, 2, 3)))
+        build_model(Config(preset="", model=GaussianConfig(stem=f"vit:{path}", image_size=512, stem_blocks=(1, 2, 3))))
 
 
 def test_a_missing_file_says_where_to_get_it_and_how_to_point_at_it(tmp_path, capsys):
@@ -226,32 +227,9 @@ def test_a_detector_over_wide_patches_has_maps_of_its_images_size(trained):
     assert maps.isfinite().all()
 
 
-def test_the_preset_anomalydino_runs_where_its_weights_are(tmp_path, monkeypatch):
-    name = preset_config("anomalydino").model.stem.removeprefix("vit:")
-    save_vit(tmp_path / "stems" / name, patch=14, layer_scale=True)
-    monkeypatch.setenv("VTADL_STEMS", str(tmp_path / "stems"))
-    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
-    train_to(tmp_path / "run", preset_config("anomalydino"), category, torch.device("cpu"), warn=lambda line: None)
-    model = load_run(tmp_path / "run").model
-    assert model.density.cosine
-    assert model.score_map(torch.rand(1, 3, 448, 448)).shape == (1, 448, 448)
-
-
-def test_the_preset_dinomaly_runs_where_its_weights_are(tmp_path, monkeypatch):
-    config = apply_settings(preset_config("dinomaly"), ["training.steps=2", "model.size=50", "model.image_size=112"])
-    save_vit(tmp_path / "stems" / config.model.stem.removeprefix("vit:"), depth=8, patch=14, layer_scale=True)
-    monkeypatch.setenv("VTADL_STEMS", str(tmp_path / "stems"))
-    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
-    train_to(tmp_path / "run", config, category, torch.device("cpu"), warn=lambda line: None)
-    model = load_run(tmp_path / "run").model
-    assert model.network.visible.all() and model.view_size == model.input_size
-    assert model.score_map(torch.rand(1, 3, 112, 112)).shape == (1, 112, 112)
-
-
 def test_cosine_is_a_setting_of_the_memory(trained):
     config = MemoryConfig(stem=f"vit:{trained}/stems/small.safetensors", image_size=64, distance="cosine")
-    detector = MemoryDetector(config)
-    detector.fit([torch.rand(2, 3, 64, 64)], 2, seed=0)
+    detector = fit_to(build_model(Config(preset="", model=config)), torch.rand(2, 3, 64, 64))
     assert float(detector.score_map(torch.rand(1, 3, 64, 64)).max()) <= 2
 
 

