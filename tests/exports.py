@@ -17,7 +17,7 @@ TINY = {
     "memory": ["model.image_size=64", "model.size=50"],
     "context": [
         *("model.image_size=64", "model.radius=1", "model.width=16", "model.heads=2"),
-        *("model.depth=2", "model.size=50", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
+        *("model.depth=2", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
     ],
     "paper": [
         *("model.image_size=64", "model.patch_size=16", "model.width=16", "model.depth=1", "model.heads=2"),

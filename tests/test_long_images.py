@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 HEIGHT, WIDTH = 100, 252
 CONTEXT = [
     *("model.pooling=2", "model.radius=1", "model.width=32", "model.heads=2", "model.depth=1"),
-    *("model.size=50", "training.steps=4", "training.batch_size=4", "training.checkpoint_every=3"),
+    *("training.steps=4", "training.batch_size=4", "training.checkpoint_every=3"),
 ]
 SETTINGS = {"gaussian": [], "context": CONTEXT}
 SIZE = (64, 160)

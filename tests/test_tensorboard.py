@@ -28,7 +28,7 @@ TINY = [
 
 CONTEXT = [
     *("model.image_size=64", "model.radius=1", "model.width=16", "model.heads=2"),
-    *("model.depth=1", "model.size=50", "training.batch_size=4", "training.steps=3"),
+    *("model.depth=1", "training.batch_size=4", "training.steps=3"),
 ]
 
 

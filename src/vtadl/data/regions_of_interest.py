@@ -70,11 +70,6 @@ def fitted_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     return resized
 
 
-def mask_or_everything(mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """`fitted_mask`, or without a mask all of an image's ``(height, width)``."""
-    return np.ones(size, np.bool_) if mask is None else fitted_mask(mask, size)
-
-
 def blanked(images_B3HW: "Tensor", mask: NDArray[np.bool_] | None) -> "Tensor":
     """Images in [0, 1] with `BLANK` wherever nothing counts."""
     import torch  # here, because exported detectors use the masks without it
