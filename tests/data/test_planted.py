@@ -39,10 +39,6 @@ def test_the_generator_decides(kind):
     assert not np.array_equal(first[0], other[0])
 
 
-def test_the_kinds_that_teach_a_discriminant_are_known():
-    assert set(("scratch", "smear", "shaded")) < set(KINDS)
-
-
 def test_defects_are_planted_inside_alone_and_what_cannot_be_seen_is_left_out():
     image, inside = textured(), np.zeros((64, 64), bool)
     inside[:, 20:] = True

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -175,7 +175,8 @@ def _split_folders(root: Path, good: str, mask_ending: str) -> list[Sample]:
 
 
 def _plain(root: Path) -> list[Sample]:
-    good, bad = _images(root / "good"), root / "bad"
+    good = [Sample(path=path, split="train", label=GOOD) for path in _images(root / "good")]
+    bad = root / "bad"
     samples = _defective(bad, "bad", root / "masks", subfolder=".")
     for folder in _folders(bad):
         if folder.name == GOOD:
@@ -183,8 +184,8 @@ def _plain(root: Path) -> list[Sample]:
         samples += _defective(folder, folder.name, root / "masks")
     # At least one, but never the only one: training comes first.
     share = max(1, (len(good) + 2) // 5) if samples and len(good) > 1 else 0
-    tested = select_by_content(good, share) if share else frozenset()
-    return samples + [Sample(path=path, split="test" if path in tested else "train", label=GOOD) for path in good]
+    tested = select_by_content(good, share, lambda sample: sample.sha256) if share else frozenset()
+    return samples + [replace(sample, split="test") if sample in tested else sample for sample in good]
 
 
 def _defective(

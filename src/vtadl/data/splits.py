@@ -27,10 +27,10 @@ def hold_out(samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], tuple[Sampl
     A tenth is held out, and at least 20 where there are 100; of fewer than ten samples none. Exact copies stay
     together. Both parts keep the order of ``samples``.
     """
-    held_out = select_by_content([sample.path for sample in samples], _held_out_count(len(samples)))
+    held_out = select_by_content(samples, _held_out_count(len(samples)), lambda sample: sample.sha256)
     return (
-        tuple(sample for sample in samples if sample.path not in held_out),
-        tuple(sample for sample in samples if sample.path in held_out),
+        tuple(sample for sample in samples if sample not in held_out),
+        tuple(sample for sample in samples if sample in held_out),
     )
 
 
