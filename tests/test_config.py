@@ -45,6 +45,12 @@ def test_settings_reach_their_section():
     assert isinstance(config.training.learning_rate, float)
 
 
+def test_auto_leaves_a_setting_to_the_training():
+    config = apply_settings(preset_config("gaussian"), ["model.aspect=2", "model.aspect=auto"])
+    assert config.model.aspect is None
+    assert from_toml('[model]\nkind = "gaussian"\naspect = "auto"\n', "x").model.aspect is None
+
+
 def test_none_unsets_a_setting():
     config = apply_settings(preset_config("paper"), ["training.steps=20", "training.steps=none"])
     assert config.training.steps is None

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from vtadl.config import SQUARE, ContextConfig, StemConfig
+from vtadl.config import SQUARE, StemConfig
 from vtadl.errors import ConfigError
 
 MIN_SIDE = 64
@@ -25,7 +25,7 @@ def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
     """Height and width in pixels.
 
     Without ``model.aspect``, or with 1, the square of ``model.image_size`` as it is. Else each side is rounded to what
-    the stem takes, and what preset ``context`` can average into patches.
+    the stem takes, and what ``model.pooling``, where there is one, averages into patches.
 
     Args:
         config: the settings.
@@ -34,7 +34,7 @@ def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int
     """
     if config.aspect is None or config.aspect == SQUARE:
         return config.image_size, config.image_size
-    cells = config.pooling if isinstance(config, ContextConfig) else 1
+    cells = getattr(config, "pooling", 1)
     root = math.sqrt(config.aspect)
     return _rounded((config.image_size / root, config.image_size * root), math.lcm(multiple, stride * cells))
 
