@@ -86,12 +86,11 @@ def train_to(
         warn: called with each line that the user should read.
         force: replace what an earlier run wrote there.
         resume: go on with what is in the folder; begin where there is nothing, and do nothing where it is finished.
-        tensorboard: folder to write figures and pictures to, for presets that are trained.
+        tensorboard: folder to write figures and pictures to, for presets with an objective.
         skip: samples not to use, because they cannot be read.
         progress: shows how far it is.
 
-    Returns:
-        The run; ``None`` in a process that does not write.
+    Returns: the run; ``None`` in a process that does not write.
 
     Raises:
         ConfigError: settings that do not fit together, or are not those of the training to go on with.
@@ -100,22 +99,19 @@ def train_to(
         TrainingError: training cannot go on.
         TrainingInterrupted: Ctrl-C, after a checkpoint.
     """
-    check_model(config)
-    _check_steps(config, tensorboard)
+    _check(config, tensorboard)
     with joined(device) as (team, device):
         if not team.leads:
             warn, progress, tensorboard = (lambda line: None), silent, None
         images = _good_images(category, skip, warn)
-        begun = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
-        config = begun or _resolved(config, images.kept)
+        stored = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
+        config = stored or _resolved(config, images.kept)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
         session = TrainingSession(config=config, device=device, team=team, progress=progress)
-        if config.objective is not None:
-            return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
-        check_free(folder, force=force)
-        save_run(run := _trained(images, session), folder, force=force)
-        return run
+        if config.objective is None:
+            return _trained_at_once(folder, images, session, force)
+        return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
 
 
 def _trained(images: GoodImages, session: TrainingSession) -> Run:
@@ -171,6 +167,13 @@ def _calibrated(run: Run, images: GoodImages, session: TrainingSession) -> HeldO
         unseen = images.kept[1::2]
     # Good enough for colours, never for thresholds.
     return score_held_out(run, unseen, session.device, session.progress).colours
+
+
+def _trained_at_once(folder: Path, images: GoodImages, session: TrainingSession, force: bool) -> Run:
+    check_free(folder, force=force)
+    run = _trained(images, session)
+    save_run(run, folder, force=force)
+    return run
 
 
 def _trained_in_steps(
@@ -235,8 +238,9 @@ def _resolved(config: Config, images: TrainingImages) -> Config:
     return chosen
 
 
-def _check_steps(config: Config, tensorboard: Path | None) -> None:
-    """Refuse what goes with optimiser steps where there are none."""
+def _check(config: Config, tensorboard: Path | None) -> None:
+    """Refuse settings that do not fit together, and what goes with optimiser steps where there are none."""
+    check_model(config)
     if config.objective is None and launched_rank() is not None:
         raise ConfigError(f"preset '{config.preset}' is fitted by one process; start it without torchrun")
     if config.objective is None and tensorboard is not None:
