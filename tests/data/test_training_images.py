@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from categories import make_category
+from helpers.categories import make_category
 from vtadl.data import layouts
-from vtadl.data.content import content_hash
+from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import read_category
-from vtadl.data.regions_of_interest import BLANK
+from vtadl.data.roi import BLANK
 from vtadl.data.training_images import TrainingImages, good_images
 from vtadl.errors import DataError
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fitted import fit_to
-from vtadl.config import GaussianConfig, MemoryConfig
+from helpers.fitted import fit_to
+from vtadl.backbones.build import build_stem
+from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.protocol import Detector
-from vtadl.models.stems import build_stem
 
 
 def images(count, seed=0, side=64):

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtadl.config import StemConfig
-from vtadl.models import stems
+from vtadl.backbones import build as stems
+from vtadl.config.presets import preset_config
+from vtadl.config.schema import StemConfig
 from vtadl.models.build import empty_model
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
-from vtadl.presets import preset_config
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import fitting_batch, load_images
-from vtadl.data.regions_of_interest import blanked
+from vtadl.data.roi import blanked
 from vtadl.data.splits import training_split
 
 BATCH = 16
@@ -27,7 +27,7 @@ class TrainingImages:
     sha256: tuple[str, ...] = ()
     """Content hash of each image, ascending."""
     looked_at: NDArray[np.bool_] | None = None
-    """Region of interest (`vtadl.data.regions_of_interest`), outside which images are blanked."""
+    """Region of interest (`vtadl.data.roi`), outside which images are blanked."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample], looked_at: NDArray[np.bool_] | None = None) -> Self:

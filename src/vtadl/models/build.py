@@ -5,14 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from vtadl.config import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig, StemConfig
+from vtadl.backbones.build import BareStem, Stem, build_stem
+from vtadl.config.schema import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig, StemConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.paper import PaperModel
 from vtadl.models.paper_detector import PaperDetector
-from vtadl.models.stems import BareStem, Stem, build_stem
 
 AnyDetector = GaussianDetector | MemoryDetector | ContextDetector | PaperDetector
 

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from vtadl.config import ContextConfig
+from vtadl.backbones.build import Stem
+from vtadl.backbones.input_size import grid_shape, input_size
+from vtadl.config.schema import ContextConfig
 from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.gaussian import GaussianMoments
@@ -11,9 +13,7 @@ from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
 from vtadl.models.detector import check_covariances
-from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.protocol import Fitted, Session
-from vtadl.models.stems import Stem
 from vtadl.nn.resize import Resize
 
 RESIDUAL_BATCH = 8

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from vtadl.config import GaussianConfig, MemoryConfig
+from vtadl.backbones.build import Stem
+from vtadl.backbones.input_size import grid_shape, input_size
+from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.gaussian import PositionGaussian, shared_squares
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
-from vtadl.models.input_size import grid_shape, input_size
 from vtadl.models.protocol import Fitted, Session
-from vtadl.models.stems import Stem
 from vtadl.nn.resize import Resize
 
 MAX_COVARIANCES = 2**32

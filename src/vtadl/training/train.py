@@ -1,0 +1,249 @@
+"""Train a detector on the good images of a category."""
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vtadl.config.schema import SQUARE, Config, with_aspect, with_aspect_of
+from vtadl.data.aspect import common_aspect
+from vtadl.data.layouts import Category, Sample
+from vtadl.data.training_images import GoodImages, TrainingImages, good_images
+from vtadl.errors import ConfigError, DataError
+from vtadl.inference.held_out import score_held_out
+from vtadl.models.build import AnyDetector, build_model, check_model
+from vtadl.models.protocol import Fitted
+from vtadl.progress import Progress, silent
+from vtadl.runs.checkpoint import Journal, is_unfinished
+from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
+from vtadl.training.distributed import joined, launched_rank
+from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
+from vtadl.training.schedule import plan
+from vtadl.training.session import TrainingSession
+from vtadl.training.tensorboard import Board, check_installed
+
+FEW_IMAGES = 10
+
+
+def train_run(
+    config: Config,
+    category: Category,
+    device: torch.device,
+    *,
+    warn: Callable[[str], None],
+    skip: frozenset[Sample] = frozenset(),
+    progress: Progress = silent,
+) -> Run:
+    """Train on the category's good images, the held-out ones apart, and score those. Nothing is written.
+
+    Args:
+        config: what to train.
+        category: whose images.
+        device: where to train.
+        warn: called with each line that the user should read.
+        skip: samples not to use, because they cannot be read.
+        progress: shows how far it is.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+        DataError: no usable good image.
+        TrainingError: training cannot go on.
+    """
+    check_model(config)
+    images = _good_images(category, skip, warn)
+    session = TrainingSession(config=_resolved(config, images.kept), device=device, progress=progress)
+    return _trained(images, session)
+
+
+def train_to(
+    folder: Path,
+    config: Config,
+    category: Category,
+    device: torch.device,
+    *,
+    warn: Callable[[str], None],
+    force: bool = False,
+    resume: bool = False,
+    skip: frozenset[Sample] = frozenset(),
+    tensorboard: Path | None = None,
+    progress: Progress = silent,
+) -> Run | None:
+    """Train into a run folder, where a training that is cut off can go on later; processes of torchrun train together.
+
+    Args:
+        folder: of the run.
+        config: what to train.
+        category: whose images.
+        device: where to train.
+        warn: called with each line that the user should read.
+        force: replace what an earlier run wrote there.
+        resume: go on with what is in the folder; begin where there is nothing, and do nothing where it is finished.
+        tensorboard: folder to write figures and pictures to, for presets with an objective.
+        skip: samples not to use, because they cannot be read.
+        progress: shows how far it is.
+
+    Returns: the run; ``None`` in a process that does not write.
+
+    Raises:
+        ConfigError: settings that do not fit together, or are not those of the training to go on with.
+        DataError: no usable good image, or others than the training to go on with had.
+        BundleError: the folder is in the way, damaged, or cannot be written.
+        TrainingError: training cannot go on.
+        TrainingInterrupted: Ctrl-C, after a checkpoint.
+    """
+    _check(config, tensorboard)
+    with joined(device) as (team, device):
+        if not team.leads:
+            warn, progress, tensorboard = (lambda line: None), silent, None
+        images = _good_images(category, skip, warn)
+        stored = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
+        config = stored or _resolved(config, images.kept)
+        if resume and (folder / "run.json").exists():
+            return _finished(folder, config, images)
+        session = TrainingSession(config=config, device=device, team=team, progress=progress)
+        if config.objective is None:
+            return _trained_at_once(folder, images, session, force)
+        return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
+
+
+def _trained(images: GoodImages, session: TrainingSession) -> Run:
+    started = time.perf_counter()
+    model, fitted = _fitted(images.kept, session)
+    run = new_run(model, fitted, Source.of(images), images.kept.looked_at, session)
+    if session.team.leads:
+        run.held_out = _calibrated(run, images, session)
+    run.times = {"training_seconds": round(time.perf_counter() - started, 3), **run.times}
+    return run
+
+
+def _fitted(kept: TrainingImages, session: TrainingSession) -> tuple[AnyDetector, Fitted]:
+    with torch.random.fork_rng():
+        torch.manual_seed(session.seed)
+        model = build_model(session.config).to(session.device)
+        fitted = model.fit(kept, session)
+    return model, fitted
+
+
+def new_run(
+    model: nn.Module,
+    fitted: Fitted,
+    source: Source,
+    looked_at: NDArray[np.bool_] | None,
+    session: TrainingSession,
+) -> Run:
+    """A run of a fitted model, not yet calibrated."""
+    hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    if session.device.type == "cuda":
+        hardware = torch.cuda.get_device_name(session.device)
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return Run(
+        config=session.config,
+        model=model.eval(),
+        source=source,
+        held_out=HeldOut(),
+        times={"date": date, "hardware": hardware, **fitted.times},
+        training=dict(fitted.record),
+        looked_at=looked_at,
+    )
+
+
+def _calibrated(run: Run, images: GoodImages, session: TrainingSession) -> HeldOut:
+    """How held-out images score; of so few images that none is held out, the colours alone."""
+    if len(images.held_out):
+        return score_held_out(run, images.held_out, session.device, session.progress)
+    unseen = images.kept
+    if session.config.objective is None and len(images.kept) > 1:
+        # A training image scores far lower than a new one; of few images, next to nothing. So the colours come from a
+        # second detector that learns from every other image and scores the rest.
+        run = replace(run, model=_fitted(images.kept[::2], session)[0].eval())
+        unseen = images.kept[1::2]
+    # Good enough for colours, never for thresholds.
+    return score_held_out(run, unseen, session.device, session.progress).colours
+
+
+def _trained_at_once(folder: Path, images: GoodImages, session: TrainingSession, force: bool) -> Run:
+    check_free(folder, force=force)
+    run = _trained(images, session)
+    save_run(run, folder, force=force)
+    return run
+
+
+def _trained_in_steps(
+    folder: Path,
+    images: GoodImages,
+    session: TrainingSession,
+    tensorboard: Path | None,
+    warn: Callable[[str], None],
+    force: bool,
+    resume: bool,
+) -> Run | None:
+    """Train in the folder, with log and checkpoints."""
+    config, team, looked_at = session.config, session.team, images.kept.looked_at
+    conditions = conditions_of(config, Source.of(images), session.device, team)
+    if team.leads and not (resume and is_unfinished(folder)):
+        begin_run(folder, config, looked_at, force=force)
+    team.wait()
+    check_region(folder, read_region(folder), looked_at)
+    check_conditions(folder, config, conditions, warn)
+    with Journal(folder, conditions, writes=team.leads) as journal, _board(tensorboard, config, images) as board:
+        observe = None if board is None else board.show
+        run = _trained(images, replace(session, journal=journal, observe=observe))
+    if not team.leads:
+        return None
+    finish_run(run, folder)
+    return run
+
+
+def _board(folder: Path | None, config: Config, images: GoodImages) -> AbstractContextManager[Board | None]:
+    if folder is None:
+        return nullcontext()
+    shown = images.held_out if len(images.held_out) else images.kept
+    return Board(folder, shown.paths, plan(config.training, len(images.kept)).steps, shown.looked_at)
+
+
+def _finished(folder: Path, config: Config, images: GoodImages) -> Run:
+    run, now = load_run(folder), Source.of(images)
+    check_same(folder, run.config, config)
+    check_data(folder, now.images, now.content_sha256, run.source.images, run.source.content_sha256)
+    check_region(folder, run.looked_at, images.kept.looked_at)
+    return run
+
+
+def _good_images(category: Category, skip: frozenset[Sample], warn: Callable[[str], None]) -> GoodImages:
+    images = good_images(category, skip)
+    if not len(images.kept):
+        raise DataError(f"'{category.root}' has no usable image to train on")
+    if len(images.kept) + len(images.held_out) < FEW_IMAGES:
+        warn(
+            f"only {len(images.kept)} good images: a detector is fitted, but none are left to calibrate colours and "
+            f"thresholds on; give at least {FEW_IMAGES}, better 100"
+        )
+    return images
+
+
+def _resolved(config: Config, images: TrainingImages) -> Config:
+    """The settings with what they leave to the images chosen."""
+    if getattr(config.model, "aspect", SQUARE) is not None:
+        return config
+    chosen = with_aspect(config, common_aspect(images.paths))
+    check_model(chosen)
+    return chosen
+
+
+def _check(config: Config, tensorboard: Path | None) -> None:
+    """Refuse settings that do not fit together, and what goes with optimiser steps where there are none."""
+    check_model(config)
+    if config.objective is None and launched_rank() is not None:
+        raise ConfigError(f"preset '{config.preset}' is fitted by one process; start it without torchrun")
+    if config.objective is None and tensorboard is not None:
+        raise ConfigError(f"preset '{config.preset}' is fitted without steps, so --tensorboard has nothing to show")
+    if tensorboard is not None:
+        check_installed()
