@@ -34,10 +34,10 @@ def commands(block: str) -> list[list[str]]:
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, request):
     """A folder with what the documents assume: good parts in ``parts``, and a few new ones in ``new``."""
-    if request.node.callspec.params["document"] in ("stems.md", "context.md"):
-        save_vit(tmp_path / "stems/vit_small.safetensors", depth=8)
-        save_vit(tmp_path / "stems/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
-        save_hub(tmp_path / "stems/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
+    if request.node.callspec.params["document"] in ("backbones.md", "context.md"):
+        save_vit(tmp_path / "backbones/vit_small.safetensors", depth=8)
+        save_vit(tmp_path / "backbones/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
+        save_hub(tmp_path / "backbones/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
     # Presets take their time; that their commands run does not depend on the size of the images.
     for name, steps in ((DEFAULT_PRESET, None), ("context", 2)):
         preset = PRESETS[name]

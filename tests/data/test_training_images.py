@@ -36,10 +36,10 @@ def test_slices_and_samples_keep_the_order(category):
 
 @pytest.mark.parametrize("most", [5, 16])
 def test_batches_hold_every_image_once_and_nothing_outside_the_region(category, most):
-    looked_at = np.zeros((64, 64), bool)
-    looked_at[:, :32] = True
+    roi_mask = np.zeros((64, 64), bool)
+    roi_mask[:, :32] = True
     samples = read_category(category).train
-    plain, masked = TrainingImages.of(samples), TrainingImages.of(samples, looked_at)
+    plain, masked = TrainingImages.of(samples), TrainingImages.of(samples, roi_mask)
     whole = list(plain.batches((64, 96), most))
     assert [len(batch) for batch in whole] == ([5, 5, 2] if most == 5 else [12])
     seen = torch.cat(list(masked.batches((64, 96), most)))

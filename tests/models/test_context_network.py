@@ -14,7 +14,7 @@ from vtadl.losses.objective import parse_objective
 from vtadl.models.context_network import RIDGE, ContextNetwork
 
 SIDE, WIDTH = 5, 6
-CONFIG = ContextConfig(radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
+CONFIG = ContextConfig(mask_radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
 KEYS = {"seed": 3, "step": 7}
 
 
@@ -52,7 +52,7 @@ def fit(model, x):
 
 @pytest.mark.parametrize("objective", ["nll", "mse"])
 @pytest.mark.parametrize("patch", [(2, 2), (0, 0), (1, 4)])
-def test_what_is_expected_of_a_patch_does_not_hang_on_its_neighbourhood(objective, patch):
+def test_what_is_expected_of_a_patch_does_not_depend_on_its_neighbourhood(objective, patch):
     model = as_if_trained(network(objective))
     x = embeddings(1)
     row, column = patch
@@ -69,7 +69,7 @@ def test_what_is_expected_of_a_patch_does_not_hang_on_its_neighbourhood(objectiv
             assert torch.equal(expected(x), expected(changed)) == near, (other_row, other_column)
 
 
-def test_dropping_surroundings_reveals_no_neighbourhood():
+def test_dropping_context_reveals_no_neighbourhood():
     model = as_if_trained(network("mse")).train()
     x = embeddings(1).requires_grad_()
     z = model._whitened(x)
@@ -164,7 +164,7 @@ def test_other_terms_are_refused(term):
     ("changes", "message"),
     [
         ({"heads": 3}, r"model.width is 16; expected a multiple of model.heads, 3"),
-        ({"radius": 2}, r"model.radius is 2, on 5 x 5 patches; expected more patches along a side"),
+        ({"radius": 2}, r"model.mask_radius is 2, on 5 x 5 patches; expected more patches along a side"),
         ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.pooling"),
     ],
 )
@@ -231,7 +231,7 @@ def test_the_score_of_a_bound_is_the_bound_itself():
     assert torch.equal(model.score_patches(x), model.score_patches(x))
 
 
-def test_training_lowers_the_likelihood_where_surroundings_tell():
+def test_training_lowers_the_likelihood_where_context_tell():
     """Every image has one level of its own: what a patch should be stands in all others."""
     generator = torch.Generator().manual_seed(0)
     level = torch.randn(64, WIDTH, 1, 1, generator=generator)

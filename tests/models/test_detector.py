@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.fitted import fit_to
-from vtadl.backbones.build import build_stem
+from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
 from vtadl.models.detector import GaussianDetector, MemoryDetector
@@ -18,7 +18,7 @@ def images(count, seed=0, side=64):
 
 
 def built(kind, config):
-    return kind(config, build_stem(config))
+    return kind(config, build_backbone(config))
 
 
 @pytest.fixture(scope="module", params=["gaussian", "memory"])
@@ -30,9 +30,9 @@ def detector(request):
     return fit_to(model, images(12))
 
 
-def test_score_maps_have_the_inputs_size(detector):
+def test_anomaly_maps_have_the_inputs_size(detector):
     assert isinstance(detector, Detector)
-    maps = detector.score_map(images(3, seed=1))
+    maps = detector.anomaly_map(images(3, seed=1))
     assert maps.shape == (3, 64, 64)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
@@ -40,8 +40,8 @@ def test_score_maps_have_the_inputs_size(detector):
 
 def test_an_images_map_does_not_depend_on_its_batch(detector):
     batch = images(4, seed=2)
-    alone = torch.cat([detector.score_map(image[None]) for image in batch])
-    torch.testing.assert_close(detector.score_map(batch), alone, rtol=1e-4, atol=1e-4)
+    alone = torch.cat([detector.anomaly_map(image[None]) for image in batch])
+    torch.testing.assert_close(detector.anomaly_map(batch), alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [0, 32, 100, 65])
@@ -50,5 +50,5 @@ def test_sides_that_leave_no_grid_are_refused(side):
         built(GaussianDetector, GaussianConfig(image_size=side))
 
 
-def test_the_stem_stays_frozen(detector):
-    assert not any(parameter.requires_grad for parameter in detector.stem.parameters())
+def test_the_backbone_stays_frozen(detector):
+    assert not any(parameter.requires_grad for parameter in detector.backbone.parameters())

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtadl.nn.masked_attention import SurroundingsBlock, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, outside
 
 SIDE, WIDTH = 5, 8
 
@@ -28,7 +28,7 @@ def test_a_radius_of_0_masks_the_patch_alone():
 @pytest.fixture
 def stacked():
     torch.manual_seed(0)
-    blocks = [SurroundingsBlock(WIDTH, 2).double() for _ in range(3)]
+    blocks = [NeighbourMaskedBlock(WIDTH, 2).double() for _ in range(3)]
     queries = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
     keys = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
 
@@ -55,7 +55,7 @@ def test_three_blocks_leak_nothing_of_the_neighbourhood(stacked, radius):
 
 def test_a_block_against_torchs_attention():
     torch.manual_seed(0)
-    block = SurroundingsBlock(WIDTH, 2).double()
+    block = NeighbourMaskedBlock(WIDTH, 2).double()
     queries, keys = (torch.randn(3, SIDE**2, WIDTH, dtype=torch.float64) for _ in range(2))
     visible = outside((SIDE, SIDE), 1)
     theirs = torch.nn.MultiheadAttention(WIDTH, 2, bias=True, batch_first=True, dtype=torch.float64)
@@ -72,7 +72,7 @@ def test_a_block_against_torchs_attention():
 def test_a_patch_that_sees_nothing_is_no_harm(dtype):
     """Where dropout takes all that its neighbourhood leaves."""
     torch.manual_seed(0)
-    block = SurroundingsBlock(WIDTH, 2).to(dtype)
+    block = NeighbourMaskedBlock(WIDTH, 2).to(dtype)
     queries, keys = (torch.randn(2, 4, WIDTH, dtype=dtype, requires_grad=True) for _ in range(2))
     visible = torch.ones(2, 1, 4, 4, dtype=torch.bool)
     visible[0, :, 1] = False

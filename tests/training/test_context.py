@@ -23,7 +23,7 @@ from vtadl.training.train import train_run, train_to
 
 CPU = torch.device("cpu")
 TINY = [
-    *("model.image_size=64", "model.pooling=2", "model.radius=1", "model.width=32"),
+    *("model.image_size=64", "model.pooling=2", "model.mask_radius=1", "model.width=32"),
     *("model.heads=2", "model.depth=1", "model.latent_width=4"),
     *("training.steps=4", "training.batch_size=4", "training.checkpoint_every=3"),
 ]
@@ -46,8 +46,8 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "times.json"}
 
 
-def score_map(run, image):
-    return predict_image(run, image, CPU).score_map
+def anomaly_map(run, image):
+    return predict_image(run, image, CPU).anomaly_map
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def test_a_run_is_what_was_trained_and_keeps_its_log(category, finished):
     trained = train_run(config(), read_category(category), CPU, warn=print)
     loaded = load_run(finished)
     for image in (good_image(50), defective_image(51)[0]):
-        expected = score_map(trained, image)
-        assert np.array_equal(score_map(loaded, image), expected)
+        expected = anomaly_map(trained, image)
+        assert np.array_equal(anomaly_map(loaded, image), expected)
         assert expected.shape == image.shape[:2] and np.isfinite(expected).all()
     assert sorted(content(finished)) == ["config.toml", "log.jsonl", "run.json", "weights.safetensors"]
     assert len((finished / "log.jsonl").read_text().splitlines()) == 4
@@ -75,8 +75,8 @@ def test_a_run_is_what_was_trained_and_keeps_its_log(category, finished):
 def test_a_defect_scores_above_good_parts(finished):
     run = load_run(finished)
     image, mask = defective_image(51)
-    found = score_map(run, image)
-    assert found.max() > 2 * score_map(run, good_image(50)).max()
+    found = anomaly_map(run, image)
+    assert found.max() > 2 * anomaly_map(run, good_image(50)).max()
     assert found[mask > 0].mean() > found[mask == 0].mean()
 
 
@@ -92,7 +92,7 @@ def test_seeds_decide_and_names_do_not(category, finished, tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])
-def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, finished, tmp_path, monkeypatch, step):
+def test_an_interrupted_training_resumes_as_if_nothing_had_happened(category, finished, tmp_path, monkeypatch, step):
     terms = ContextNetwork.terms
 
     def press(self, images, **keys):
@@ -106,7 +106,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, fi
         if step < 3:
             with pytest.raises(TrainingInterrupted, match=f"after step {step + 1} of 4; .*--resume"):
                 to(folder, category)
-            with pytest.raises(BundleError, match=r"unfinished training \(step .\); go on with"):
+            with pytest.raises(BundleError, match=r"unfinished training \(step .\); resume with"):
                 load_run(folder)
         else:  # the last step was as good as done
             to(folder, category)
@@ -129,13 +129,13 @@ def test_a_kill_after_the_last_step_is_no_different(category, finished, tmp_path
 
 def test_other_settings_are_refused_before_anything_is_written(category, finished, tmp_path):
     before = content(finished)
-    with pytest.raises(ConfigError, match=r"model.radius \(1, now 0\)"):
-        to(finished, category, "model.radius=0", resume=True)
+    with pytest.raises(ConfigError, match=r"model.mask_radius \(1, now 0\)"):
+        to(finished, category, "model.mask_radius=0", resume=True)
     assert content(finished) == before
     for setting, message in {
         "model.pooling=3": "a divisor of the grid's side, 8",
-        "model.radius=2": "model.radius is 2, on 4 x 4 patches",
-        "model.radius=-1": "expected 0 to 64",
+        "model.mask_radius=2": "model.mask_radius is 2, on 4 x 4 patches",
+        "model.mask_radius=-1": "expected 0 to 64",
         "model.heads=3": "expected a multiple of model.heads",
         "model.image_size=70": "expected a multiple of 32",
     }.items():
@@ -156,9 +156,9 @@ def test_few_images_and_every_kind_of_objective(tmp_path, images, objective):
     run = to(tmp_path / "run", few, objective=objective, warn=warnings.append)
     assert any("good images" in line for line in warnings)
     image = good_image(50)
-    found = score_map(run, image)
+    found = anomaly_map(run, image)
     assert np.isfinite(found).all() and found.std() > 0
-    assert np.array_equal(score_map(load_run(tmp_path / "run"), image), found)
+    assert np.array_equal(anomaly_map(load_run(tmp_path / "run"), image), found)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -167,14 +167,14 @@ def test_what_a_gpu_trained_scores_alike_on_both_devices(tmp_path):
     run = train_run(config(), read_category(make_category(tmp_path / "stripes")), gpu, warn=print)
     for number in range(3):
         image = good_image(50 + number)
-        found, expected = (predict_image(run, image, device).score_map for device in (gpu, CPU))
+        found, expected = (predict_image(run, image, device).anomaly_map for device in (gpu, CPU))
         # A GPU multiplies in TensorFloat-32, of 10 bits.
         np.testing.assert_allclose(found, expected, atol=0.02 * np.ptp(expected))
 
 
 def test_nothing_outside_the_region_of_interest_counts(category, monkeypatch):
-    looked_at = np.zeros((64, 64), bool)
-    looked_at[:, :32] = True
+    roi_mask = np.zeros((64, 64), bool)
+    roi_mask[:, :32] = True
     embed, seen = ContextDetector.embed, []
 
     def noted(self, images):
@@ -182,10 +182,10 @@ def test_nothing_outside_the_region_of_interest_counts(category, monkeypatch):
         return embed(self, images)
 
     monkeypatch.setattr(ContextDetector, "embed", noted)
-    run = train_run(config(), dataclasses.replace(read_category(category), looked_at=looked_at), CPU, warn=print)
+    run = train_run(config(), dataclasses.replace(read_category(category), roi_mask=roi_mask), CPU, warn=print)
     image = good_image(50)
-    found = score_map(run, image)
+    found = anomaly_map(run, image)
     image[:, 38:] = 255  # columns next to the border are mixed with those inside when the image is resized
-    np.testing.assert_allclose(score_map(run, image), found, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(anomaly_map(run, image), found, rtol=1e-5, atol=1e-5)
     assert len(seen) >= 4  # to learn, held out, and these two
     assert all((images[..., 32:] == BLANK).all() for images in seen)

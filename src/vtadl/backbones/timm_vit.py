@@ -1,4 +1,4 @@
-"""A frozen Vision Transformer from a file of timm's tensors, as a stem."""
+"""A frozen Vision Transformer from a file of timm's tensors, as a backbone."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.input_size import Geometry, input_size
 from vtadl.backbones.weights import Checksum, find_weights, stamp
-from vtadl.config.schema import StemConfig
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
 
@@ -28,18 +28,18 @@ WHERE = (
 )
 
 
-class VitStem(nn.Module):
+class VitBackbone(nn.Module):
     """Some blocks' patch embeddings, joined.
 
     Args:
-        config: its ``stem`` is ``vit:`` and the path of a safetensors file.
+        config: its ``backbone`` is ``vit:`` and the path of a safetensors file.
 
     Raises:
         ConfigError: settings that do not go with these weights.
         BundleError: there is no such file, or it holds something else.
     """
 
-    def __init__(self, config: StemConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         path, shape = _located(config)
         weights, sha256 = _weights(path, *stamp(path))
@@ -48,12 +48,12 @@ class VitStem(nn.Module):
         self.stride = self.multiple = shape.patch
         with torch.device("meta"):
             self.network = VisionTransformer(shape)
-        # Tensors that it has no use for are left out; the others are shared by all stems of this file.
+        # Tensors that it has no use for are left out; the others are shared by all backbones of this file.
         known = self.network.state_dict().keys()
         self.network.load_state_dict({name: weights[name] for name in known}, assign=True)
         height, width = input_size(config, self.multiple, self.stride)
         self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
-        mean, deviation = SCALINGS[config.stem_scaling or ("imagenet" if shape.layer_scale else "half")]
+        mean, deviation = SCALINGS[config.backbone_scaling or ("imagenet" if shape.layer_scale else "half")]
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
@@ -65,14 +65,14 @@ class VitStem(nn.Module):
         return F.avg_pool2d(embeddings_BDHW, pooling)
 
 
-def vit_geometry(config: StemConfig) -> Geometry:
-    """Of a `VitStem`, from the file's header alone; raises as that does."""
+def vit_geometry(config: BackboneConfig) -> Geometry:
+    """Of a `VitBackbone`, from the file's header alone; raises as that does."""
     _, shape = _located(config)
     blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
     return Geometry(width=shape.width * len(blocks), stride=shape.patch, multiple=shape.patch)
 
 
-def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
+def chosen_blocks(config: BackboneConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
     """The blocks that the settings name, else one.
 
     Args:
@@ -84,15 +84,15 @@ def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[i
     Raises:
         ConfigError: the network has no such block.
     """
-    blocks = config.stem_blocks or (depth if by_itself else (depth + 1) // 2,)
+    blocks = config.backbone_blocks or (depth if by_itself else (depth + 1) // 2,)
     if max(blocks) > depth:
-        raise ConfigError(f"model.stem_blocks asks for block {max(blocks)}; '{config.stem}' has {depth}")
+        raise ConfigError(f"model.backbone_blocks asks for block {max(blocks)}; '{config.backbone}' has {depth}")
     return blocks
 
 
-def _located(config: StemConfig) -> tuple[Path, VitShape]:
-    """The file that ``stem`` names and what its tensors' names and shapes say, before memory is spent on values."""
-    path = find_weights(config.stem.partition(":")[2], WHERE)
+def _located(config: BackboneConfig) -> tuple[Path, VitShape]:
+    """The file that ``backbone`` names and what its tensors' names and shapes say, before memory is spent on values."""
+    path = find_weights(config.backbone.partition(":")[2], WHERE)
     if not path.is_file():  # a pipe would be waited for, a device has no end
         raise BundleError(f"'{path}' is no file; vit: takes a .safetensors file, hub: a folder")
     if path.stat().st_size > MAX_BYTES:
@@ -100,7 +100,7 @@ def _located(config: StemConfig) -> tuple[Path, VitShape]:
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-        return path, vit_shape(shapes, config.stem_heads)
+        return path, vit_shape(shapes, config.backbone_heads)
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
     except ConfigError as error:

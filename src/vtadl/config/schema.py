@@ -21,17 +21,17 @@ def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> N
 
 
 @dataclass(frozen=True, kw_only=True)
-class StemConfig:
+class BackboneConfig:
     """A frozen network, and the size of the images that it sees; what every detector over frozen features has."""
 
-    stem: str = "efficientnet-lite0"
+    backbone: str = "efficientnet-lite0"
     """A name, or a file or folder of weights: ``vit:FILE.safetensors`` or ``hub:FOLDER`` (`vtadl presets`)."""
-    stem_blocks: tuple[int, ...] | None = None
+    backbone_blocks: tuple[int, ...] | None = None
     """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last, of one trained on labels (no
     layer scale, or Hugging Face's ViT) the middle."""
-    stem_heads: int | None = None
+    backbone_heads: int | None = None
     """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
-    stem_scaling: Literal["imagenet", "half"] | None = None
+    backbone_scaling: Literal["imagenet", "half"] | None = None
     """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
     ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
     image_size: int = 288
@@ -43,21 +43,21 @@ class StemConfig:
 
     def __post_init__(self) -> None:
         # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
-        _check_ranges(self, "model", stem_heads=(1, 256), aspect=(0.1, 10))
-        blocks = self.stem_blocks
+        _check_ranges(self, "model", backbone_heads=(1, 256), aspect=(0.1, 10))
+        blocks = self.backbone_blocks
         if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
             raise ConfigError(
-                f"model.stem_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
+                f"model.backbone_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianConfig(StemConfig):
+class GaussianConfig(BackboneConfig):
     """One Gaussian per position over frozen features (PaDiM-like)."""
 
     kind: Literal["gaussian"] = "gaussian"
     smoothing: float = 4.0
-    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the score map."""
+    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the anomaly map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +65,7 @@ class GaussianConfig(StemConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig(StemConfig):
+class MemoryConfig(BackboneConfig):
     """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
 
     kind: Literal["memory"] = "memory"
@@ -125,18 +125,18 @@ class PaperConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextConfig(StemConfig):
+class ContextConfig(BackboneConfig):
     """A transformer's density of each patch given the patches around its neighbourhood, over frozen features."""
 
     kind: Literal["context"] = "context"
     image_size: int = 256
     smoothing: float = 4.0
     pooling: int = 2
-    """Cells of the stem's grid along a side that are averaged into one patch."""
+    """Cells of the backbone's grid along a side that are averaged into one patch."""
     width: int = 192
     depth: int = 2
     heads: int = 6
-    radius: int = 2
+    mask_radius: int = 2
     """Patches masked from the transformer on each side of the patch that it predicts; 0 masks that patch alone."""
     dropout: float = 0.5
     """Share of the other patches that a training step drops, the same for all patches of an image."""
@@ -155,7 +155,7 @@ class ContextConfig(StemConfig):
             width=(1, 2048),
             depth=(1, 64),
             heads=(1, 64),
-            radius=(0, 64),
+            mask_radius=(0, 64),
             dropout=(0, 0.95),
             mixtures=(1, 256),
             latent_width=(1, 2048),
@@ -218,7 +218,7 @@ class Config:
 
 def with_aspect(config: Config, aspect: float) -> Config:
     """The settings with ``model.aspect``, where there is such a setting and it is open."""
-    if not isinstance(config.model, StemConfig) or config.model.aspect is not None:
+    if not isinstance(config.model, BackboneConfig) or config.model.aspect is not None:
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
 

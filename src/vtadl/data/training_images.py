@@ -26,11 +26,11 @@ class TrainingImages:
     paths: tuple[Path, ...] = ()
     sha256: tuple[str, ...] = ()
     """Content hash of each image, ascending."""
-    looked_at: NDArray[np.bool_] | None = None
+    roi_mask: NDArray[np.bool_] | None = None
     """Region of interest (`vtadl.data.roi`), outside which images are blanked."""
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], looked_at: NDArray[np.bool_] | None = None) -> Self:
+    def of(cls, samples: Sequence[Sample], roi_mask: NDArray[np.bool_] | None = None) -> Self:
         """The images of some samples.
 
         Raises:
@@ -40,7 +40,7 @@ class TrainingImages:
         return cls(
             paths=tuple(sample.path for sample in ordered),
             sha256=tuple(sample.sha256 for sample in ordered),
-            looked_at=looked_at,
+            roi_mask=roi_mask,
         )
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class TrainingImages:
         return self[:: max(-(-len(self) // most), 1)]
 
     def batches(self, size: tuple[int, int], most: int = BATCH) -> Iterator[Tensor]:
-        """All images in their order, ``(B, 3, *size)`` float32 in [0, 1] at a time; decoded anew at each call.
+        """All images in their order, ``(B, 3, *size)`` float32 in [0, 1] at a time; decoded again at each call.
 
         Args:
             size: height and width.
@@ -64,7 +64,7 @@ class TrainingImages:
             DataError: a file cannot be read.
         """
         for batch in load_images(self.paths, size, batch_size=fitting_batch(size, most)):
-            yield blanked(batch.images, self.looked_at)
+            yield blanked(batch.images, self.roi_mask)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def good_images(category: Category, skip: frozenset[Sample] = frozenset()) -> Go
         DataError: the category has no training images.
     """
     kept, held_out = (
-        TrainingImages.of([sample for sample in part if sample not in skip], category.looked_at)
+        TrainingImages.of([sample for sample in part if sample not in skip], category.roi_mask)
         for part in training_split(category)
     )
     return GoodImages(category=category.name, layout=category.layout, kept=kept, held_out=held_out)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from vtadl.backbones.build import BareStem, Stem, build_stem
-from vtadl.config.schema import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig, StemConfig
+from vtadl.backbones.build import Backbone, BareBackbone, build_backbone
+from vtadl.config.schema import BackboneConfig, Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector
@@ -22,9 +22,9 @@ def build_model(config: Config) -> AnyDetector:
 
     Raises:
         ConfigError: settings that do not fit together.
-        BundleError: a frozen stem's weights are not on this machine, or are not what they should be.
+        BundleError: a frozen backbone's weights are not on this machine, or are not what they should be.
     """
-    return _assembled(config, build_stem)
+    return _assembled(config, build_backbone)
 
 
 def empty_model(config: Config) -> nn.Module:
@@ -32,10 +32,10 @@ def empty_model(config: Config) -> nn.Module:
 
     Raises:
         ConfigError: settings that do not fit together.
-        BundleError: the files of a frozen stem that is the user's own are not on this machine.
+        BundleError: the files of a frozen backbone that is the user's own are not on this machine.
     """
     with torch.device("meta"):
-        return _assembled(config, BareStem)
+        return _assembled(config, BareBackbone)
 
 
 def check_model(config: Config) -> None:
@@ -48,20 +48,20 @@ def check_model(config: Config) -> None:
     empty_model(config)
 
 
-def _assembled(config: Config, stem_of: Callable[[StemConfig], Stem]) -> AnyDetector:
+def _assembled(config: Config, backbone_of: Callable[[BackboneConfig], Backbone]) -> AnyDetector:
     match config.model:
         case GaussianConfig() | MemoryConfig() if config.objective is not None:
             raise ConfigError(
                 f"preset '{config.preset}' is not trained and takes no objective; leave out '{config.objective}'"
             )
         case GaussianConfig():
-            return GaussianDetector(config.model, stem_of(config.model))
+            return GaussianDetector(config.model, backbone_of(config.model))
         case MemoryConfig():
-            return MemoryDetector(config.model, stem_of(config.model))
+            return MemoryDetector(config.model, backbone_of(config.model))
         case PaperConfig():
             return PaperDetector(PaperModel(config.model, _objective(config, "5*mse + 0.5*ssim + nll")))
         case ContextConfig():
-            return ContextDetector(config.model, _objective(config, "nll"), stem_of(config.model))
+            return ContextDetector(config.model, _objective(config, "nll"), backbone_of(config.model))
 
 
 def _objective(config: Config, example: str) -> Objective:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vtadl.backbones.build import Stem
+from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import ContextConfig
 from vtadl.data.embeddings import RepeatedEmbeddings
@@ -20,39 +20,39 @@ RESIDUAL_BATCH = 8
 
 
 class ContextDetector(nn.Module):
-    """A trained density over the embeddings of a frozen stem.
+    """A trained density over the embeddings of a frozen backbone.
 
     Args:
         config: sizes.
         objective: what the transformer is trained by.
-        stem: the frozen network that ``config.stem`` names.
+        backbone: the frozen network that ``config.backbone`` names.
 
     Raises:
         ConfigError: settings that do not fit together.
     """
 
-    def __init__(self, config: ContextConfig, objective: Objective, stem: Stem) -> None:
+    def __init__(self, config: ContextConfig, objective: Objective, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
-        self.stem = stem
-        self.input_size = input_size(config, stem.multiple, stem.stride)
-        rows, columns = grid_shape(config, stem.multiple, stem.stride)
+        self.backbone = backbone
+        self.input_size = input_size(config, backbone.multiple, backbone.stride)
+        rows, columns = grid_shape(config, backbone.multiple, backbone.stride)
         if rows % config.pooling or columns % config.pooling:
             raise ConfigError(f"model.pooling is {config.pooling}; expected a divisor of the grid's side, {rows}")
         self.grid = (rows // config.pooling, columns // config.pooling)
-        check_covariances(self.grid, stem.width)
-        self.network = ContextNetwork(config, objective, stem.width, self.grid)
+        check_covariances(self.grid, backbone.width)
+        self.network = ContextNetwork(config, objective, backbone.width, self.grid)
         self.upsampling = Resize(self.grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
     def embed(self, images_B3HW: Tensor) -> Tensor:
         """Images ``(B, 3, H, W)`` in [0, 1] to what the transformer sees, ``(B, D, *grid)``."""
-        return self.stem(images_B3HW, self.config.pooling)
+        return self.backbone(images_B3HW, self.config.pooling)
 
     def fit(self, images: TrainingImages, session: Session) -> Fitted:
         """Embed once, whiten, take the objective's steps, and measure what the trained network leaves unexplained.
 
-        All but the steps is the same each time, so a training that goes on after a kill does it again.
+        All but the steps is the same each time, so a training that resumes after a kill does it again.
         """
         embedded = RepeatedEmbeddings(
             (self.embed(batch_B3HW) for batch_B3HW in session.batches(images, self.input_size, "embedding")),
@@ -73,6 +73,6 @@ class ContextDetector(nn.Module):
         return Fitted(record=record, times={"of_that_steps": done.seconds})
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         maps_BHW: Tensor = self.upsampling(self.network.score_patches(self.embed(images_B3HW)))
         return maps_BHW

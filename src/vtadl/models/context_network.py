@@ -17,7 +17,7 @@ from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
-from vtadl.nn.masked_attention import SurroundingsBlock, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, outside
 from vtadl.nn.noise import generators, standard_normal
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
@@ -29,7 +29,7 @@ RIDGE = 0.01
 
 
 class ContextNetwork(nn.Module):
-    """Embeddings of a frozen stem, ``(B, D, H, W)``, to how unlikely each is, given those around it.
+    """Embeddings of a frozen backbone, ``(B, D, H, W)``, to how unlikely each is, given those around it.
 
     They are taken relative to each position's mean and whitened by the covariance over all positions; `fit` finds both
     before any step.
@@ -37,14 +37,14 @@ class ContextNetwork(nn.Module):
     Args:
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
-        stem_width: D.
+        backbone_width: D.
         grid: H rows and W columns, N patches in all.
 
     Raises:
         ConfigError: sizes that do not fit together, or a term that needs pixels.
     """
 
-    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, grid: tuple[int, int]) -> None:
+    def __init__(self, config: ContextConfig, objective: Objective, backbone_width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         _check(config, objective, grid)
         self.config = config
@@ -54,25 +54,25 @@ class ContextNetwork(nn.Module):
         self.mean: Tensor
         self.whitening: Tensor
         self.visible: Tensor
-        self.register_buffer("mean", torch.zeros(places, stem_width))
-        self.register_buffer("whitening", torch.eye(stem_width))
-        self.register_buffer("visible", outside(grid, config.radius), persistent=False)
-        self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
+        self.register_buffer("mean", torch.zeros(places, backbone_width))
+        self.register_buffer("whitening", torch.eye(backbone_width))
+        self.register_buffer("visible", outside(grid, config.mask_radius), persistent=False)
+        self.embedding = nn.Sequential(nn.Linear(backbone_width, width), nn.GELU(), nn.Linear(width, width))
         self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.key_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(SurroundingsBlock(width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(NeighbourMaskedBlock(width, config.heads) for _ in range(config.depth))
         self.mixture = self.reconstruction = self.variational = None
         if "mixture" in objective.heads:
-            self.mixture = ContextMixture(width, stem_width, config.mixtures)
+            self.mixture = ContextMixture(width, backbone_width, config.mixtures)
         if "reconstruction" in objective.heads:
-            self.reconstruction = nn.Linear(width, stem_width)
+            self.reconstruction = nn.Linear(width, backbone_width)
         if "variational" in objective.heads:
             decodes = any(name == "vae" for name, _ in objective.terms)
-            self.variational = PatchVae(stem_width, config.latent_width, context_width=width, decodes=decodes)
+            self.variational = PatchVae(backbone_width, config.latent_width, context_width=width, decodes=decodes)
         self.residual: PositionGaussian | None = None
         if self.mixture is not None or self.reconstruction is not None:
-            self.residual = PositionGaussian(stem_width, grid)
+            self.residual = PositionGaussian(backbone_width, grid)
         self._begin_at_the_mean()
 
     @torch.no_grad()
@@ -139,7 +139,7 @@ class ContextNetwork(nn.Module):
     def _begin_at_the_mean(self) -> None:
         # What a block adds and what a head predicts begin at (or next to) nothing: the first guess is the mean.
         for block in self.blocks:
-            assert isinstance(block, SurroundingsBlock)
+            assert isinstance(block, NeighbourMaskedBlock)
             last = block.mlp[2]
             assert isinstance(last, nn.Linear)
             nn.init.zeros_(block.out.weight)
@@ -213,10 +213,10 @@ def _check(config: ContextConfig, objective: Objective, grid: tuple[int, int]) -
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
     rows, columns = grid
-    if max(grid) <= 2 * config.radius + 1:
+    if max(grid) <= 2 * config.mask_radius + 1:
         raise ConfigError(
-            f"model.radius is {config.radius}, on {rows} x {columns} patches; expected more patches along a side than "
-            "the neighbourhood has: lower model.radius or model.pooling, or raise model.image_size"
+            f"model.mask_radius is {config.mask_radius}, on {rows} x {columns} patches; expected more patches along a side than "
+            "the neighbourhood has: lower model.mask_radius or model.pooling, or raise model.image_size"
         )
     if rows * columns > MAX_PATCHES:
         raise ConfigError(

@@ -1,13 +1,13 @@
-"""Detectors that are fitted without steps: a frozen stem with a density over its embeddings."""
+"""Detectors that are fitted without steps: a frozen backbone with a density over its embeddings."""
 
 import torch
 from torch import Tensor, nn
 
-from vtadl.backbones.build import Stem
+from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.data.training_images import TrainingImages
-from vtadl.density.gaussian import PositionGaussian, shared_squares
+from vtadl.density.gaussian import PositionGaussian, shared_blocks
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.models.protocol import Fitted, Session
@@ -18,16 +18,16 @@ MAX_COVARIANCES = 2**32
 
 
 class GaussianDetector(nn.Module):
-    """One Gaussian per position over a frozen stem: preset ``gaussian``."""
+    """One Gaussian per position over a frozen backbone: preset ``gaussian``."""
 
-    def __init__(self, config: GaussianConfig, stem: Stem) -> None:
+    def __init__(self, config: GaussianConfig, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
-        self.stem = stem
-        self.input_size = input_size(config, stem.multiple, stem.stride)
-        grid = grid_shape(config, stem.multiple, stem.stride)
-        check_covariances(grid, stem.width)
-        self.density = PositionGaussian(stem.width, grid)
+        self.backbone = backbone
+        self.input_size = input_size(config, backbone.multiple, backbone.stride)
+        grid = grid_shape(config, backbone.multiple, backbone.stride)
+        check_covariances(grid, backbone.width)
+        self.density = PositionGaussian(backbone.width, grid)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
@@ -35,28 +35,28 @@ class GaussianDetector(nn.Module):
         """Mean and covariance of each position; nothing here is random."""
         moments = self.density.moments()
         for images_B3HW in session.batches(images, self.input_size):
-            moments.update(self.stem(images_B3HW))
+            moments.update(self.backbone(images_B3HW))
         self.density.fit(moments)
         return Fitted()
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        maps_BHW: Tensor = self.upsampling(self.density(self.backbone(images_B3HW)))
         return maps_BHW
 
 
 class MemoryDetector(nn.Module):
-    """Nearest neighbours among good patches of a frozen stem: preset ``memory``."""
+    """Nearest neighbours among good patches of a frozen backbone: preset ``memory``."""
 
-    def __init__(self, config: MemoryConfig, stem: Stem) -> None:
+    def __init__(self, config: MemoryConfig, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
-        self.stem = stem
-        self.input_size = input_size(config, stem.multiple, stem.stride)
+        self.backbone = backbone
+        self.input_size = input_size(config, backbone.multiple, backbone.stride)
         self.density = PatchMemory(
-            stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
+            backbone.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
-        grid = grid_shape(config, stem.multiple, stem.stride)
+        grid = grid_shape(config, backbone.multiple, backbone.stride)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
@@ -64,13 +64,13 @@ class MemoryDetector(nn.Module):
         """A coreset of the patches, which the seed decides."""
         sampled = SampledPatches(len(images), torch.Generator().manual_seed(session.seed))
         for images_B3HW in session.batches(images, self.input_size):
-            sampled.add(self.stem(images_B3HW))
+            sampled.add(self.backbone(images_B3HW))
         self.density.fit(*sampled.drawn())
         return Fitted()
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        maps_BHW: Tensor = self.upsampling(self.density(self.backbone(images_B3HW)))
         return maps_BHW
 
 
@@ -80,9 +80,9 @@ def check_covariances(grid: tuple[int, int], width: int) -> None:
     Raises:
         ConfigError: it is.
     """
-    _, (rows, columns) = shared_squares(grid)
+    _, (rows, columns) = shared_blocks(grid)
     if rows * columns * width**2 > MAX_COVARIANCES:
         raise ConfigError(
             f"one Gaussian for each of {rows} x {columns} positions over {width} channels takes too much memory; "
-            "choose fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
+            "choose fewer model.backbone_blocks, a smaller model.image_size, or the preset memory"
         )

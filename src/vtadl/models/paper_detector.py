@@ -11,7 +11,7 @@ from vtadl.nn.smoothing import gaussian_smooth
 
 
 class PaperDetector(nn.Module):
-    """A network whose score map is smoothed.
+    """A network whose anomaly map is smoothed.
 
     Args:
         network: with the objective that it is trained by.
@@ -38,8 +38,8 @@ class PaperDetector(nn.Module):
         )
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return gaussian_smooth(self.network.score_map(images_B3HW), self.network.config.smoothing)
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        return gaussian_smooth(self.network.anomaly_map(images_B3HW), self.network.config.smoothing)
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor | None:
         """The decoded images, ``(B, 3, S, S)``; ``None``: the objective has no term that reconstructs."""

@@ -85,8 +85,8 @@ class Pictured(Protocol):
 
     input_size: tuple[int, int]
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        """As `Detector.score_map`."""
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        """As `Detector.anomaly_map`."""
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor | None:
         """The images as the network sees them, ``(B, 3, H, W)``; ``None``: its objective reconstructs nothing."""
@@ -138,7 +138,7 @@ class Detector(Protocol):
             session: of the training.
         """
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         """How abnormal each pixel is.
 
         Args:

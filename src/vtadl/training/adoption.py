@@ -40,7 +40,7 @@ def adopted_run(
     source = Source(category="an import", layout="no", trained_on=0, held_out=0, content_sha256=nothing)
     if category is None:
         return new_run(PaperDetector(network), Fitted(), source, None, session)
-    run = new_run(PaperDetector(network), Fitted(), source, category.looked_at, session)
-    images = TrainingImages.of(training_split(category)[0], category.looked_at)
+    run = new_run(PaperDetector(network), Fitted(), source, category.roi_mask, session)
+    images = TrainingImages.of(training_split(category)[0], category.roi_mask)
     run.held_out = score_held_out(run, images, device, progress).colours
     return run

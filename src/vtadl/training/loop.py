@@ -1,6 +1,6 @@
 """The training loop: batches in a keyed order, losses term by term, checkpoints, and clean ends.
 
-Everything random hangs on the seed, the step and the sample, so a step is the same whether the training came to it in
+Everything random depends on the seed, the step and the sample, so a step is the same whether the training came to it in
 one go, after a kill, or on several processes.
 """
 
@@ -25,9 +25,9 @@ from vtadl.config.schema import TrainingConfig
 from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
 from vtadl.models.protocol import Examples, GraphableNetwork, Network
 from vtadl.progress import Advance, Progress, silent
-from vtadl.runs.checkpoint import Journal, TrainingState
+from vtadl.runs.checkpoint import TrainingLog, TrainingState
 from vtadl.training.cuda_graph import GraphedGradients
-from vtadl.training.distributed import ALONE, Team, set_idle, share_batch_statistics
+from vtadl.training.distributed import ALONE, ProcessGroup, set_idle, share_batch_statistics
 from vtadl.training.gradients import Differentiate, Gradients
 from vtadl.training.schedule import Plan, learning_rate, plan, sample_order
 
@@ -53,7 +53,7 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """A step's figures, of all processes."""
+    """A step's numbers, of all processes."""
 
     raw: dict[str, float]
     variance: float
@@ -68,8 +68,8 @@ def optimise(
     seed: int,
     device: torch.device,
     *,
-    team: Team = ALONE,
-    journal: Journal | None = None,
+    group: ProcessGroup = ALONE,
+    training_log: TrainingLog | None = None,
     progress: Progress = silent,
     observe: Observe | None = None,
 ) -> TrainingState:
@@ -81,8 +81,8 @@ def optimise(
         training: how.
         seed: of the sample order and the noise.
         device: where.
-        team: the processes that train together, each with the same arguments.
-        journal: keeps log and checkpoints, and where to go on from; without it nothing is written.
+        group: the processes that train together, each with the same arguments.
+        training_log: keeps log and checkpoints, and where to resume from; without it nothing is written.
         progress: shows how far it is, with the loss of each term.
         observe: called with each line of the log; it may score with the network, not change it.
 
@@ -94,16 +94,16 @@ def optimise(
         TrainingError: a loss or gradient is not finite, the embeddings collapsed, or the disk is full.
         TrainingInterrupted: Ctrl-C; a checkpoint of the step was written first.
     """
-    if training.batch_size < team.size:
+    if training.batch_size < group.size:
         raise ConfigError(
-            f"training.batch_size is {training.batch_size}, but there are {team.size} processes to share it"
+            f"training.batch_size is {training.batch_size}, but there are {group.size} processes to share it"
         )
     planned = plan(training, len(examples))
     assert isinstance(network, nn.Module)
     optimizer = build_optimizer(network, training)
-    state = journal.restore(network, optimizer) if journal else TrainingState()
+    state = training_log.restore(network, optimizer) if training_log else TrainingState()
     network.train()
-    loop = _Loop(network, optimizer, training, planned, seed, device, team, journal)
+    loop = _Loop(network, optimizer, training, planned, seed, device, group, training_log)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
     on_gpu = device.type == "cuda"
     strict = on_gpu and isinstance(network, GraphableNetwork)
@@ -112,9 +112,9 @@ def optimise(
         _interruptible() as interrupted,
         progress("training", remaining) as advance,
     ):
-        if journal and state.step == 0:
-            journal.save(network, optimizer, state)  # a disk that is too small is noticed now
-        for batch in _batches(examples, planned, seed, state.step, team):
+        if training_log and state.step == 0:
+            training_log.save(network, optimizer, state)  # a disk that is too small is noticed now
+        for batch in _batches(examples, planned, seed, state.step, group):
             state = loop.step(batch, state, interrupted, advance, observe)
     return state
 
@@ -138,13 +138,13 @@ class _Loop:
         planned: Plan,
         seed: int,
         device: torch.device,
-        team: Team,
-        journal: Journal | None,
+        group: ProcessGroup,
+        training_log: TrainingLog | None,
     ) -> None:
         module: object = network
         assert isinstance(module, nn.Module)
         self.module, self.optimizer, self.training, self.plan = module, optimizer, training, planned
-        self.device, self.team, self.journal = device, team, journal
+        self.device, self.group, self.training_log = device, group, training_log
         self.weights = dict(network.objective.terms)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.last = time.perf_counter()
@@ -153,9 +153,9 @@ class _Loop:
             network.compile_parts()
         plain = Gradients(network, self.parameters, seed, _autocast(training, device))
         self.differentiate: Differentiate = plain
-        if device.type == "cuda" and team.size == 1 and not compiled and isinstance(network, GraphableNetwork):
+        if device.type == "cuda" and group.size == 1 and not compiled and isinstance(network, GraphableNetwork):
             self.differentiate = GraphedGradients(network, plain)
-        if team.size > 1:
+        if group.size > 1:
             share_batch_statistics(self.module)
 
     def step(
@@ -185,8 +185,8 @@ class _Loop:
         state = replace(state, seconds=state.seconds + now - self.last)
         self.last = now
         if batch.step % self.plan.log_every == 0 or state.step == self.plan.steps:
-            if self.journal:
-                self.journal.log(line)
+            if self.training_log:
+                self.training_log.log(line)
             if observe:
                 observe(line)
         advance(batch.images, "  ".join(f"{name} {value:.4g}" for name, value in measured.raw.items()))
@@ -200,7 +200,7 @@ class _Loop:
         examples, samples = batch.examples.to(self.device), list(batch.share) or [0]
         raw, variance = self.differentiate(examples, batch.step, samples, part)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        self.team.sum_all(gradients)
+        self.group.sum_all(gradients)
         norm = nn.utils.get_total_norm(gradients)
         if self.training.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.training.gradient_clip, norm)
@@ -208,7 +208,7 @@ class _Loop:
         values = values * part if batch.share else torch.zeros_like(values)
         stopped = values.new_tensor([float(interrupted())])
         # One transfer a step: on a GPU each one waits for the device.
-        packed = self.team.sum(torch.cat([values, stopped, norm.double()[None] / self.team.size]))
+        packed = self.group.sum(torch.cat([values, stopped, norm.double()[None] / self.group.size]))
         *terms, spread, stop, size = packed.tolist()
         return _Measured(
             raw=dict(zip(raw, terms, strict=True)), variance=spread, gradient_norm=size, interrupted=stop > 0
@@ -236,7 +236,7 @@ class _Loop:
         return replace(state, first_variance=first)
 
     def _kept(self) -> str:
-        return self.journal.kept() if self.journal else "nothing was written"
+        return self.training_log.kept() if self.training_log else "nothing was written"
 
     def _line(self, batch: _Batch, measured: _Measured, rate: float) -> dict[str, Any]:
         terms = {name: {"raw": value, "weighted": self.weights[name] * value} for name, value in measured.raw.items()}
@@ -267,21 +267,21 @@ class _Loop:
 
     def _keep(self, state: TrainingState, *, interrupted: bool) -> None:
         last = state.step == self.plan.steps
-        if self.journal and (interrupted or last or state.step % self.training.checkpoint_every == 0):
-            self.journal.save(self.module, self.optimizer, state)
+        if self.training_log and (interrupted or last or state.step % self.training.checkpoint_every == 0):
+            self.training_log.save(self.module, self.optimizer, state)
         if interrupted and not last:
-            where = "; to go on: the same command with --resume" if self.journal else ""
+            where = "; to resume: the same command with --resume" if self.training_log else ""
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
 
 
-def _batches(examples: Examples, planned: Plan, seed: int, start: int, team: Team) -> Iterator[_Batch]:
+def _batches(examples: Examples, planned: Plan, seed: int, start: int, group: ProcessGroup) -> Iterator[_Batch]:
     step = start
     while step < planned.steps:
         epoch, position = divmod(step, planned.steps_per_epoch)
         order = sample_order(seed, epoch, planned.images)
         chunks = [order[first : first + planned.batch_size] for first in range(0, planned.images, planned.batch_size)]
         chunks = chunks[position : position + planned.steps - step]
-        shares = [team.share(chunk) for chunk in chunks]
+        shares = [group.share(chunk) for chunk in chunks]
         # A process without a share still takes part in every sum, with an image that counts for nothing.
         loaded = examples.batches([share or chunk[:1] for share, chunk in zip(shares, chunks, strict=True)])
         for chunk, share, batch in zip(chunks, shares, loaded, strict=True):

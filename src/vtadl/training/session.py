@@ -12,8 +12,8 @@ from vtadl.data.repeated import RepeatedImages
 from vtadl.data.training_images import TrainingImages
 from vtadl.models.protocol import Examples, Network, Pictured, Steps
 from vtadl.progress import Progress, silent
-from vtadl.runs.checkpoint import Journal
-from vtadl.training.distributed import ALONE, Team
+from vtadl.runs.checkpoint import TrainingLog
+from vtadl.training.distributed import ALONE, ProcessGroup
 from vtadl.training.loop import optimise
 from vtadl.training.schedule import plan
 
@@ -24,10 +24,10 @@ class TrainingSession:
 
     config: Config
     device: torch.device
-    team: Team = ALONE
+    group: ProcessGroup = ALONE
     """The processes that train together."""
-    journal: Journal | None = None
-    """Keeps log and checkpoints, and where to go on from; without it nothing is written."""
+    training_log: TrainingLog | None = None
+    """Keeps log and checkpoints, and where to resume from; without it nothing is written."""
     observe: Callable[[Mapping[str, Any], Pictured | None], object] | None = None
     """Called with each line of the log and the detector to picture."""
     progress: Progress = silent
@@ -46,7 +46,7 @@ class TrainingSession:
 
     def repeated(self, images: TrainingImages, size: tuple[int, int]) -> Examples:
         """See `vtadl.models.protocol.Session.repeated`."""
-        examples = RepeatedImages(images.paths, size, looked_at=images.looked_at, progress=self.progress)
+        examples = RepeatedImages(images.paths, size, roi_mask=images.roi_mask, progress=self.progress)
         examples.move_to(self.device)
         return examples
 
@@ -59,8 +59,8 @@ class TrainingSession:
             self.config.training,
             self.seed,
             self.device,
-            team=self.team,
-            journal=self.journal,
+            group=self.group,
+            training_log=self.training_log,
             progress=self.progress,
             observe=None if observe is None else lambda line: observe(line, shown),
         )

@@ -1,4 +1,4 @@
-"""A training in TensorBoard: every figure of the log, and now and then reconstructions and heat maps of good images."""
+"""A training in TensorBoard: every number of the log, and now and then reconstructions and heat maps of good images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,24 +36,24 @@ def check_installed() -> None:
 
 
 class Board:
-    """Writes one training's figures and pictures.
+    """Writes one training's scalars and pictures.
 
     Args:
         folder: that ``tensorboard --logdir`` is given.
         paths: good images of which the first few are shown.
         steps: of the whole training.
-        looked_at: region of interest; the rest of an image has no colour.
+        roi_mask: region of interest; the rest of an image has no colour.
     """
 
     def __init__(
-        self, folder: Path, paths: Sequence[Path], steps: int, looked_at: NDArray[np.bool_] | None = None
+        self, folder: Path, paths: Sequence[Path], steps: int, roi_mask: NDArray[np.bool_] | None = None
     ) -> None:
         check_installed()
         self.folder = folder
         self.every = -(-steps // TIMES)
         self.steps = steps
         self.paths = paths[:PICTURED]
-        self.looked_at = looked_at
+        self.roi_mask = roi_mask
         self.images_B3HW: Tensor | None = None
         self.writer: Any = None
 
@@ -68,7 +68,7 @@ class Board:
         step = line["step"]
         try:
             if self.writer is None:
-                # A training that goes on takes back what was shown after its checkpoint.
+                # A training that resumes takes back what was shown after its checkpoint.
                 self.writer = SummaryWriter(str(self.folder), purge_step=step)
             for name, value in _scalars(line).items():
                 self.writer.add_scalar(name, value, step)
@@ -92,17 +92,17 @@ class Board:
         if self.images_B3HW is None:
             (batch,) = load_images(self.paths, size, batch_size=PICTURED)
             self.images_B3HW = batch.images
-        looked_at = None if self.looked_at is None else fitted_mask(self.looked_at, size)
-        images_B3HW = blanked(self.images_B3HW, looked_at).to(next(detector.parameters()).device)
+        roi_mask = None if self.roi_mask is None else fitted_mask(self.roi_mask, size)
+        images_B3HW = blanked(self.images_B3HW, roi_mask).to(next(detector.parameters()).device)
         was_training = detector.training
         detector.eval()
-        maps_BHW = detector.score_map(images_B3HW).float().cpu().numpy()
+        maps_BHW = detector.anomaly_map(images_B3HW).float().cpu().numpy()
         reconstructed_B3HW = detector.reconstruct(images_B3HW)
         detector.train(was_training)
         photos_BHW3 = _pixels(self.images_B3HW)
-        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if looked_at is None else maps_BHW[:, looked_at]
+        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if roi_mask is None else maps_BHW[:, roi_mask]
         low, high = colour_scale(np.median(counted_BP, axis=1).tolist(), counted_BP.max(axis=1).tolist())
-        overlays = [overlay(photo, one, low, high, looked_at) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)]
+        overlays = [overlay(photo, one, low, high, roi_mask) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)]
         pictures = {"image": photos_BHW3, "heat map": np.stack(overlays)}
         if reconstructed_B3HW is not None:
             pictures["reconstruction"] = _pixels(reconstructed_B3HW)
@@ -110,10 +110,10 @@ class Board:
 
 
 def _scalars(line: Mapping[str, Any]) -> dict[str, float]:
-    figures = {name: line[name] for name in ("total", "learning_rate", "gradient_norm", "embedding_variance")}
+    scalars = {name: line[name] for name in ("total", "learning_rate", "gradient_norm", "embedding_variance")}
     for term, values in line["terms"].items():
-        figures |= {f"raw/{term}": values["raw"], f"weighted/{term}": values["weighted"]}
-    return figures
+        scalars |= {f"raw/{term}": values["raw"], f"weighted/{term}": values["weighted"]}
+    return scalars
 
 
 def _pixels(images_B3HW: Tensor) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
 from vtadl.progress import Progress, silent
-from vtadl.runs.checkpoint import Journal, is_unfinished
+from vtadl.runs.checkpoint import TrainingLog, is_unfinished
 from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
 from vtadl.training.distributed import joined, launched_rank
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
@@ -55,7 +55,7 @@ def train_run(
     Raises:
         ConfigError: settings that do not fit together.
         DataError: no usable good image.
-        TrainingError: training cannot go on.
+        TrainingError: training cannot continue.
     """
     check_model(config)
     images = _good_images(category, skip, warn)
@@ -76,7 +76,7 @@ def train_to(
     tensorboard: Path | None = None,
     progress: Progress = silent,
 ) -> Run | None:
-    """Train into a run folder, where a training that is cut off can go on later; processes of torchrun train together.
+    """Train into a run folder, where a training that is cut off can resume later; processes of torchrun train together.
 
     Args:
         folder: of the run.
@@ -85,30 +85,30 @@ def train_to(
         device: where to train.
         warn: called with each line that the user should read.
         force: replace what an earlier run wrote there.
-        resume: go on with what is in the folder; begin where there is nothing, and do nothing where it is finished.
-        tensorboard: folder to write figures and pictures to, for presets with an objective.
+        resume: resume what is in the folder; begin where there is nothing, and do nothing where it is finished.
+        tensorboard: folder to write numbers and pictures to, for presets with an objective.
         skip: samples not to use, because they cannot be read.
         progress: shows how far it is.
 
     Returns: the run; ``None`` in a process that does not write.
 
     Raises:
-        ConfigError: settings that do not fit together, or are not those of the training to go on with.
-        DataError: no usable good image, or others than the training to go on with had.
+        ConfigError: settings that do not fit together, or are not those of the training to resume.
+        DataError: no usable good image, or others than the training to resume had.
         BundleError: the folder is in the way, damaged, or cannot be written.
-        TrainingError: training cannot go on.
+        TrainingError: training cannot continue.
         TrainingInterrupted: Ctrl-C, after a checkpoint.
     """
     _check(config, tensorboard)
-    with joined(device) as (team, device):
-        if not team.leads:
+    with joined(device) as (group, device):
+        if not group.is_main:
             warn, progress, tensorboard = (lambda line: None), silent, None
         images = _good_images(category, skip, warn)
         stored = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
         config = stored or _resolved(config, images.kept)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
-        session = TrainingSession(config=config, device=device, team=team, progress=progress)
+        session = TrainingSession(config=config, device=device, group=group, progress=progress)
         if config.objective is None:
             return _trained_at_once(folder, images, session, force)
         return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
@@ -117,8 +117,8 @@ def train_to(
 def _trained(images: GoodImages, session: TrainingSession) -> Run:
     started = time.perf_counter()
     model, fitted = _fitted(images.kept, session)
-    run = new_run(model, fitted, Source.of(images), images.kept.looked_at, session)
-    if session.team.leads:
+    run = new_run(model, fitted, Source.of(images), images.kept.roi_mask, session)
+    if session.group.is_main:
         run.held_out = _calibrated(run, images, session)
     run.times = {"training_seconds": round(time.perf_counter() - started, 3), **run.times}
     return run
@@ -136,7 +136,7 @@ def new_run(
     model: nn.Module,
     fitted: Fitted,
     source: Source,
-    looked_at: NDArray[np.bool_] | None,
+    roi_mask: NDArray[np.bool_] | None,
     session: TrainingSession,
 ) -> Run:
     """A run of a fitted model, not yet calibrated."""
@@ -151,7 +151,7 @@ def new_run(
         held_out=HeldOut(),
         times={"date": date, "hardware": hardware, **fitted.times},
         training=dict(fitted.record),
-        looked_at=looked_at,
+        roi_mask=roi_mask,
     )
 
 
@@ -186,17 +186,20 @@ def _trained_in_steps(
     resume: bool,
 ) -> Run | None:
     """Train in the folder, with log and checkpoints."""
-    config, team, looked_at = session.config, session.team, images.kept.looked_at
-    conditions = conditions_of(config, Source.of(images), session.device, team)
-    if team.leads and not (resume and is_unfinished(folder)):
-        begin_run(folder, config, looked_at, force=force)
-    team.wait()
-    check_region(folder, read_region(folder), looked_at)
+    config, group, roi_mask = session.config, session.group, images.kept.roi_mask
+    conditions = conditions_of(config, Source.of(images), session.device, group)
+    if group.is_main and not (resume and is_unfinished(folder)):
+        begin_run(folder, config, roi_mask, force=force)
+    group.wait()
+    check_region(folder, read_region(folder), roi_mask)
     check_conditions(folder, config, conditions, warn)
-    with Journal(folder, conditions, writes=team.leads) as journal, _board(tensorboard, config, images) as board:
+    with (
+        TrainingLog(folder, conditions, writes=group.is_main) as training_log,
+        _board(tensorboard, config, images) as board,
+    ):
         observe = None if board is None else board.show
-        run = _trained(images, replace(session, journal=journal, observe=observe))
-    if not team.leads:
+        run = _trained(images, replace(session, training_log=training_log, observe=observe))
+    if not group.is_main:
         return None
     finish_run(run, folder)
     return run
@@ -206,14 +209,14 @@ def _board(folder: Path | None, config: Config, images: GoodImages) -> AbstractC
     if folder is None:
         return nullcontext()
     shown = images.held_out if len(images.held_out) else images.kept
-    return Board(folder, shown.paths, plan(config.training, len(images.kept)).steps, shown.looked_at)
+    return Board(folder, shown.paths, plan(config.training, len(images.kept)).steps, shown.roi_mask)
 
 
 def _finished(folder: Path, config: Config, images: GoodImages) -> Run:
     run, now = load_run(folder), Source.of(images)
     check_same(folder, run.config, config)
     check_data(folder, now.images, now.content_sha256, run.source.images, run.source.content_sha256)
-    check_region(folder, run.looked_at, images.kept.looked_at)
+    check_region(folder, run.roi_mask, images.kept.roi_mask)
     return run
 
 
