@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.calibration.calibrate import Request, calibrate, write_card
+from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
@@ -22,6 +22,7 @@ from vtadl.decision.card import Card
 from vtadl.errors import DataError
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.reports.card import write_card
 from vtadl.runs.run import Run, load_run, save_run
 from vtadl.training.train import train_run
 
