@@ -138,6 +138,8 @@ def from_json(text: str, source: str) -> Card:
     version = content.get("format") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(f"'{source}' has format {version}; this vtadl reads up to {FORMAT}: upgrade vtadl")
+    if isinstance(content, dict) and "parts" in content:  # the name in earlier cards
+        content["calibration_sets"] = content.pop("parts")
     try:
         card: Card = _read(Card, content, "card")
         _check(card)
