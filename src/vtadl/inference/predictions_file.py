@@ -1,7 +1,7 @@
 """What is done of a long list of images, on disk: a line each, so that a killed process can be resumed.
 
 OUT/inspection.json     what is being done, by which detector, and whether it is finished
-OUT/predictions.jsonl   a line an image: the journal
+OUT/predictions.jsonl   a line an image
 OUT/predictions.csv     the same rows as a table, made again from predictions.jsonl when work resumes
 """
 
@@ -119,7 +119,7 @@ def open_predictions_file(folder: Path, task: Mapping[str, Any], *, force: bool 
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a journal; a half-written last line is left out.
+    """The rows of such a file; a half-written last line is left out.
 
     Raises:
         BundleError: it cannot be read.

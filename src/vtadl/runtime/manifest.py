@@ -36,7 +36,7 @@ Precision = Literal["float32", "int8"]
 MODEL_FILES: dict[Runtime, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Fixed names: no manifest can point to a file elsewhere."""
 
-_MEND = "restore it, or run vtadl export again"
+_FIX = "restore it, or run vtadl export again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def read_text(path: Path) -> str:
 
 def damaged(path: Path, reason: object) -> BundleError:
     """The error for a file that cannot be used."""
-    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())[:200]}; {_MEND}")
+    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())[:200]}; {_FIX}")
 
 
 def _checked(content: Any) -> Manifest:
@@ -203,4 +203,4 @@ def _read_bytes(path: Path, most: int) -> bytes:
             raise damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
         return path.read_bytes()
     except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; {_MEND}") from error
+        raise BundleError(f"cannot read '{path}': {error.strerror}; {_FIX}") from error
