@@ -87,7 +87,7 @@ def images_of(
     Raises:
         DataError: it holds others.
     """
-    kept, held_out = (tuple(s for s in one if s not in skip) for one in training_split(category))
+    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
     hashes = sorted(content_hash(sample.path) for sample in (*kept, *held_out))
     if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
         raise DataError(
@@ -128,8 +128,8 @@ def _cross_fit(
         if not inside:
             continue
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        one = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
-        found = train_run(run.config, one, device, warn=warn, progress=progress).held_out
+        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
+        found = train_run(run.config, rest, device, warn=warn, progress=progress).held_out
         sha256 += found.sha256
         scores += found.scores
         appearance += found.appearance

@@ -241,8 +241,8 @@ def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]
     if high % config.coarsening or wide % config.coarsening or max(rows, columns) <= 2 * config.mask_radius + 1:
         raise ConfigError(
             f"model.coarsening is {config.coarsening} and model.mask_radius {config.mask_radius}, on {high} x {wide}; "
-            "expected a divisor that leaves more patches along a side than the neighbourhood has; lower model.mask_radius "
-            "or raise model.image_size"
+            "expected a divisor that leaves more patches along a side than the neighbourhood has; lower "
+            "model.mask_radius or raise model.image_size"
         )
     if rows * columns > MAX_PATCHES:
         raise ConfigError(
