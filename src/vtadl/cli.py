@@ -16,6 +16,7 @@ from vtadl.commands import (
     drift,
     evaluate,
     export,
+    generate,
     import_reference,
     info,
     metrics,
@@ -28,7 +29,10 @@ from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = (demo, data, train, calibrate, evaluate, metrics, predict, compare, drift, export, import_reference, info)
+COMMANDS = (
+    *(demo, data, train, calibrate, evaluate, metrics, predict, generate),
+    *(compare, drift, export, import_reference, info),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
