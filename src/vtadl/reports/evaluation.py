@@ -217,7 +217,7 @@ def _score_chart(run: Run, report: Report) -> str:
 def _pictures(one: Evaluated, scale_id: str, device: torch.device) -> str:
     run, report = one.run, one.report
     choice = choose(report)
-    names = [_name(sample.path, one.category) for sample in report.samples]
+    names = [one.category.relative(sample.path) for sample in report.samples]
     pairs = draw(run, report, choice.all, device)
     parts = [
         "<h3>Heat maps</h3>",
@@ -250,7 +250,3 @@ def _scale_text(run: Run) -> str:
 
 def _shown(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
-
-
-def _name(path: Path, category: Category) -> str:
-    return path.relative_to(category.root).as_posix() if path.is_relative_to(category.root) else str(path)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import fitting_batch, load_images
 from vtadl.data.repeated import RepeatedImages
 from vtadl.data.roi import blanked
-from vtadl.data.splits import training_split
+from vtadl.data.splits import FEW_IMAGES, training_split
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import build_model, check_model
@@ -30,7 +29,7 @@ from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetec
 from vtadl.models.paper import PaperModel
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, is_unfinished
-from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
+from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
 from vtadl.training.context import train_in_context
 from vtadl.training.distributed import ProcessGroup, joined, launched_rank
 from vtadl.training.loop import Observe, optimise
@@ -40,7 +39,6 @@ from vtadl.training.settling import settled, settled_as
 from vtadl.training.tensorboard import Board, check_installed
 
 FIT_BATCH = 16
-FEW_IMAGES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,7 +389,7 @@ def _times(device: torch.device) -> dict[str, Any]:
     hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
-    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "hardware": hardware}
+    return {"date": now(), "hardware": hardware}
 
 
 def _ignore(line: str) -> None:
