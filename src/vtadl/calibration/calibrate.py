@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 
 from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate
 from vtadl.decision.conformal import (
@@ -15,7 +14,7 @@ from vtadl.decision.conformal import (
     share_interval,
 )
 from vtadl.errors import ConfigError
-from vtadl.runs.run import Run, weights_sha256
+from vtadl.runs.run import Run, now, weights_sha256
 from vtadl.version import __version__
 
 DEFAULT_RATE = 0.05
@@ -72,7 +71,7 @@ def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Car
     return Card(
         format=FORMAT,
         vtadl=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=now(),
         weights_sha256=weights_sha256(run.model),
         category=run.source.category,
         preset=run.config.preset,

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
 from vtadl.errors import DataError
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
-from vtadl.runs.run import Run
+from vtadl.runs.run import Run, now
 from vtadl.training.train import train_run
 
 FOLDS = 5
@@ -136,7 +135,7 @@ def _cross_fit(
     return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
@@ -204,12 +203,8 @@ def _scored(
     return CalibrationSet(
         kind=kind,
         folder=str(folder),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -16,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from vtadl.errors import BundleError
 
 FORMAT = 1
+CARD_FILE = "card.json"
+"""In a run folder, and in an export."""
 
 Verdict = Literal["good", "review", "defective"]
 Method = Literal["false-reject rate", "miss rate", "cost", "by hand"]

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vtadl.errors import BundleError
-from vtadl.runs.files import write_text
+from vtadl.runs.files import lock, write_text
 from vtadl.runs.run import new_folder
 
 STATE_FILE, LINES_FILE, TABLE_FILE = "inspection.json", "predictions.jsonl", "predictions.csv"
@@ -42,7 +42,7 @@ class PredictionsFile:
         """Rows of files that could not be read."""
         self._task = task
         self._lines = (folder / LINES_FILE).open("r+b")
-        _lock(self._lines, folder)
+        lock(self._lines, f"another process is writing to '{folder}'; wait for it, or choose another --out")
         self._lines.truncate(self._replay())
         self._lines.seek(0, 2)
         # A name that is not UTF-8 is written with the bytes that it has.
@@ -162,16 +162,3 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         "box": " ".join(map(str, regions[0]["box"])) if regions else None,
     }
     return [flat.get(column) for column in COLUMNS]
-
-
-def _lock(file: Any, folder: Path) -> None:
-    """Refuse a second writer; the lock ends with the process, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock.
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise BundleError(f"another process is writing to '{folder}'; wait for it, or choose another --out") from error

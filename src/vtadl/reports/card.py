@@ -4,12 +4,11 @@ import math
 from html import escape
 from pathlib import Path
 
-from vtadl.decision.card import CALIBRATING, Card, Kind, Rate, to_json
+from vtadl.decision.card import CALIBRATING, CARD_FILE, Card, Kind, Rate, to_json
 from vtadl.errors import BundleError
 from vtadl.reports.charts import Group, histograms
 from vtadl.reports.page import document, paragraph, table
 from vtadl.runs.files import write_text
-from vtadl.runs.run import CARD_FILE
 
 PAGE_FILE = "card.html"
 

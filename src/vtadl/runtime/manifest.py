@@ -18,16 +18,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.roi import read_stored_mask
-from vtadl.decision.card import Card, from_json
+from vtadl.data.roi import REGION_FILE, read_stored_mask
+from vtadl.decision.card import CARD_FILE, Card, from_json
 from vtadl.errors import BundleError, DataError
+from vtadl.runs.files import MAX_TEXT_BYTES
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
-CARD_FILE = "card.json"
-REGION_FILE = "region_of_interest.png"
 TIMES_FILE = "times.json"
-MAX_TEXT_BYTES = 100_000_000
 MAX_MODEL_BYTES = 2_000_000_000
 """What an ONNX file can have at most."""
 
