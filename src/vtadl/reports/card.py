@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vtadl.decision.card import CALIBRATING, CARD_FILE, Card, Kind, Rate, to_json
 from vtadl.errors import BundleError
-from vtadl.reports.charts import Group, histograms
+from vtadl.reports.charts import Histogram, histograms
 from vtadl.reports.page import document, paragraph, table
 from vtadl.runs.files import write_text
 
@@ -94,11 +94,11 @@ def _rate_cells(rate: Rate) -> list[str]:
 def _histogram(card: Card) -> str:
     good = _scores(card, "labelled good")
     defective = _scores(card, "labelled defective")
-    groups = [Group(label="calibration images", values=card.calibration, style="held-out")]
+    groups = [Histogram(label="calibration images", values=card.calibration, style="held-out")]
     if good:
-        groups.append(Group(label="labelled good images", values=good, style="good"))
+        groups.append(Histogram(label="labelled good images", values=good, style="good"))
     if defective:
-        groups.append(Group(label="labelled defects", values=defective, style="bad"))
+        groups.append(Histogram(label="labelled defects", values=defective, style="bad"))
     if not any(math.isfinite(value) for group in groups for value in group.values):
         return paragraph("No scores.")
     caption = "The dashed line is the threshold for defective."
