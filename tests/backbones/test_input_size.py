@@ -110,8 +110,8 @@ def test_the_neighbourhood_must_leave_something_along_the_longer_side():
     objective = parse_objective("nll")
     settings = {"image_size": 128, "pooling": 2, "coarsening": 2, "width": 16, "heads": 2, "context_scale": 1.0}
     with pytest.raises(ConfigError, match="on 8 x 8; expected a divisor that leaves more"):
-        ContextDetector(ContextConfig(**settings, radius=2), objective)
-    oblong = ContextDetector(ContextConfig(**settings, radius=2, aspect=3.0), objective)
+        ContextDetector(ContextConfig(**settings, mask_radius=2), objective)
+    oblong = ContextDetector(ContextConfig(**settings, mask_radius=2, aspect=3.0), objective)
     assert oblong.network.grid == (2, 7)
     assert oblong.network.visible.any(1).all()
 
