@@ -21,7 +21,7 @@ from vtadl.errors import ConfigError
 from vtadl.training.distributed import ProcessGroup, SharedBatchNorm2d, share_batch_statistics
 from vtadl.training.train import train_to
 
-FORKED = str(Path(__file__).with_name("forked.py"))
+FORKED = str(Path(__file__).parents[1] / "helpers/forked.py")
 SETTINGS = [
     *("model.image_size=32", "model.patch_size=8", "model.width=32", "model.depth=2", "model.heads=2"),
     *("model.mlp_width=32", "model.mixtures=2", "training.batch_size=6", "training.steps=20"),

@@ -285,8 +285,9 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_
     )
     moments = np.random.default_rng(0).uniform(0, 0.2, 5).tolist()
     task = {"arguments": [*arguments, "--out", str(tmp_path / "run")], "log": str(tmp_path / "run/log.jsonl")}
+    forked = str(Path(__file__).parents[1] / "helpers/forked.py")
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("forked.py")), "kill", json.dumps({**task, "moments": moments})],
+        [sys.executable, forked, "kill", json.dumps({**task, "moments": moments})],
         capture_output=True,
         text=True,
         check=True,

@@ -50,7 +50,7 @@ SWITCHES = {
 """Other settings that are used."""
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 UNUSED = ("pooler.", "embeddings.mask_token")
-MAX_TEXT_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 1_000_000
 WHERE = (
     "get config.json, model.safetensors and preprocessor_config.json where there is a network, such as those of "
     "https://huggingface.co/facebook/dinov2-small, into one folder"
@@ -220,8 +220,8 @@ def _sha256(folder: Path) -> bytes:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"there is no '{path}'; hub: takes a folder that Hugging Face's download made")
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_TEXT_BYTES:,} at most")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_CONFIG_BYTES:,} at most")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -65,8 +65,8 @@ class Checksum(nn.Module):
         stored = state_dict.get(f"{prefix}sha256")
         if stored is not None and not torch.equal(stored, self.sha256.cpu()):
             raise BundleError(
-                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the backbone that this detector was "
-                f"trained over ({_short(stored)}); point model.backbone in its config.toml at those, or train again"
+                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the backbone that this detector "
+                f"was trained over ({_short(stored)}); point model.backbone in its config.toml at those, or train again"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

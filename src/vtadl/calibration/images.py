@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
 from vtadl.errors import DataError
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
-from vtadl.runs.run import Run
+from vtadl.runs.run import Run, now
 from vtadl.training.train import train_run
 
 FOLDS = 5
@@ -87,7 +86,7 @@ def images_of(
     Raises:
         DataError: it holds others.
     """
-    kept, held_out = (tuple(s for s in one if s not in skip) for one in training_split(category))
+    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
     hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
     if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
         raise DataError(
@@ -128,15 +127,15 @@ def _cross_fit(
         if not inside:
             continue
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        one = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
-        found = train_run(run.config, one, device, warn=warn, progress=progress).held_out
+        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
+        found = train_run(run.config, rest, device, warn=warn, progress=progress).held_out
         sha256 += found.sha256
         scores += found.scores
         appearance += found.appearance
     return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
@@ -204,12 +203,8 @@ def _scored(
     return CalibrationSet(
         kind=kind,
         folder=str(folder),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -83,6 +83,10 @@ class Category:
         """Good and defective images for evaluation alone."""
         return self._of("test")
 
+    def relative(self, path: Path) -> str:
+        """A path as messages and tables show it: from the folder on, or whole where it lies elsewhere."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
     def _of(self, split: Split) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.split == split)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BLANK = 128 / 255
 """What pixels outside the mask become, in [0, 1]: middle grey."""
 MAX_POINTS = 100_000
+REGION_FILE = "region_of_interest.png"
+"""In a run folder, and in an export."""
 STORED_SIDE = 4096
 
 

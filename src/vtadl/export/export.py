@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 
 from vtadl.data.images import read_image
 from vtadl.data.layouts import GOOD, find_images
-from vtadl.data.roi import mask_png
-from vtadl.decision.card import Card
+from vtadl.data.roi import REGION_FILE, mask_png
+from vtadl.decision.card import CARD_FILE, Card
 from vtadl.decision.card import to_json as card_to_json
 from vtadl.decision.decide import Prediction
 from vtadl.demo.dataset import PRODUCTS, Shot, render_shot
@@ -31,7 +30,7 @@ from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
 from vtadl.export.openvino_int8 import Ranges, quantise
 from vtadl.inference.predict import predict_image
-from vtadl.runs.run import Run, new_folder, weights_sha256
+from vtadl.runs.run import Run, new_folder, now, weights_sha256
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import Detector, load
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, Precision, Runtime
@@ -97,9 +96,9 @@ def export_run(
     with new_folder(folder, force=force) as partial:
         _write_model(build_graph(run), partial, to, int8)
         if run.card is not None:
-            (partial / written.CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
+            (partial / CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
         if run.roi_mask is not None:
-            (partial / written.REGION_FILE).write_bytes(mask_png(run.roi_mask))
+            (partial / REGION_FILE).write_bytes(mask_png(run.roi_mask))
         manifest = _manifest(run, partial, to, "float32" if int8 is None else "int8")
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         exported = load(partial)
@@ -223,7 +222,7 @@ def _times(run: Run, exported: Detector) -> dict[str, Any]:
     if exported.manifest.precision == "float32":
         times["pytorch"] = _median_ms(lambda: predict_image(run, image, torch.device("cpu")))
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "milliseconds": times,
     }

@@ -215,8 +215,9 @@ def _check(config: ContextConfig, objective: Objective, grid: tuple[int, int]) -
     rows, columns = grid
     if max(grid) <= 2 * config.mask_radius + 1:
         raise ConfigError(
-            f"model.mask_radius is {config.mask_radius}, on {rows} x {columns} patches; expected more patches along a side than "
-            "the neighbourhood has: lower model.mask_radius or model.pooling, or raise model.image_size"
+            f"model.mask_radius is {config.mask_radius}, on {rows} x {columns} patches; expected more patches "
+            "along a side than the neighbourhood has: lower model.mask_radius or model.pooling, or raise "
+            "model.image_size"
         )
     if rows * columns > MAX_PATCHES:
         raise ConfigError(

@@ -30,7 +30,16 @@ class NeighbourMaskedBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, queries_BND: Tensor, keys_BND: Tensor, visible_NN: Tensor) -> Tensor:
-        """Args: queries and keys ``(B, N, D)``; ``visible_NN[i, j]``: query i may see key j. Returns ``(B, N, D)``."""
+        """Attend once.
+
+        Args:
+            queries_BND: ``(B, N, D)``.
+            keys_BND: ``(B, N, D)``.
+            visible_NN: ``(N, N)`` bool; ``[i, j]``: query i may see key j.
+
+        Returns:
+            ``(B, N, D)``.
+        """
         key_BND, value_BND = self.key_value(keys_BND).chunk(2, dim=-1)
         attended_BHNd = F.scaled_dot_product_attention(
             self._split(self.query(self.query_norm(queries_BND))),

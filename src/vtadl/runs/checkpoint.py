@@ -158,7 +158,8 @@ class TrainingLog:
 
     def _cannot_write(self, name: str, error: OSError) -> TrainingError:
         return TrainingError(
-            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then continue with --resume"
+            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then continue with "
+            "--resume"
         )
 
 

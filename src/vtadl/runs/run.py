@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -31,9 +32,9 @@ from torch import nn
 
 from vtadl.config.overrides import from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
-from vtadl.data.roi import mask_png, read_stored_mask
+from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
-from vtadl.decision.card import Card, from_json, to_json
+from vtadl.decision.card import CARD_FILE, Card, from_json, to_json
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import (
     CHECKPOINT_FILE,
@@ -44,8 +45,8 @@ from vtadl.runs.checkpoint import (
     remove_checkpoint,
     sync,
 )
-from vtadl.runs.files import write_bytes
-from vtadl.runs.weights import MAX_TEXT_BYTES, check_regular, check_weights, load_weights, weights_of
+from vtadl.runs.files import MAX_TEXT_BYTES, write_bytes
+from vtadl.runs.weights import check_regular, check_weights, load_weights, weights_of
 from vtadl.version import __version__
 
 FORMAT = 2
@@ -54,8 +55,6 @@ OLD_PRESETS = ("context", "fast", "dinomaly")
 """Presets whose runs of format 1 this version does not read."""
 RECORD_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
-CARD_FILE = "card.json"
-REGION_FILE = "region_of_interest.png"
 SAMPLES_FILE = "samples.json"
 """In a folder of generated images (`vtadl.inference.generate`)."""
 
@@ -282,6 +281,11 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"this is vtadl {__version__}, which reads up to {FORMAT}: upgrade vtadl"
         )
     return record
+
+
+def now() -> str:
+    """Date and time as records say it, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def weights_sha256(model: nn.Module) -> str:

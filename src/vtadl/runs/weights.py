@@ -17,8 +17,6 @@ from vtadl.models.build import build_model, empty_model
 FROZEN_PREFIX = "backbone."
 BACKBONE_CHECKSUM = "backbone.checksum.sha256"
 """What is stored of a backbone whose weights are the user's own (`vtadl.backbones.weights`)."""
-MAX_TEXT_BYTES = 100_000_000
-"""A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
 
 
 def weights_of(model: nn.Module) -> bytes:

@@ -40,7 +40,7 @@ def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
     session = onnxruntime.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (anomaly_map,) = session.run(["anomaly_map"], {"image": image})
+        (anomaly_map,) = session.run(None, {"image": image})  # by any name: older exports call it score_map
         return np.asarray(anomaly_map, dtype=np.float32)
 
     return run
@@ -59,7 +59,7 @@ def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
     compiled = core.compile_model(core.read_model(*files), "CPU", settings)
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(compiled({"image": image})["anomaly_map"], dtype=np.float32)
+        return np.array(compiled({"image": image})[0], dtype=np.float32)
 
     return run
 

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import nn
 from vtadl.config.schema import SQUARE, Config, with_aspect, with_aspect_of
 from vtadl.data.aspect import common_aspect
 from vtadl.data.layouts import Category, Sample
+from vtadl.data.splits import FEW_IMAGES
 from vtadl.data.training_images import GoodImages, TrainingImages, good_images
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.held_out import score_held_out
@@ -23,14 +23,12 @@ from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, is_unfinished
-from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
+from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
 from vtadl.training.distributed import joined, launched_rank
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
 from vtadl.training.schedule import plan
 from vtadl.training.session import TrainingSession
 from vtadl.training.tensorboard import Board, check_installed
-
-FEW_IMAGES = 10
 
 
 def train_run(
@@ -143,13 +141,12 @@ def new_run(
     hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
     if session.device.type == "cuda":
         hardware = torch.cuda.get_device_name(session.device)
-    date = datetime.now(UTC).isoformat(timespec="seconds")
     return Run(
         config=session.config,
         model=model.eval(),
         source=source,
         held_out=HeldOut(),
-        times={"date": date, "hardware": hardware, **fitted.times},
+        times={"date": now(), "hardware": hardware, **fitted.times},
         training=dict(fitted.record),
         roi_mask=roi_mask,
     )
@@ -213,9 +210,9 @@ def _board(folder: Path | None, config: Config, images: GoodImages) -> AbstractC
 
 
 def _finished(folder: Path, config: Config, images: GoodImages) -> Run:
-    run, now = load_run(folder), Source.of(images)
+    run, source = load_run(folder), Source.of(images)
     check_same(folder, run.config, config)
-    check_data(folder, now.images, now.content_sha256, run.source.images, run.source.content_sha256)
+    check_data(folder, source.images, source.content_sha256, run.source.images, run.source.content_sha256)
     check_region(folder, run.roi_mask, images.kept.roi_mask)
     return run
 
