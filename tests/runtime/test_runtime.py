@@ -134,7 +134,7 @@ def test_wrong_calls_say_what_is_right(export, images, tmp_path, capsys, argumen
         ({"colour_low": None}, "colour_low"),
         ({"colour_high": "red"}, "colour_high"),
         ({"runtime": "tensorrt"}, "expected one of: onnx, openvino"),
-        ({"precision": "float8"}, "precision"),
+        ({"precision": "int8"}, "expected one of: float32; .*run vtadl export again"),
         ({"preset": 3}, "preset is no text"),
         ({"files": {"../../model.onnx": "0"}}, "checksums of model.onnx"),
         ({"files": {"model.onnx": "0" * 64}}, "its checksum differs"),

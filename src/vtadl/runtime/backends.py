@@ -12,7 +12,6 @@ from vtadl.errors import DependencyError
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From the model's input to its output, both as in `vtadl.onnx_graph`."""
 
-OPENVINO_SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _ERRORS_ONLY = 3
 
 
@@ -52,7 +51,7 @@ def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
         import openvino
     except ImportError as error:
         raise DependencyError("an OpenVINO export needs openvino; mend: pip install 'vtadl[openvino]'") from error
-    settings: dict[str, Any] = {**OPENVINO_SETTINGS}
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     core = openvino.Core()
