@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import vtadl  # noqa: F401  # isort: skip  # before torch is loaded: it says how OpenMP's threads wait
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ def shared() -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     # Results must not depend on how many cores the test machine has, and two workers share them.
     torch.set_num_threads(1)
+    os.environ["VTADL_THREADS"] = "1"  # for commands too, in this process and in others
 
 
 class Golden:

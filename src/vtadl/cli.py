@@ -23,6 +23,7 @@ from vtadl.commands import (
 )
 from vtadl.commands.arguments import Parser
 from vtadl.errors import ConfigError, VtadlError
+from vtadl.threads import use_threads
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Pillow warns of odd metadata in images that are fine to read.
     warnings.filterwarnings("ignore", module="PIL")
     try:
+        use_threads(options.threads)  # before the command imports torch
         return int(options.run(options))
     except KeyboardInterrupt as interrupt:
         print(f"vtadl: {str(interrupt) or 'interrupted; nothing half-written was left behind'}", file=sys.stderr)

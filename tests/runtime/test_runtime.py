@@ -19,6 +19,7 @@ from exports import card_for, tiny_run
 from vtadl.errors import BundleError, DataError, DependencyError
 from vtadl.export import export_run
 from vtadl.runtime import load
+from vtadl.runtime.backends import OPENERS
 from vtadl.runtime.cli import main
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -119,6 +120,15 @@ def test_wrong_calls_say_what_is_right(export, images, tmp_path, capsys, argumen
         found = exit_.code
     assert found == code
     assert message in capsys.readouterr().err
+
+
+def test_a_model_gets_as_many_threads_as_the_process_may_use(export, monkeypatch):
+    told = []
+    monkeypatch.setitem(OPENERS, "onnx", lambda files, threads: told.append(threads))
+    monkeypatch.setenv("VTADL_THREADS", "3")
+    load(export)
+    load(export, threads=2)
+    assert told == [3, 2]
 
 
 @pytest.mark.parametrize(
