@@ -32,6 +32,7 @@ from vtadl.errors import ConfigError, ExportError
 from vtadl.onnx_graph import build_graph
 from vtadl.openvino_model import convert
 from vtadl.prediction import predict_image
+from vtadl.processor import processor
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import Detector, load
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime
@@ -216,6 +217,7 @@ def _times(run: Run, exported: Detector) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": processor(),
         "milliseconds": times,
     }
 

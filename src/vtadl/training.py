@@ -33,6 +33,7 @@ from vtadl.models.paper import PaperModel
 from vtadl.optimization import Observe, optimise
 from vtadl.parallel import Team, joined, launched_rank
 from vtadl.presets import preset_config
+from vtadl.processor import processor
 from vtadl.progress import Progress, silent
 from vtadl.resuming import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
 from vtadl.schedule import plan
@@ -382,7 +383,7 @@ def _times(device: torch.device) -> dict[str, Any]:
     hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
-    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "hardware": hardware}
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "hardware": hardware, "processor": processor()}
 
 
 def _ignore(line: str) -> None:
