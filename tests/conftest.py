@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from exports import GraphsBuiltOnce
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -44,3 +46,12 @@ class Golden:
 def golden() -> Golden:
     """See `Golden`."""
     return Golden()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_exports():
+    """Exports of one run share a graph, and are timed once: all that takes time in them is done, but not again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vtadl.export.build_graph", GraphsBuiltOnce())
+        patch.setattr("vtadl.export.TIMED", 1)
+        yield

@@ -8,6 +8,7 @@ from categories import make_category
 from vtadl.bundle import Run, load_run, weights_sha256
 from vtadl.card import FORMAT, Card, Part
 from vtadl.data.layouts import read_category
+from vtadl.onnx_graph import build_graph
 from vtadl.presets import preset_config
 from vtadl.settings import apply_settings
 from vtadl.training import train_to
@@ -24,6 +25,20 @@ TINY = {
         *("model.mlp_width=16", "model.mixtures=2", "training.steps=2"),
     ],
 }
+
+
+class GraphsBuiltOnce:
+    """`build_graph`, which takes seconds, once for each detector."""
+
+    def __init__(self):
+        self.built = {}
+
+    def __call__(self, run: Run):
+        looked_at = None if run.looked_at is None else (run.looked_at.shape, run.looked_at.tobytes())
+        key = (weights_sha256(run.model), repr(run.config), looked_at)
+        if key not in self.built:
+            self.built[key] = build_graph(run)
+        return self.built[key]
 
 
 def tiny_run(root: Path, preset: str, *settings: str, objective: str | None = None) -> Run:
