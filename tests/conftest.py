@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from exports import GraphsBuiltOnce
+from helpers.exports import GraphsBuiltOnce
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +52,6 @@ def golden() -> Golden:
 def quick_exports():
     """Exports of one run share a graph, and are timed once: all that takes time in them is done, but not again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vtadl.export.build_graph", GraphsBuiltOnce())
-        patch.setattr("vtadl.export.TIMED", 1)
+        patch.setattr("vtadl.export.export.build_graph", GraphsBuiltOnce())
+        patch.setattr("vtadl.export.export.TIMED", 1)
         yield

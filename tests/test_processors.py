@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from categories import defective_image, good_image
-from exports import card_for, tiny_run
-from vtadl.bundle import load_run, save_run
+from helpers.categories import defective_image, good_image
+from helpers.exports import card_for, tiny_run
 from vtadl.cli import main
 from vtadl.processor import processor
+from vtadl.runs.run import load_run, save_run
 
 TESTS = Path(__file__).parent
 OTHERS = {

@@ -8,8 +8,8 @@ report = vtadl.evaluate(detector, "data/mvtec/transistor")
 from typing import TYPE_CHECKING, Any
 
 from vtadl.threads import use_threads, wait_passively
+from vtadl.version import __version__
 
-__version__ = "0.1.0"
 __all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
 
 if TYPE_CHECKING:
