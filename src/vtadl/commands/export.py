@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     agreement = exported.manifest.agreement
     print(f"exported '{exported.manifest.preset}' to {to}, {exported.megabytes:.1f} MB: {out}")
     print(
-        f"agrees with PyTorch on {agreement['images']} images: maps within {agreement['score_map']:.1g} of the "
+        f"agrees with PyTorch on {agreement['images']} images: maps within {agreement['anomaly_map']:.1g} of the "
         f"highest score, {agreement['tolerance']:g} allowed"
     )
     height, width = exported.manifest.input_size
