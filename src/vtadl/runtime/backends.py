@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.errors import DependencyError
+from vtadl.telemetry import forbid_telemetry
 
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From the model's input to its output, both as in `vtadl.export.onnx_graph`."""
@@ -46,6 +47,7 @@ def open_onnx(files: Sequence[bytes], threads: int) -> Session:
 
 def open_openvino(files: Sequence[bytes], threads: int) -> Session:
     """A compiled model of OpenVINO on the CPU; as `open_onnx`, with two files."""
+    forbid_telemetry()
     try:
         import openvino
     except ImportError as error:
