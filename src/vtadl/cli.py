@@ -25,6 +25,7 @@ from vtadl.commands import (
 )
 from vtadl.commands.arguments import Parser, warn
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
+from vtadl.threads import use_threads
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        use_threads(options.threads)  # before the command imports torch
         with warnings.catch_warnings():
             # Pillow warns of unusual metadata in images that are fine to read.
             warnings.filterwarnings("ignore", module="PIL")

@@ -14,6 +14,8 @@ from vtadl.config.schema import BackboneConfig
 from vtadl.models.build import empty_model
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
 
+pytestmark = pytest.mark.native
+
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Tensor]:
@@ -85,6 +87,7 @@ def test_backbone_features_stay_what_they_were(golden):
     backbone = backbones.build_backbone(BackboneConfig())
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
     image = torch.stack([x, y, (torch.sin(20 * x) * torch.cos(13 * y) + 1) / 2])[None]
+    # Sums in another order: 9e-7 measured with AVX-512, AVX2 and plain kernels; other libraries have other orders.
     golden("backbone_features", backbone(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
 
 

@@ -72,30 +72,6 @@ def gather(
     return tuple(one for one in sets if one.scores or one.kind == "held out")
 
 
-def images_of(
-    run: Run, category: Category, skip: frozenset[Sample], flag: str
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images that a detector was trained on, and those held out, found again in its category.
-
-    Args:
-        run: the detector.
-        category: where they should be.
-        skip: samples that were left out, because they cannot be read.
-        flag: that names the category, for the message.
-
-    Raises:
-        DataError: it holds others.
-    """
-    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
-    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
-    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
-        raise DataError(
-            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
-            f"{flag} takes the category that it was trained on"
-        )
-    return kept, held_out
-
-
 def _held_out(run: Run) -> CalibrationSet:
     held_out = run.held_out
     return CalibrationSet(
@@ -116,7 +92,7 @@ def _cross_fit(
     warn: Callable[[str], None],
     progress: Progress,
 ) -> CalibrationSet:
-    kept, held_out = images_of(run, category, skip, "--cross-fit")
+    kept, held_out = _images_of(run, category, skip)
     hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
     sha256: list[str] = []
     scores: list[float] = []
@@ -140,6 +116,22 @@ def _cross_fit(
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
+
+
+def _images_of(run: Run, category: Category, skip: frozenset[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """The images that a detector was trained on, and those held out, found again in its category.
+
+    Raises:
+        DataError: it holds others.
+    """
+    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
+    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
+    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
+        raise DataError(
+            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
+            "--cross-fit takes the category that it was trained on"
+        )
+    return kept, held_out
 
 
 def _fold(sha256: str) -> int:

@@ -30,7 +30,7 @@ MAX_MODEL_BYTES = 2_000_000_000
 """What an ONNX file can have at most."""
 
 Runtime = Literal["onnx", "openvino"]
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32"]
 MODEL_FILES: dict[Runtime, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Fixed names: no manifest can point to a file elsewhere."""
 

@@ -21,6 +21,7 @@ from vtadl.errors import ConfigError, DataError
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
+from vtadl.processor import processor
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, is_unfinished
 from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
@@ -146,7 +147,7 @@ def new_run(
         model=model.eval(),
         source=source,
         held_out=HeldOut(),
-        times={"date": now(), "hardware": hardware, **fitted.times},
+        times={"date": now(), "hardware": hardware, "processor": processor(), **fitted.times},
         training=dict(fitted.record),
         roi_mask=roi_mask,
     )
