@@ -21,7 +21,7 @@ from PIL import Image
 import vtadl
 from helpers.categories import defective_image, good_image, make_category
 from helpers.exports import card_for
-from vtadl.errors import BundleError, DataError, DependencyError
+from vtadl.errors import BundleError, DependencyError
 from vtadl.inference import ray_batch as ray_inspection
 from vtadl.inference.batch import Options, inspect_files
 from vtadl.inference.predict import predict_files
@@ -194,9 +194,30 @@ def test_names_that_would_meet(detector, tmp_path):
         "overlays/000.jpg.png",
         "overlays/000.png.png",
     ]
-    fill(tmp_path / "other", 1)
-    with pytest.raises(DataError, match="two inputs would be written to the same name"):
-        inspect(detector.run, [tmp_path / "other", tmp_path / "in/000.png"], tmp_path / "out2")
+    fill(tmp_path / "other", 1, start=0)
+    inspect(detector.run, [tmp_path / "other", tmp_path / "in"], tmp_path / "out2")
+    assert sorted(row["overlay"] for row in rows_of(tmp_path / "out2")) == [
+        "overlays/000.jpg.png",
+        "overlays/in/000.png.png",
+        "overlays/other/000.png.png",
+    ]
+    # Equal names of folders too: a number.
+    fill(tmp_path / "deep/in", 1)
+    inspect(detector.run, [tmp_path / "deep/in", tmp_path / "in"], tmp_path / "out3")
+    names = [row["overlay"] for row in rows_of(tmp_path / "out3")]
+    assert len(set(names)) == 3 and all((tmp_path / "out3" / name).exists() for name in names)
+
+
+def test_names_that_are_too_long_for_a_temporary_one(detector, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a" * 243 + ".png", "a" * 242 + "b.png", "\N{CJK UNIFIED IDEOGRAPH-6CB9}" * 82 + ".png", "short.png"):
+        Image.fromarray(good_image(1)).save(tmp_path / "in" / name)
+    summary, _ = inspect(detector.run, [tmp_path / "in"], tmp_path / "out")
+    assert (summary.rows, summary.failed) == (4, 0)
+    rows = rows_of(tmp_path / "out")
+    for kind in ("overlay", "map"):
+        assert len({row[kind] for row in rows}) == 4
+        assert all((tmp_path / "out" / row[kind]).is_file() for row in rows)
 
 
 def test_its_own_pictures_are_no_input(detector, tmp_path):
@@ -298,6 +319,45 @@ def test_a_watch_takes_complete_files_and_survives_the_folders_absence(detector,
     # What a watch left unfinished, a plain call finishes.
     summary, _ = inspect(detector.run, [folder], out, options=ROWS_ALONE)
     assert (summary.rows, summary.added) == (5, 0)
+
+
+def test_a_changed_file_is_scored_again_and_has_one_row(detector, tmp_path):
+    fill(tmp_path / "in", 3)
+    inspect(detector.run, [tmp_path / "in"], tmp_path / "out")
+    state = json.loads((tmp_path / "out/inspection.json").read_text())
+    (tmp_path / "out/inspection.json").write_text(json.dumps({**state, "finished": False}))
+    Image.fromarray(defective_image(1)[0]).save(tmp_path / "in/001.png")
+    summary, _ = inspect(detector.run, [tmp_path / "in"], tmp_path / "out")
+    assert (summary.rows, summary.added) == (3, 1)
+    expected = detector.predict(tmp_path / "in/001.png").score
+    for rows in (rows_of(tmp_path / "out"), table_of(tmp_path / "out")):
+        scores = {Path(row["file"]).name: float(row["score"]) for row in rows}
+        assert len(rows) == 3 and scores["001.png"] == pytest.approx(expected, rel=1e-5)
+    assert len(list((tmp_path / "out/overlays").iterdir())) == 3
+
+
+def test_the_same_words_in_another_folder_are_other_files(detector, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        fill(tmp_path / name / "in", 1, start=ord(name))
+    monkeypatch.chdir(tmp_path / "a")
+    inspect(detector.run, [Path("in")], tmp_path / "out")
+    state = json.loads((tmp_path / "out/inspection.json").read_text())
+    (tmp_path / "out/inspection.json").write_text(json.dumps({**state, "finished": False}))
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(BundleError, match="unfinished inspection with another input"):
+        inspect(detector.run, [Path("in")], tmp_path / "out")
+
+
+def test_a_watch_scores_a_name_that_is_used_again(detector, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    with Watch(detector.run, folder, out, settle=0.05) as watch:
+        for number, image in enumerate((good_image(1), defective_image(2)[0], good_image(3))):
+            Image.fromarray(image).save(tmp_path / "next.png")
+            (tmp_path / "next.png").replace(folder / "latest.png")
+            watch.until(lambda number=number: rows_written(out) == number + 1)
+            assert rows_of(out)[-1]["score"] == pytest.approx(detector.predict(image).score, rel=1e-5)
+    assert watch.summary.added == 3
 
 
 def test_a_watch_tries_a_held_up_file_again(detector, tmp_path):

@@ -6,7 +6,9 @@ process, the same call resumes where it was. Memory does not grow with the numbe
 names.
 """
 
-from collections import Counter, deque
+import hashlib
+import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,8 +27,9 @@ from vtadl.data.roi import fitted_mask
 from vtadl.decision.heatmap import overlay
 from vtadl.decision.regions import outline
 from vtadl.errors import BundleError, DataError
+from vtadl.inference.picture_names import picture_names
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
-from vtadl.inference.predictions_file import open_predictions_file
+from vtadl.inference.predictions_file import Identity, identity_of, open_predictions_file
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.run import Run, now, weights_sha256
 
@@ -89,6 +92,8 @@ def inspect_files(
 ) -> Summary:
     """Score every image of the inputs that has no row yet; a file that cannot be read gets a row with its error.
 
+    A file that changed since it got its row is scored again, and has the new row alone.
+
     Args:
         run: the detector.
         inputs: images and folders, which are searched recursively.
@@ -101,21 +106,23 @@ def inspect_files(
         progress: shows how far it is.
 
     Raises:
-        DataError: no images, or two that would be written to one name.
+        DataError: no images.
         BundleError: ``out`` holds something else or something finished, or cannot be written.
     """
     options = options or Options()
     found = outside(find_images(inputs), out)
     if not found:
         raise DataError(f"there are no images but those in '{out}'; name a folder of images")
-    names = dict(zip(found, _names(found, inputs), strict=True))
     with open_predictions_file(out, task(run, inputs, options), force=force) as predictions:
-        before = len(predictions.done)
-        paths = [path for path in found if str(path) not in predictions.done]
+        identities = {path: identity_of(path) for path in found}
+        predictions.forget_changed(identities.values())
+        before = predictions.rows
+        paths = [path for path in found if identities[path] not in predictions.done]
+        names = picture_names(paths, found, inputs, predictions.names)
 
         def failed(path: Path, error: DataError) -> Row:
             warn(str(error))
-            return error_row(path, error)
+            return error_row(path, error, identities[path])
 
         with progress("scoring", len(paths)) as advance:
             if spread is not None:
@@ -123,7 +130,7 @@ def inspect_files(
             else:
                 inspect_into(predictions, run, paths, names, device, options, on_error=failed, advance=advance)
         predictions.finish()
-        return Summary(rows=len(predictions.done), added=len(predictions.done) - before, failed=predictions.failed)
+        return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
 
 
 def inspect_into(
@@ -168,6 +175,8 @@ def inspect_into(
             pending.append(bad.popleft()[1])
 
     positions = {path: index for index, path in enumerate(paths)}
+    # Before they are read: of a file that changes meanwhile, the row is of what it was, and it is scored again.
+    identities = [identity_of(path) for path in paths]
     batch_size = _batch_size(paths, device)
     scored = predict_files(
         run,
@@ -177,11 +186,16 @@ def inspect_into(
         keep_originals=True,
         batch_size=batch_size,
     )
+
+    def written(one: ScoredFile) -> Row:
+        row = _written(run, one, names[one.path], predictions.folder, options)
+        return {**row, "identity": identities[one.index]}
+
     try:
         with ThreadPoolExecutor(ENCODERS, thread_name_prefix="vtadl-encode") as encoders:
             for one in scored:
                 add_bad(one.index)
-                pending.append(encoders.submit(_written, run, one, names[one.path], predictions.folder, options))
+                pending.append(encoders.submit(written, one))
                 settle(2 * batch_size)
             add_bad(len(paths))
             settle(0)
@@ -196,14 +210,21 @@ def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:
     return {
         "detector": weights_sha256(run.model),
         "calibration": None if run.card is None else run.card.created,
-        "input": [str(path) for path in inputs],
+        "input": [str(path.absolute()) for path in inputs],
         "choice of --no-overlays or --no-maps": asdict(options),
     }
 
 
-def error_row(path: Path, error: DataError) -> Row:
-    """The row of a file that cannot be read."""
-    return {"file": str(path), "score": None, "verdict": None, "error": str(error), "scored_at": now()}
+def error_row(path: Path, error: DataError, identity: Identity | None = None) -> Row:
+    """The row of a file that cannot be read; ``identity`` is what it was then, by default what it is."""
+    return {
+        "file": str(path),
+        "score": None,
+        "verdict": None,
+        "error": str(error),
+        "scored_at": now(),
+        "identity": identity or identity_of(path),
+    }
 
 
 def outside(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -250,8 +271,9 @@ def _picture(run: Run, original: NDArray[Any], prediction: Prediction) -> NDArra
 def _save(picture: Image.Image, folder: Path, name: str, kind: str) -> str:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A fixed name: what a kill leaves half-written, the next call replaces.
-    partial = path.with_name(f".{path.name}.partial")
+    # A fixed name: what a kill leaves half-written, the next call replaces. Short: the picture's own may be as long as
+    # a name can be.
+    partial = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}.partial")
     picture.save(partial, format=kind, **({"compress_level": 1} if kind == "PNG" else {}))
     partial.replace(path)
     return name
@@ -267,21 +289,3 @@ def _batch_size(paths: Sequence[Path], device: torch.device) -> int:
             continue
         largest = max(largest, height * width)
     return max(1, min(BATCH_SIZES[device.type], PIXELS_IN_BATCH // largest))
-
-
-def _names(files: Sequence[Path], inputs: Sequence[Path]) -> list[Path]:
-    """A name for each file, relative to the input it came from, with its suffix only where that is needed."""
-    relative = [relative_name(file, inputs) for file in files]
-    stems = [name.with_suffix("") for name in relative]
-    uses = Counter(stems)
-    names = [stem if uses[stem] == 1 else name for stem, name in zip(stems, relative, strict=True)]
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise DataError(f"two inputs would be written to the same name '{twice}'; give their common folder instead")
-    return names
-
-
-def relative_name(file: Path, inputs: Sequence[Path]) -> Path:
-    """A file's place in the input folder that it came from."""
-    above = [folder for folder in inputs if folder != file and file.is_relative_to(folder)]
-    return file.relative_to(above[0]) if above else Path(file.name)

@@ -7,13 +7,14 @@ OUT/predictions.csv     the same rows as a table, made again from predictions.js
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from vtadl.errors import BundleError
-from vtadl.runs.files import lock, write_text
+from vtadl.runs.files import lock, write_bytes, write_text
 from vtadl.runs.run import new_folder
 
 STATE_FILE, LINES_FILE, TABLE_FILE = "inspection.json", "predictions.jsonl", "predictions.csv"
@@ -23,9 +24,24 @@ COLUMNS = (
 )
 """Of the table: ``regions`` counts them, ``area`` sums their pixels, ``box`` is that of the worst one."""
 
+Identity = tuple[str, int, int]
+"""Which file a row is of: absolute path, size in bytes, time of change in nanoseconds. A name that is used again is
+another file."""
+_NO_FILE = -1
+
+
+def identity_of(path: Path) -> Identity:
+    """What tells a file from others, those that had its name before among them; one that is away has no size."""
+    place = os.path.abspath(path)
+    try:
+        status = os.stat(place)
+    except OSError:
+        return place, _NO_FILE, _NO_FILE
+    return place, status.st_size, status.st_mtime_ns
+
 
 class PredictionsFile:
-    """The rows of one inspection, each image once.
+    """The rows of one inspection, each file once.
 
     Args:
         folder: made by `open_predictions_file`.
@@ -34,20 +50,18 @@ class PredictionsFile:
 
     def __init__(self, folder: Path, task: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.done: set[str] = set()
+        self.done: set[Identity] = set()
         """Files that have a row."""
+        self.rows = 0
         self.names: set[str] = set()
         """Pictures that rows refer to."""
         self.failed = 0
         """Rows of files that could not be read."""
         self._task = task
-        self._lines = (folder / LINES_FILE).open("r+b")
-        lock(self._lines, f"another process is writing to '{folder}'; wait for it, or choose another --out")
+        self._lines = self._locked_lines()
         self._lines.truncate(self._replay())
         self._lines.seek(0, 2)
-        # A name that is not UTF-8 is written with the bytes that it has.
-        self._table_file = (folder / TABLE_FILE).open("a", encoding="utf-8", errors="surrogateescape", newline="")
-        self._table = csv.writer(self._table_file)
+        self._open_table()
 
     def __enter__(self) -> Self:
         return self
@@ -58,15 +72,46 @@ class PredictionsFile:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Write the row of an image; what it refers to is on disk already."""
-        self._lines.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        self._lines.write(_line(row))
         self._lines.flush()
         self._table.writerow(_cells(row))
         self._table_file.flush()
         self._count(row)
 
+    def forget_changed(self, present: Iterable[Identity]) -> None:
+        """Take out the rows of files that are there with other content now: they are scored anew.
+
+        Args:
+            present: the files as they are.
+        """
+        now = {place: (place, size, time) for place, size, time in present}
+        self._lines.seek(0)
+        rows = [row for row, _ in _whole_rows(self._lines)]
+        kept = [row for row in rows if now.get(_identity(row)[0], _identity(row)) == _identity(row)]
+        if len(kept) < len(rows):
+            write_bytes(self.folder / LINES_FILE, b"".join(map(_line, kept)))
+            self._lines.close()
+            self._lines = self._locked_lines()
+            self.done, self.names, self.failed, self.rows = set(), set(), 0, 0
+            self._table_file.close()
+            self._lines.truncate(self._replay())
+            self._open_table()
+        self._lines.seek(0, 2)
+
     def finish(self) -> None:
         """Say that nothing is left to do."""
         write_text(self.folder / STATE_FILE, json.dumps({**self._task, "finished": True}, indent=2) + "\n")
+
+    def _locked_lines(self) -> BinaryIO:
+        lines = (self.folder / LINES_FILE).open("r+b")
+        lock(lines, f"another process is writing to '{self.folder}'; wait for it, or choose another --out")
+        return lines
+
+    def _open_table(self) -> None:
+        # A name that is not UTF-8 is written with the bytes that it has.
+        path = self.folder / TABLE_FILE
+        self._table_file = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        self._table = csv.writer(self._table_file)
 
     def _replay(self) -> int:
         """Count the rows that are there and write the table again; where the last whole line ends."""
@@ -83,7 +128,8 @@ class PredictionsFile:
         return end
 
     def _count(self, row: Mapping[str, Any]) -> None:
-        self.done.add(row["file"])
+        self.done.add(_identity(row))
+        self.rows += 1
         self.failed += "error" in row
         self.names.update(str(row[key]) for key in ("overlay", "map") if key in row)
 
@@ -151,6 +197,19 @@ def _whole_rows(file: Any) -> Iterator[tuple[dict[str, Any], int]]:
         if not isinstance(row, dict) or not isinstance(row.get("file"), str):
             return
         yield row, len(line)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _identity(row: Mapping[str, Any]) -> Identity:
+    """A row without one, of an earlier version, is of no file that is there."""
+    try:
+        place, size, time = row["identity"]
+        return str(place), int(size), int(time)
+    except (KeyError, TypeError, ValueError):
+        return os.path.abspath(row["file"]), _NO_FILE, _NO_FILE
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:

@@ -11,9 +11,10 @@ import torch
 
 from vtadl.errors import BundleError
 from vtadl.inference.batch import Options, Row, Sink, error_row, inspect_into
+from vtadl.inference.predictions_file import Identity, identity_of
 from vtadl.inference.ray_cluster import ray_cluster
 from vtadl.progress import Advance
-from vtadl.runs.run import Run, load_run
+from vtadl.runs.run import RECORD_FILE, Run, load_run
 from vtadl.threads import use_threads
 
 IMAGES_IN_TASK = 64
@@ -91,7 +92,7 @@ def _score(
     found = Rows(folder=out)
     inspect_into(
         found,
-        _loaded(run_folder),
+        _loaded(run_folder, identity_of(run_folder / RECORD_FILE)),
         [place for _, place, _ in files],
         {place: name for _, place, name in files},
         torch.device(device),
@@ -103,5 +104,6 @@ def _score(
 
 
 @lru_cache(maxsize=1)
-def _loaded(run_folder: Path) -> Run:
+def _loaded(run_folder: Path, _: Identity) -> Run:
+    """By the record's identity too: another run may have taken the folder's place."""
     return load_run(run_folder)

@@ -11,12 +11,10 @@ import torch
 
 from vtadl.data.layouts import IMAGE_SUFFIXES
 from vtadl.errors import DataError
-from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, relative_name, task
-from vtadl.inference.predictions_file import PredictionsFile, open_predictions_file
+from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task
+from vtadl.inference.picture_names import picture_names
+from vtadl.inference.predictions_file import Identity, PredictionsFile, identity_of, open_predictions_file
 from vtadl.runs.run import Run
-
-Signature = tuple[int, int]
-"""Size and time of change: equal as long as nobody writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +31,9 @@ class Pace:
 
 @dataclass(kw_only=True)
 class _Seen:
-    signature: Signature
+    identity: Identity
     since: float
-    """When it was first seen with this signature, on the monotonic clock."""
+    """When it was first seen as this, on the monotonic clock."""
 
 
 def watch_folders(
@@ -52,7 +50,7 @@ def watch_folders(
 ) -> Summary:
     """Score what is in the folders and what comes, until told to stop; a folder may be away for a while.
 
-    A file that was scored is not scored again, even if it is written again under its name.
+    Each file is scored once. A name that is written again is another file: it gets another row, and other pictures.
 
     Args:
         run: the detector.
@@ -72,11 +70,11 @@ def watch_folders(
     seen: dict[Path, _Seen] = {}
     away: set[Path] = set()
     with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
-        before = len(predictions.done)
+        before = predictions.rows
         while True:
             _note_absence(folders, away, say)
             ready = _complete(outside([*_images(folders)], out), predictions, seen, pace)
-            names = _names(ready, folders, predictions)
+            names = picture_names(ready, ready, folders, predictions.names)
             inspect_into(
                 predictions,
                 run,
@@ -88,9 +86,7 @@ def watch_folders(
                 advance=lambda count, note="": None,
             )
             if stop.wait(pace.interval):
-                return Summary(
-                    rows=len(predictions.done), added=len(predictions.done) - before, failed=predictions.failed
-                )
+                return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
 
 
 def _images(folders: Sequence[Path]) -> Iterator[Path]:
@@ -117,15 +113,13 @@ def _complete(found: Sequence[Path], predictions: PredictionsFile, seen: dict[Pa
     """The new files that nobody has written to for a while."""
     now, present, ready = time.monotonic(), set(), []
     for path in found:
-        if str(path) in predictions.done or path in present:
-            continue
-        signature = _signature(path)
-        if signature is None:
+        identity = identity_of(path)
+        if identity in predictions.done or path in present or not path.is_file():
             continue
         present.add(path)
         known = seen.get(path)
-        if known is None or known.signature != signature:
-            seen[path] = known = _Seen(signature=signature, since=now)
+        if known is None or known.identity != identity:
+            seen[path] = known = _Seen(identity=identity, since=now)
         if now - known.since >= pace.settle:
             ready.append(path)
     for path in seen.keys() - present:
@@ -133,34 +127,12 @@ def _complete(found: Sequence[Path], predictions: PredictionsFile, seen: dict[Pa
     return ready
 
 
-def _signature(path: Path) -> Signature | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 def _judged(
     path: Path, error: DataError, seen: dict[Path, _Seen], pace: Pace, say: Callable[[str], None]
 ) -> Row | None:
     """The row of a file that cannot be read; ``None`` if it is gone, grows, or may yet be fixed."""
     known = seen[path]
-    if _signature(path) != known.signature or time.monotonic() - known.since < pace.settle + pace.patience:
+    if identity_of(path) != known.identity or time.monotonic() - known.since < pace.settle + pace.patience:
         return None
     say(str(error))
-    return error_row(path, error)
-
-
-def _names(paths: Sequence[Path], folders: Sequence[Path], predictions: PredictionsFile) -> dict[Path, Path]:
-    """A name for each file's pictures that no other has: with its suffix, or a number, only where that is needed."""
-    taken, names = set(predictions.names), {}
-    for path in paths:
-        relative = relative_name(path, folders)
-        name, number = relative.with_suffix(""), 1
-        while {f"overlays/{name.as_posix()}.png", f"maps/{name.as_posix()}.tiff"} & taken:
-            name = relative if number == 1 else relative.with_name(f"{relative.name}-{number}")
-            number += 1
-        taken |= {f"overlays/{name.as_posix()}.png", f"maps/{name.as_posix()}.tiff"}
-        names[path] = name
-    return names
+    return error_row(path, error, known.identity)

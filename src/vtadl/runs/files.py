@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: written beside their place, then renamed. And files of one writer."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,24 @@ from vtadl.errors import BundleError
 MAX_TEXT_BYTES = 100_000_000
 """A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
 
+MAX_NAME_BYTES = 240
+"""Of a file's name: file systems take 255, and a few less."""
+
+
+def shortened(name: str, room: int = 0) -> str:
+    """A name that a file system takes; of one that is too long, the beginning and a hash of all of it.
+
+    Args:
+        name: of a file, without folders.
+        room: bytes to leave for an ending.
+    """
+    content = os.fsencode(name)
+    if len(content) <= MAX_NAME_BYTES - room:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    beginning = content[: MAX_NAME_BYTES - room - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{beginning}-{digest}"
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file at once; a reader, a kill or a full disk never meets half of it.
@@ -18,7 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         OSError: it cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:20]}.", dir=path.parent)
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
