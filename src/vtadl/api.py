@@ -14,7 +14,7 @@ from vtadl.calibration.images import gather
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
-from vtadl.data.check import stop_on_problems
+from vtadl.data.check import empty_classes, stop_on_problems
 from vtadl.data.images import as_rgb, read_image
 from vtadl.data.layouts import read_category
 from vtadl.data.roi import read_region_of_interest
@@ -132,8 +132,14 @@ def train(
     config = apply_settings(preset_config(preset, seed=seed, objective=objective), settings)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
-    stop_on_problems(content.train + content.validation)
-    run = train_run(config, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
+
+    def warn(line: str) -> None:
+        warnings.warn(line, stacklevel=3)
+
+    if line := content.left_out.line():
+        warn(line)
+    stop_on_problems(content.samples, empty_classes(content), warn)
+    run = train_run(config, content, pick_device(device), warn=warn)
     return Detector(run, device)
 
 
@@ -158,5 +164,5 @@ def evaluate(detector: Detector, category: PathLike, *, resolution: int | None =
         DataError: no test images, or files that cannot be used.
     """
     content = read_category(Path(category))
-    stop_on_problems(content.test)
+    stop_on_problems(content.test, empty_classes(content))
     return evaluate_run(detector.run, content, detector.device, resolution=resolution)

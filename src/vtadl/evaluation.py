@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.images import image_size, read_mask, resize_map, resize_mask
+from vtadl.data.images import image_size, orientation_of, read_mask_values, resize_map, resize_mask
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.maps import (
     MapSummary,
     find_maps,
-    fit_map,
     map_warnings,
-    mask_warnings,
     missing_warnings,
+    negated_hint,
+    place_map,
     read_map,
     summarize_map,
 )
+from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
 from vtadl.metrics import Evaluation, ScoredImage, evaluate
@@ -93,10 +94,11 @@ def evaluate_run(
     has_masks = any(sample.mask is not None for sample in samples)
     images: list[ScoredImage] = []
     warnings: list[str] = []
+    masks: list[MaskSummary] = []
     with progress("scoring", len(samples)) as advance:
         for scored in predict_files(run, [sample.path for sample in samples], device):
             sample, prediction = samples[scored.index], scored.prediction
-            mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape), prediction.anomaly_map
+            mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape, masks), prediction.anomaly_map
             if resolution is not None:
                 mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
             images.append(
@@ -109,6 +111,7 @@ def evaluate_run(
                 )
             )
             advance(1)
+    warnings += mask_warnings(masks)
     threshold = run.card.pixel_threshold if run.card is not None else None
     return _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
 
@@ -118,6 +121,7 @@ def evaluate_maps(
     category: Category,
     *,
     resolution: int | None = None,
+    geometry: str = "whole",
     skip: frozenset[Sample] = frozenset(),
     seed: int = 0,
     progress: Progress = silent,
@@ -128,6 +132,7 @@ def evaluate_maps(
         folder: mirrors the category, see `find_maps`.
         category: whose test images and masks.
         resolution: as in `evaluate_run`; maps of another size than their image are resampled to it first.
+        geometry: how maps lie on their images, one of `vtadl.data.maps.GEOMETRIES`.
         skip: samples not to use, because they cannot be read.
         seed: of the bootstrap behind the intervals.
         progress: shows how far it is.
@@ -140,8 +145,8 @@ def evaluate_maps(
     started = time.perf_counter()
     names = [category.relative(sample.path) for sample in samples]
     found = find_maps(folder, names)
-    masks = [sample.mask for sample in samples if sample.mask is not None]
-    warnings = [*missing_warnings(folder, names, found), *mask_warnings(masks)]
+    masks: list[MaskSummary] = []
+    warnings = missing_warnings(folder, names, found)
     samples = tuple(sample for sample, name in zip(samples, names, strict=True) if name in found)
     images: list[ScoredImage] = []
     summaries: list[MapSummary] = []
@@ -152,15 +157,18 @@ def evaluate_maps(
             summaries.append(summarize_map(name, stored))
             size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, anomaly_map = _mask(sample, size), fit_map(stored, size, path)
+            mask, anomaly_map = _mask(sample, size, masks), place_map(stored, size, path, geometry)
             if resolution is not None:
                 mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
             score = float(stored.max())
             images.append(ScoredImage(name=name, defect=sample.label, score=score, anomaly_map=anomaly_map, mask=mask))
             advance(1)
-    warnings += map_warnings(summaries)
+    warnings += [*mask_warnings(masks), *map_warnings(summaries)]
     report = _report(images, samples, category, resolution, started, warnings, seed=seed)
+    best_known = report.metrics["pixel_AUROC"] if masks else report.metrics["image_AUROC"]
+    report = replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
     report.protocol["maps_resampled"] = resampled
+    report.protocol["map_geometry"] = geometry
     report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"
     return report
 
@@ -201,10 +209,13 @@ def _report(
     )
 
 
-def _mask(sample: Sample, size: tuple[int, ...]) -> NDArray[np.bool_] | None:
+def _mask(sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]) -> NDArray[np.bool_] | None:
     if sample.mask is None:
         return None
-    return read_mask(sample.mask, (size[0], size[1]))
+    values = read_mask_values(sample.mask, (size[0], size[1]))
+    masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
+    mask: NDArray[np.bool_] = values != 0
+    return mask
 
 
 def _resampled(

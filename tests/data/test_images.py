@@ -112,10 +112,41 @@ class TestFormats:
         red, green, blue = read_image(tmp_path / "red.jpg").mean(axis=(0, 1))
         assert red > 250 and green < 5 and blue < 5
 
-    def test_only_the_first_page_is_read(self, tmp_path, rgb):
-        pages = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
-        pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-        np.testing.assert_array_equal(read_image(tmp_path / "pages.tif"), rgb)
+    @pytest.mark.parametrize(
+        ("suffix", "how"), [(".tif", {}), (".png", {}), (".webp", {"lossless": True}), (".gif", {}), (".avif", {})]
+    )
+    def test_a_file_of_several_pictures_is_refused(self, tmp_path, rgb, suffix, how):
+        frames = [Image.fromarray(rgb), Image.fromarray(255 - rgb)]
+        path = tmp_path / f"frames{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], **how)
+        for read in (read_image, image_size, lambda path: read_mask(path, None)):
+            with pytest.raises(DataError, match=r"frames\..*' holds 2 pictures .*save each as a file of its own"):
+                read(path)
+
+    def test_a_preview_is_no_second_picture(self, tmp_path, rgb):
+        with tifffile.TiffWriter(tmp_path / "preview.tif") as file:
+            file.write(rgb, photometric="rgb")
+            file.write(rgb[::2, ::2], photometric="rgb", subfiletype=1)
+        np.testing.assert_array_equal(read_image(tmp_path / "preview.tif"), rgb)
+
+    @pytest.mark.parametrize("suffix", [".ppm", ".tga", ".qoi", ".sgi", ".pcx", ".dib", ".apng", ".jp2", ".j2k"])
+    def test_rarer_formats_that_keep_every_value(self, tmp_path, rgb, suffix):
+        path = tmp_path / f"image{suffix}"
+        kind = {".apng": "PNG", ".jp2": "JPEG2000", ".j2k": "JPEG2000"}.get(suffix)
+        Image.fromarray(rgb).save(path, format=kind)
+        np.testing.assert_array_equal(read_image(path), rgb)
+
+    def test_gif_pgm_and_avif(self, tmp_path, rng, rgb):
+        grey = rgb[:, :, 0]
+        Image.fromarray(grey).save(tmp_path / "grey.gif")
+        Image.fromarray(grey).save(tmp_path / "grey.pgm")
+        for name in ("grey.gif", "grey.pgm"):
+            np.testing.assert_array_equal(read_image(tmp_path / name), np.stack([grey] * 3, axis=2))
+        deep = rng.integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16)
+        (tmp_path / "deep.pgm").write_bytes(b"P5 %d %d 65535\n" % (WIDTH, HEIGHT) + deep.astype(">u2").tobytes())
+        np.testing.assert_array_equal(read_image(tmp_path / "deep.pgm")[:, :, 0], deep)
+        Image.fromarray(np.full((32, 32, 3), (200, 50, 50), np.uint8)).save(tmp_path / "red.avif")
+        assert np.abs(read_image(tmp_path / "red.avif").astype(int) - (200, 50, 50)).max() < 8
 
     def test_a_wrong_suffix_does_not_matter(self, tmp_path, rgb):
         (tmp_path / "really_png.jpg").write_bytes(png(rgb))
@@ -277,8 +308,8 @@ class TestBadFiles:
             read_image(tmp_path / "nothing.png")
 
     def test_formats_that_are_not_offered(self, tmp_path, rgb):
-        Image.fromarray(rgb).save(tmp_path / "image.gif")
-        (tmp_path / "image.gif").rename(tmp_path / "image.png")
+        Image.fromarray(rgb).save(tmp_path / "image.eps")
+        (tmp_path / "image.eps").rename(tmp_path / "image.png")
         with pytest.raises(DataError, match="is not an image; expected"):
             read_image(tmp_path / "image.png")
 
@@ -410,6 +441,45 @@ class TestMasks:
         Image.new("L", (100, 80)).save(tmp_path / "x.png")
         with pytest.raises(DataError, match=r"mask '.*x\.png' is 100x80 but its image is 512x384"):
             read_mask(tmp_path / "x.png", (384, 512))
+
+    @pytest.mark.parametrize("dtype", [np.int32, np.float32])
+    def test_numbers_of_any_size(self, tmp_path, dtype):
+        values = np.zeros((HEIGHT, WIDTH), dtype)
+        values[2, 3], values[4, 4] = 70_000, 255
+        Image.fromarray(values).save(tmp_path / "labels.tiff")
+        np.testing.assert_array_equal(read_mask(tmp_path / "labels.tiff", None), values > 0)
+
+    @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (200, 0, 0)])
+    def test_what_is_painted_on_a_transparent_layer(self, tmp_path, colour):
+        drawn = np.zeros((HEIGHT, WIDTH), bool)
+        drawn[3:6, 4:9] = True
+        pixels = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+        pixels[..., :3] = colour
+        pixels[..., 3] = 255 * drawn
+        Image.fromarray(pixels).save(tmp_path / "layer.png")
+        np.testing.assert_array_equal(read_mask(tmp_path / "layer.png", None), drawn)
+
+    def test_white_on_opaque_black_with_alpha(self, tmp_path):
+        drawn = np.zeros((HEIGHT, WIDTH), bool)
+        drawn[3:6, 4:9] = True
+        pixels = np.repeat(255 * drawn[:, :, None].astype(np.uint8), 4, axis=2)
+        pixels[..., 3] = 255
+        Image.fromarray(pixels).save(tmp_path / "opaque.png")
+        np.testing.assert_array_equal(read_mask(tmp_path / "opaque.png", None), drawn)
+
+    def test_several_masks_of_one_image_are_joined(self, tmp_path):
+        for number in range(2):
+            part = np.zeros((HEIGHT, WIDTH), np.uint8)
+            part[2 + 4 * number, 3] = 200 + number
+            (tmp_path / "000").mkdir(exist_ok=True)
+            Image.fromarray(part).save(tmp_path / f"000/00{number}.png")
+        mask = read_mask(tmp_path / "000", (HEIGHT, WIDTH))
+        assert np.argwhere(mask).tolist() == [[2, 3], [6, 3]]
+
+    def test_a_size_that_a_quarter_turn_explains(self, tmp_path):
+        Image.new("L", (100, 80)).save(tmp_path / "x.png")
+        with pytest.raises(DataError, match=r"is 100x80 but its image is 80x100; a quarter turn would explain it"):
+            read_mask(tmp_path / "x.png", (100, 80))
 
     def test_a_jpeg_is_refused(self, tmp_path):
         Image.new("L", (8, 8)).save(tmp_path / "x.jpg")

@@ -284,3 +284,68 @@ def test_paths_are_shown_from_the_folder_on(tmp_path):
     category = Category(root=tmp_path / "part", layout="mvtec", samples=())
     assert category.relative(tmp_path / "part/test/cut/0.png") == "test/cut/0.png"
     assert category.relative(tmp_path / "elsewhere/0.png") == str(tmp_path / "elsewhere/0.png")
+
+
+class TestWhatIsFound:
+    """An image of a folder is taken, or counted in the line."""
+
+    def test_images_in_sub_folders_of_a_class_are_its_images(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "train/good/lotA/1.png", "train/good/lotB/deep/2.png", "test/good/x/0.png")
+        touch(tmp_path, "test/cut/lotA/7.png", "ground_truth/cut/lotA/7_mask.png", "test/cut/7.png")
+        touch(tmp_path, "ground_truth/cut/7.png")
+        category = read_category(tmp_path)
+        assert len(category.train) == 3
+        assert listing(category)["test/cut/lotA/7.png"] == ("test", "cut", "ground_truth/cut/lotA/7_mask.png")
+        assert listing(category)["test/cut/7.png"] == ("test", "cut", "ground_truth/cut/7.png")
+        assert category.left_out.line() is None
+
+    def test_what_a_training_leaves_out_is_counted(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "train/good/@eaDir/0.png", "train/good/.ipynb_checkpoints/0-checkpoint.png")
+        touch(tmp_path, "train/bad/0.png", "train/good/raw.heic", "licence.txt")
+        category = read_category(tmp_path)
+        assert [sample.path.name for sample in category.train] == ["0.png"]
+        line = category.left_out.line()
+        assert line.startswith("left out 4 files: ")
+        for part in ("1 of thumbnails or trash", "1 hidden", "1 outside this layout", "1 no images by their names"):
+            assert part in line
+
+    def test_a_bare_folder_is_not_searched_but_says_so(self, tmp_path):
+        touch(tmp_path, "0.png", "lotA/1.png", "lotA/2.png")
+        category = read_category(tmp_path)
+        assert len(category.train) == 1
+        assert "2 outside this layout" in category.left_out.line()
+
+    def test_folders_of_masks_as_of_mvtec_loco(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "test/logical_anomalies/000.png", "test/logical_anomalies/001.png")
+        touch(tmp_path, "ground_truth/logical_anomalies/000/000.png", "ground_truth/logical_anomalies/000/001.png")
+        touch(tmp_path, "ground_truth/logical_anomalies/001/000.png")
+        masks = [sample.mask for sample in read_category(tmp_path).test]
+        assert masks == [tmp_path / f"ground_truth/logical_anomalies/{name}" for name in ("000", "001")]
+
+    @pytest.mark.parametrize("name", ["@eaDir", ".Trash-0", ".ipynb_checkpoints", "#recycle", "__MACOSX", "Thumbnails"])
+    def test_thumbnails_and_trash_are_passed_over(self, tmp_path, name):
+        touch(tmp_path, "0.png", f"{name}/0.png", f"deep/{name}/deeper/1.jpg")
+        said = []
+        assert find_images([tmp_path], said.append) == [tmp_path / "0.png"]
+        assert len(said) == 1 and said[0].startswith("left out 2 files: 2 ")
+
+    def test_links_are_followed_once(self, tmp_path):
+        touch(tmp_path, "in/0.png", "elsewhere/1.png", "elsewhere/2.png")
+        (tmp_path / "in/link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "in/again").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "in/loop").symlink_to(tmp_path / "in")
+        (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
+        said = []
+        found = find_images([tmp_path / "in"], said.append)
+        assert sorted(path.name for path in found) == ["0.png", "1.png", "2.png"]
+        assert "under another name already" in said[0] and "1 links to nothing" in said[0]
+
+    @pytest.mark.parametrize("suffix", ["pgm", "PPM", "jfif", "gif", "jp2", "avif", "tga", "qoi", "pcx", "apng", "dib"])
+    def test_whatever_pillow_reads_is_taken(self, tmp_path, suffix):
+        touch(tmp_path, f"0.{suffix}")
+        assert len(find_images([tmp_path])) == 1
+
+    def test_one_file_by_two_paths_is_one(self, tmp_path, monkeypatch):
+        touch(tmp_path, "in/0.png")
+        monkeypatch.chdir(tmp_path)
+        assert len(find_images([Path("in"), tmp_path / "in", Path("in/0.png")])) == 1

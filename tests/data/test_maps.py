@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from vtadl.data.images import resize_map
 from vtadl.data.maps import (
     find_maps,
     fit_map,
     map_warnings,
-    mask_warnings,
     missing_warnings,
+    negated_hint,
+    place_map,
     read_map,
     summarize_map,
 )
@@ -176,11 +180,26 @@ def test_one_flat_map_among_many_is_named():
     assert line.startswith("1 of 5 anomaly maps are constant, '004' for one")
 
 
-def test_masks_touched_by_interpolation_are_named(tmp_path):
-    mask = np.zeros((20, 20), dtype=np.uint8)
-    mask[4:9, 4:9] = 255
-    Image.fromarray(mask).save(tmp_path / "drawn.png")
-    Image.fromarray(mask).resize((31, 31), Image.Resampling.BILINEAR).save(tmp_path / "resized.png")
-    assert mask_warnings([tmp_path / "drawn.png"]) == []
-    (line,) = mask_warnings([tmp_path / "drawn.png", tmp_path / "resized.png"])
-    assert line.startswith(f"1 of 2 masks have grey levels, '{tmp_path / 'resized.png'}' for one")
+def test_a_map_of_another_aspect_is_refused_with_what_it_looks_like():
+    size, path = (80, 128), Path("a.npy")
+    ramp = np.linspace(0, 1, 80 * 128, dtype=np.float32).reshape(80, 128)
+    for shape in ((80, 128), (20, 32), (10, 16), (28, 45), (160, 256)):
+        assert place_map(random_map(shape=shape), size, path).shape == size
+    for shape, looks in (
+        ((80, 80), "looks like a centre crop.*--map-geometry stretched.*--map-geometry center-crop"),
+        ((224, 224), "looks squeezed into a square, or cut to one"),
+        ((128, 80), "looks turned by a quarter"),
+        ((60, 128), "looks cut"),
+    ):
+        with pytest.raises(DataError, match=rf"'a\.npy' is {shape[1]}x{shape[0]}, its image 128x80: .*{looks}"):
+            place_map(random_map(shape=shape), size, path)
+    placed = place_map(ramp[:, 24:104], size, path, "center-crop")
+    np.testing.assert_array_equal(placed[:, 24:104], ramp[:, 24:104])
+    assert (placed[:, :24] == ramp[:, 24:104].min()).all() and (placed[:, 104:] == ramp[:, 24:104].min()).all()
+    squeezed = resize_map(ramp, (64, 64))
+    np.testing.assert_array_equal(place_map(squeezed, size, path, "stretched"), resize_map(squeezed, size))
+
+
+@pytest.mark.parametrize(("auroc", "hinted"), [(0.0006, True), (0.5, False), (0.999, False), (None, False)])
+def test_negated_maps_get_a_hint(auroc, hinted):
+    assert bool(negated_hint(auroc)) == hinted

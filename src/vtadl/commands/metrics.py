@@ -18,6 +18,13 @@ def add_to(commands: Any) -> None:
         help="folder that mirrors CATEGORY: test/<defect>/<name>.npy, .npz, .tiff, .png",
     )
     add_category(parser)
+    parser.add_argument(
+        "--map-geometry",
+        default="whole",
+        choices=("whole", "stretched", "center-crop"),
+        metavar="whole|stretched|center-crop",
+        help="what of its image a map shows (default whole, at its aspect)",
+    )
     add_json(parser)
     add_resolution(parser)
     add_skip_bad(parser)
@@ -34,7 +41,14 @@ def run(options: argparse.Namespace) -> int:
 
     category = read_category(options.category)
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
-    report = evaluate_maps(options.maps, category, resolution=options.resolution, skip=skip, progress=bar)
+    report = evaluate_maps(
+        options.maps,
+        category,
+        resolution=options.resolution,
+        geometry=options.map_geometry,
+        skip=skip,
+        progress=bar,
+    )
     for line in report.warnings:
         print_warning(line)
     write_json(options.json, report.to_json())

@@ -38,6 +38,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train and write the run folder."""
     from vtadl.commands.usable_samples import usable
+    from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.data.roi import read_region_of_interest
     from vtadl.inference.predict import pick_device
@@ -56,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
         check_free(options.out, force=options.force)
     roi_mask = read_region_of_interest(options.roi, options.ignore)
     category = replace(read_category(options.category), roi_mask=roi_mask)
-    skip = usable(category.train + category.validation, skip_bad=options.skip_bad)
+    if line := category.left_out.line():
+        warn(line)
+    # All of them: what vtadl data check calls an error ends a training.
+    skip = usable(category.samples, empty_classes(category), skip_bad=options.skip_bad)
     finished = options.resume and (options.out / "run.json").exists()
     trained = train_to(
         options.out,

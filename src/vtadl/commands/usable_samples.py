@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from vtadl.commands.arguments import warn
-from vtadl.data.check import problems
+from vtadl.data.check import look_over
 from vtadl.data.layouts import Sample
 from vtadl.errors import DataError
 from vtadl.progress import bar
@@ -26,7 +26,9 @@ def usable(samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_ba
     Raises:
         DataError: without ``skip_bad``, after a line for each problem if there are several.
     """
-    found = problems(samples, progress=bar)
+    found, odd = look_over(samples, progress=bar)
+    for line in odd:
+        warn(line)
     errors = [*more, *(error for _, error in found)]
     if skip_bad:
         for error in errors:

@@ -170,6 +170,8 @@ def _clear_earlier(folder: Path) -> None:
 
 def _content(path: Path) -> str:
     try:
+        if path.is_dir():  # the masks of one image
+            return " ".join(sorted(content_hash(part) for part in path.iterdir()))
         return content_hash(path)
     except DataError:
         return "unreadable"  # its cells fail, and say why

@@ -1,5 +1,6 @@
 """Findings about a folder of images, before anything is trained or evaluated on them."""
 
+import hashlib
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtadl.data.images import read_image, read_mask
-from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
+from vtadl.data.formats import IMAGE_SUFFIXES
+from vtadl.data.images import orientation_of, read_image, read_mask_values
+from vtadl.data.layouts import OUTSIDE, Category, Sample, empty_folders, mask_folder
+from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.splits import FEW_IMAGES
+from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 
@@ -96,7 +100,15 @@ class _Inspection:
     size: tuple[int, int]
     bits: int
     digest: str
-    empty_mask: bool
+    pixels: str
+    """Hash of the decoded pixels."""
+    flat: bool
+    """Whether all pixels are of one colour."""
+    mask: MaskSummary | None
+
+    @property
+    def empty_mask(self) -> bool:
+        return self.mask is not None and self.mask.share == 0
 
 
 def check_category(category: Category, *, progress: Progress = silent) -> CheckReport:
@@ -117,14 +129,16 @@ def check_category(category: Category, *, progress: Progress = silent) -> CheckR
             *_unpublished_counts(category),
             *_copies(category, sound),
             *_unused_files(category),
+            *_alike([(sample, found) for sample, found in sound if sample.split != "test"]),
             *(f"the mask of '{s.path}' is empty: no pixel is defective" for s, found in sound if found.empty_mask),
+            *mask_warnings([found.mask for _, found in sound if found.mask is not None], empty=False),
         ],
         counts=_counts(category),
         sizes=_tally(f"{found.size[1]}x{found.size[0]}" for _, found in sound),
         bit_depths=_tally(found.bits for _, found in sound),
         masks={
             "expected": len(expected),
-            "found": sum(mask.is_file() for mask in expected),
+            "found": sum(mask.exists() for mask in expected),
             "empty": sum(found.empty_mask for _, found in sound),
         },
     )
@@ -132,20 +146,38 @@ def check_category(category: Category, *, progress: Progress = silent) -> CheckR
 
 def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[tuple[Sample, DataError]]:
     """The samples that cannot be used, and why: every image is decoded, and every mask held against its image."""
-    results = zip(samples, _for_each(_usable, samples, progress), strict=True)
-    return [(sample, result) for sample, result in results if isinstance(result, DataError)]
+    return look_over(samples, progress=progress)[0]
 
 
-def stop_on_problems(samples: Sequence[Sample]) -> None:
+def look_over(
+    samples: Sequence[Sample], *, progress: Progress = silent
+) -> tuple[list[tuple[Sample, DataError]], list[str]]:
+    """The `problems` of samples, and what is odd about the good images to learn from, a line each."""
+    results = list(zip(samples, _for_each(_inspect, samples, progress), strict=True))
+    good = [(s, found) for s, found in results if isinstance(found, _Inspection) and s.split != "test"]
+    return [(s, found) for s, found in results if isinstance(found, DataError)], list(_alike(good))
+
+
+def stop_on_problems(
+    samples: Sequence[Sample], more: Sequence[DataError] = (), warn: Callable[[str], None] | None = None
+) -> None:
     """Read all files first, so that a bad one is known before any long work.
+
+    Args:
+        samples: whose files.
+        more: problems that are known already, such as empty folders.
+        warn: called with each line about good images that are odd.
 
     Raises:
         DataError: the first bad file, and how many more there are.
     """
-    found = problems(samples)
-    if found:
-        more = f" (and {len(found) - 1} more: vtadl data check lists them)" if len(found) > 1 else ""
-        raise DataError(f"{found[0][1]}{more}")
+    found, odd = look_over(samples)
+    errors = [*more, *(error for _, error in found)]
+    for line in odd if warn is not None else ():
+        warn(line)
+    if errors:
+        rest = f" (and {len(errors) - 1} more: vtadl data check lists them)" if len(errors) > 1 else ""
+        raise DataError(f"{errors[0]}{rest}")
 
 
 def empty_classes(category: Category) -> list[DataError]:
@@ -156,29 +188,43 @@ def empty_classes(category: Category) -> list[DataError]:
     ]
 
 
-def _usable(sample: Sample) -> None:
-    _read(sample)  # The pixels go at once: thousands of images would not fit in memory.
-
-
 def _inspect(sample: Sample) -> _Inspection:
-    image, mask = _read(sample)
+    image = read_image(sample.path)  # The pixels go at once: thousands of images would not fit in memory.
     return _Inspection(
         size=(image.shape[0], image.shape[1]),
         bits=8 * image.dtype.itemsize,
         digest=sample.sha256,
-        empty_mask=mask is not None and not mask.any(),
+        pixels=hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest(),
+        flat=bool((image == image[0, 0]).all()),
+        mask=_mask(sample, (image.shape[0], image.shape[1])),
     )
 
 
-def _read(sample: Sample) -> tuple[Any, Any]:
-    image = read_image(sample.path)
+def _mask(sample: Sample, size: tuple[int, int]) -> MaskSummary | None:
     if sample.mask is None:
-        return image, None
+        return None
     if not sample.mask.exists():
         raise DataError(
             f"defective image '{sample.path}' has no mask; expected '{sample.mask}': add it, or take the image out"
         )
-    return image, read_mask(sample.mask, image.shape[:2])
+    values = read_mask_values(sample.mask, size)
+    return summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1)
+
+
+def _alike(good: Sequence[tuple[Sample, _Inspection]]) -> Iterator[str]:
+    """Good images of which nothing can be learned."""
+    flat = [sample for sample, found in good if found.flat]
+    if flat:
+        yield (
+            f"{len(flat)} of {len(good)} good images are of one colour, '{flat[0].path}' for one, as a covered lens or "
+            "a failed exposure leaves them: take them out"
+        )
+    different = len({found.pixels for _, found in good})
+    if len(good) > 2 and different <= len(good) // 2:
+        yield (
+            f"only {different} of {len(good)} good images differ: natural variation cannot be learned from copies, and "
+            "any other part will look defective; give images of different parts"
+        )
 
 
 def _for_each(function: Callable[[Sample], T], samples: Sequence[Sample], progress: Progress) -> list[T | DataError]:
@@ -261,7 +307,9 @@ def _unused_files(category: Category) -> Iterator[str]:
     not_needed = [masks / name for name in ("good", "ok", "Normal")] if masks else []
     unused: defaultdict[tuple[Path, str], list[str]] = defaultdict(list)
     for path in sorted(category.root.rglob("*")):
-        if path in used or not path.is_file() or path.name.startswith(".") or path.parent in not_needed:
+        if path in used or path.parent in used or not path.is_file() or path.parent in not_needed:
+            continue
+        if any(is_aside(part) for part in path.relative_to(category.root).parts):
             continue
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             if path.parent in folders:
@@ -270,6 +318,11 @@ def _unused_files(category: Category) -> Iterator[str]:
             unused[path.parent, "masks of no image here"].append(path.name)
         else:
             unused[path.parent, "images outside this layout, and left out"].append(path.name)
+    # What lies outside the layout is said folder by folder, and the rest in a line.
+    rest = LeftOut(counts=Counter(category.left_out.counts), examples=category.left_out.examples)
+    del rest.counts[OUTSIDE], rest.counts[NOT_BY_NAME]
+    if line := rest.line():
+        yield line
     for (folder, kind), names in unused.items():
         yield f"files in '{category.relative(folder)}' are {kind}: {len(names)}, such as '{names[0]}'"
 

@@ -1,7 +1,7 @@
 """Decoding images and masks, and the one way in which each is resized.
 
-Pillow does the decoding, through the decoders of five formats and no other: what is not PNG, JPEG, BMP, TIFF or WebP
-by its first bytes is not opened, whatever its name says.
+Pillow does the decoding, through the decoders of `vtadl.data.formats` and no other: what is none of these by its first
+bytes is not opened, whatever its name says.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,27 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
+from vtadl.data.formats import decoder_of, frame_count
 from vtadl.errors import DataError
 
 MAX_PIXELS = 200_000_000
 """Larger images are refused before they are decoded: three bytes a pixel, and several copies, must fit in memory."""
-
-_DECODERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", PngImageFile),
-    (b"\xff\xd8\xff", JpegImageFile),
-    (b"BM", BmpImageFile),
-    (b"II*\0", TiffImageFile),
-    (b"MM\0*", TiffImageFile),
-    (b"II+\0", TiffImageFile),
-    (b"MM\0+", TiffImageFile),
-    (b"RIFF", WebPImageFile),
-)
 
 # Pillow keeps eight bits of a 16-bit colour channel, the byte that its raw mode points at. Decoding once more with the
 # opposite byte order gives the other byte.
@@ -55,12 +43,13 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     8: lambda image: np.rot90(image, 1),
 }
 """What the values of the EXIF tag Orientation ask for."""
+_QUARTER_TURN = "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation turns it upright? "
 _ORIENTATION_TAG = 274
 _BITS_TAG, _PHOTOMETRIC_TAG, _PLANAR_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 284, 339
 
 
 def read_image(path: Path) -> NDArray[Any]:
-    """Decode an image, upright by its EXIF orientation; of several pages the first.
+    """Decode an image, upright by its EXIF orientation.
 
     Grey and palette images become RGB. Alpha is dropped, so a pixel has the colour that is stored, not one blended
     with a background. Sources of 16 bits a channel keep them (but 16-bit grey with alpha is read at 8 bits); 32-bit
@@ -70,7 +59,8 @@ def read_image(path: Path) -> NDArray[Any]:
         ``(H, W, 3)``, uint8 or uint16.
 
     Raises:
-        DataError: the file is missing, unreadable, no image, damaged, or has more than `MAX_PIXELS`.
+        DataError: the file is missing, unreadable, no image, damaged, holds several pictures, or has more than
+            `MAX_PIXELS`.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -116,6 +106,18 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
+def orientation_of(path: Path) -> int:
+    """The EXIF orientation that an image is turned by when it is read, 1 to 8; 1: as it is stored.
+
+    Raises:
+        DataError: as `read_image`, as far as the header tells.
+    """
+    with _opened(Path(path)) as image:
+        if isinstance(image, TiffImageFile):
+            return int(image.tag_v2.get(_ORIENTATION_TAG, 1))
+        return _orientation(image)
+
+
 def resize_image(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize to ``(height, width)`` by bilinear interpolation, antialiased when it shrinks.
 
@@ -159,29 +161,78 @@ def resize_map(anomaly_map: NDArray[Any], size: tuple[int, int]) -> NDArray[np.f
 
 
 def read_mask(path: Path, image_size: tuple[int, int] | None) -> NDArray[np.bool_]:
-    """Read a mask: any pixel that is not black is defective.
+    """Read a mask: any pixel that is not black is defective; `vtadl.data.masks` says what looks wrong about one.
+
+    What is transparent is not defective. Where all is of one colour and some of it transparent, what is not is
+    defective, whatever the colour.
 
     Args:
-        path: a mask in a lossless format.
+        path: a mask in a lossless format, or a folder with several of one image, of which any may mark a pixel.
         image_size: height and width of its image, which the mask must have too; ``None`` leaves that unchecked.
 
     Returns:
         ``(H, W)``, true where defective.
 
     Raises:
-        DataError: as `read_image`; the mask is a JPEG, or of another size than its image.
+        DataError: as `read_image`; the mask is a JPEG, or of another size than its image; the folder is empty.
     """
-    path = Path(path)
+    values = read_mask_values(Path(path), image_size)
+    found: NDArray[np.bool_] = values != 0
+    return found
+
+
+def read_mask_values(path: Path, image_size: tuple[int, int] | None) -> NDArray[Any]:
+    """As `read_mask`, but what the pixels hold: 0 where nothing is defective, another number for each colour.
+
+    Returns:
+        ``(H, W)``, numbers of some type; of a grey mask those of the file.
+    """
+    if path.is_dir():
+        parts = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+        if not parts:
+            raise DataError(f"'{path}' holds no mask; expected the masks of one image")
+        layers = [_mask_values(part) for part in parts]
+        if len({layer.shape for layer in layers}) > 1:
+            raise DataError(f"the masks in '{path}' are of several sizes; draw each at the image's own size")
+        values = layers[0] if len(layers) == 1 else np.any([layer != 0 for layer in layers], axis=0)
+    else:
+        values = _mask_values(path)
+    if image_size is not None and values.shape != image_size:
+        turned = values.shape == image_size[::-1]
+        raise DataError(
+            f"mask '{path}' is {_wide_by_high(values.shape[::-1])} but its image is {_wide_by_high(image_size[::-1])}; "
+            + (
+                "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation "
+                * turned
+            )
+            + ("turns it upright? " * turned)
+            + "draw it at the image's own size"
+        )
+    return values
+
+
+def _mask_values(path: Path) -> NDArray[Any]:
     with _opened(path) as image:
         if isinstance(image, JpegImageFile):
             raise DataError(f"mask '{path}' is a JPEG, whose compression blurs its edges; save it as PNG")
-    mask: NDArray[np.bool_] = np.any(read_image(path), axis=2)
-    if image_size is not None and mask.shape != image_size:
-        raise DataError(
-            f"mask '{path}' is {_wide_by_high(mask.shape[::-1])} but its image is {_wide_by_high(image_size[::-1])}; "
-            "draw it at the image's own size"
-        )
-    return mask
+        orientation = _orientation(image)
+        image.load()
+        if image.mode in ("1", "L") or image.mode.startswith(("I", "F")):
+            values = np.asarray(image)
+            if values.dtype.kind == "f" and np.isnan(values).any():
+                raise DataError(f"mask '{path}' holds NaN; expected 0 where nothing is defective")
+            return _UPRIGHT[orientation](values) if orientation in _UPRIGHT else values
+        has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
+        alpha = np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else None
+    colours = read_image(path).astype(np.int64)
+    values = (colours[:, :, 0] << 32) | (colours[:, :, 1] << 16) | colours[:, :, 2]
+    grey = (colours[:, :, 0] == colours[:, :, 1]).all() and (colours[:, :, 1] == colours[:, :, 2]).all()
+    values = colours[:, :, 0] if grey else values
+    if alpha is None or alpha.min() == alpha.max():
+        return values
+    alpha = _UPRIGHT[orientation](alpha) if orientation in _UPRIGHT else alpha
+    visible = values[alpha > 0]
+    return alpha if visible.min() == visible.max() else np.where(alpha > 0, values, 0)
 
 
 def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -196,11 +247,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open the header, and name the file in whatever goes wrong until the image is closed."""
     try:
         with path.open("rb") as file:
-            decoder = _decoder(file.read(16), path)
+            decoder = decoder_of(file.read(32), path)
             file.seek(0)
             with decoder(file) as image:
                 _check_size(image, path)
                 _check_kind(image, path)
+                _check_frames(image, path)
                 yield image
     except DataError:
         raise
@@ -215,15 +267,6 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise DataError(
             f"cannot decode '{path}': {reason}; the file is damaged or of a rare kind: replace it, or save it as PNG"
         ) from error
-
-
-def _decoder(header: bytes, path: Path) -> type[ImageFile.ImageFile]:
-    if not header:
-        raise DataError(f"'{path}' is empty (zero bytes); replace or remove it")
-    for magic, decoder in _DECODERS:
-        if header.startswith(magic) and (magic != b"RIFF" or header[8:12] == b"WEBP"):
-            return decoder
-    raise DataError(f"'{path}' is not an image; expected PNG, JPEG, BMP, TIFF or WebP, whatever its name")
 
 
 def _check_size(image: ImageFile.ImageFile, path: Path) -> None:
@@ -251,6 +294,16 @@ def _check_kind(image: ImageFile.ImageFile, path: Path) -> None:
             raise DataError(
                 f"'{path}' is a TIFF of {bits[0]} bits a channel with {kind}, not read here; save it as PNG"
             )
+
+
+def _check_frames(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuse a file of several pictures: the others would pass unseen."""
+    count = frame_count(image)
+    if count > 1:
+        raise DataError(
+            f"'{path}' holds {count} pictures (pages of a TIFF, or frames of an animation); expected one: save each as "
+            "a file of its own"
+        )
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.hashing import content_hash, select_by_content
+from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside, walk
 from vtadl.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 GOOD = "good"
+OUTSIDE = "outside this layout"
 
 _EXPECTED = (
     "train/good (MVTec), train/ok (BTAD), good/ and bad/, images of good parts in the folder itself, "
@@ -36,7 +38,8 @@ class Sample:
     label: str
     """``good`` or the type of defect."""
     mask: Path | None = None
-    """Where the mask of a defective image is, or should be if it is missing; ``None`` in sets without masks."""
+    """Where the mask of a defective image is, or should be if it is missing: a file, or a folder of several;
+    ``None`` in sets without masks."""
 
     @cached_property
     def sha256(self) -> str:
@@ -62,6 +65,8 @@ class Category:
     samples: tuple[Sample, ...]
     roi_mask: NDArray[np.bool_] | None = field(default=None, compare=False)
     """Region of interest (`vtadl.data.roi`); ``None``: all of every image counts."""
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    """Files of the folder that are neither samples nor masks."""
 
     @property
     def name(self) -> str:
@@ -104,34 +109,60 @@ def read_category(root: Path) -> Category:
     if not root.is_dir():
         found = "is a file" if root.is_file() else "does not exist"
         raise DataError(f"'{root}' {found}; expected the folder of one product, with {_EXPECTED}")
+    inside = LeftOut()
     try:
-        layout, samples = _recognise(root)
+        layout, samples = _recognise(root, inside)
+        samples.sort(key=lambda sample: _natural(sample.path))
+        category = Category(root=root, layout=layout, samples=tuple(samples))
+        left_out = _outside(category)
     except OSError as error:
         raise DataError(f"cannot list '{error.filename}': {error.strerror}; check its permissions") from error
-    samples.sort(key=lambda sample: _natural(sample.path))
-    return Category(root=root, layout=layout, samples=tuple(samples))
+    if inside.counts[NOT_BY_NAME]:
+        left_out.add(NOT_BY_NAME, Path(inside.examples[NOT_BY_NAME]), inside.counts[NOT_BY_NAME])
+    return replace(category, left_out=left_out)
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Image files by suffix among files and folders (searched recursively), in natural order, each once.
+def find_images(paths: Iterable[Path], say: Callable[[str], None] | None = None) -> list[Path]:
+    """Image files by suffix among files and folders (searched as `vtadl.data.walk` does), in natural order, each once.
+
+    Args:
+        paths: files and folders.
+        say: called with one line on the files of the folders that were left out, where there are any.
 
     Raises:
-        DataError: a path does not exist, is a file with another suffix, or is a folder without images.
+        DataError: a path does not exist, cannot be listed, is a file with another suffix, or is a folder without
+            images.
     """
-    found: set[Path] = set()
+    found: dict[Path, Path] = {}
+    left_out = LeftOut()
     for path in map(Path, paths):
         if path.is_dir():
-            images = [file for file in path.rglob("*") if _is_image(file)]
-            if not images:
-                raise DataError(f"'{path}' holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-            found.update(images)
+            for image in _images_of(path, left_out):
+                found.setdefault(image.absolute(), image)
         elif not path.exists():
             raise DataError(f"'{path}' does not exist; expected an image or a folder of images")
         elif path.suffix.lower() not in IMAGE_SUFFIXES:
             raise DataError(f"'{path}' is no image by its name; expected one of {', '.join(IMAGE_SUFFIXES)}")
         else:
-            found.add(path)
-    return sorted(found, key=_natural)
+            found.setdefault(path.absolute(), path)
+    line = left_out.line()
+    if say is not None and line is not None:
+        say(line)
+    return sorted(found.values(), key=_natural)
+
+
+def _images_of(folder: Path, left_out: LeftOut) -> list[Path]:
+    try:
+        images = list(walk(folder, left_out))
+    except OSError as error:
+        raise DataError(f"cannot list '{folder}': {error.strerror}; check its permissions") from error
+    if not images:
+        line = left_out.line()
+        raise DataError(
+            f"'{folder}' holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES[:9])}"
+            + (f" ({line})" if line else "")
+        )
+    return images
 
 
 def mask_folder(category: Category) -> Path | None:
@@ -149,43 +180,53 @@ def empty_folders(category: Category) -> list[Path]:
         return []
     tops = [category.root / name for name in ("train", "validation", "test", "good", "bad")]
     folders = [path for top in tops if top.is_dir() for path in (top, *top.rglob("*")) if path.is_dir()]
-    return [folder for folder in folders if not _folders(folder) and not _images(folder) and not _hidden(folder)]
+    return [
+        folder
+        for folder in folders
+        if not any(is_aside(part) for part in folder.relative_to(category.root).parts)
+        and not _folders(folder)
+        and not _images(folder, LeftOut())
+    ]
 
 
-def _recognise(root: Path) -> tuple[str, list[Sample]]:
+def _recognise(root: Path, left_out: LeftOut) -> tuple[str, list[Sample]]:
     if (root / "train" / "good").is_dir() or (root / "test" / "good").is_dir():
-        return "mvtec", _split_folders(root, good="good", mask_ending="_mask")
+        return "mvtec", _split_folders(root, left_out, good="good", mask_ending="_mask")
     if (root / "train" / "ok").is_dir():
-        return "btad", _split_folders(root, good="ok", mask_ending="")
+        return "btad", _split_folders(root, left_out, good="ok", mask_ending="")
     if (root / "good").is_dir():
-        return "plain", _plain(root)
+        return "plain", _plain(root, left_out)
     table = _visa_table(root)
     if table is not None:
         return "visa", _visa(root, table)
-    if images := _images(root):
+    if images := _images(root, left_out, deep=False):
         return "bare", [Sample(path=path, split="train", label=GOOD) for path in images]
     raise DataError(_no_layout(root))
 
 
-def _split_folders(root: Path, good: str, mask_ending: str) -> list[Sample]:
+def _split_folders(root: Path, left_out: LeftOut, good: str, mask_ending: str) -> list[Sample]:
     splits: tuple[Split, ...] = ("train", "validation")
-    samples = [Sample(path=path, split=split, label=GOOD) for split in splits for path in _images(root / split / good)]
+    samples = [
+        Sample(path=path, split=split, label=GOOD)
+        for split in splits
+        for path in _images(root / split / good, left_out)
+    ]
     for folder in _folders(root / "test"):
         if folder.name == good:
-            samples += [Sample(path=path, split="test", label=GOOD) for path in _images(folder)]
+            samples += [Sample(path=path, split="test", label=GOOD) for path in _images(folder, left_out)]
         else:
-            samples += _defective(folder, folder.name, root / "ground_truth", mask_ending)
+            samples += _defective(folder, folder.name, root / "ground_truth", left_out, mask_ending)
     return samples
 
 
-def _plain(root: Path) -> list[Sample]:
-    good = [Sample(path=path, split="train", label=GOOD) for path in _images(root / "good")]
+def _plain(root: Path, left_out: LeftOut) -> list[Sample]:
+    good = [Sample(path=path, split="train", label=GOOD) for path in _images(root / "good", left_out)]
     bad = root / "bad"
-    samples = _defective(bad, "bad", root / "masks", subfolder=".")
+    samples = _defective(bad, "bad", root / "masks", left_out, subfolder=".")
     for folder in _folders(bad):
         if folder.name == GOOD:
             raise DataError(f"'{folder}' is a type of defect named 'good'; rename the folder or move it out of bad/")
-        samples += _defective(folder, folder.name, root / "masks")
+        samples += _defective(folder, folder.name, root / "masks", left_out)
     # At least one, but never the only one: training comes first.
     share = max(1, (len(good) + 2) // 5) if samples and len(good) > 1 else 0
     tested = select_by_content(good, share, lambda sample: sample.sha256) if share else frozenset()
@@ -193,17 +234,39 @@ def _plain(root: Path) -> list[Sample]:
 
 
 def _defective(
-    folder: Path, label: str, masks: Path, mask_ending: str = "", subfolder: str | None = None
+    folder: Path, label: str, masks: Path, left_out: LeftOut, mask_ending: str = "", subfolder: str | None = None
 ) -> list[Sample]:
-    has_masks = masks.is_dir()
+    """The defective images of a folder, their masks under the same paths; of a type without folder, not deeper."""
+    has_masks, deep = masks.is_dir(), subfolder is None
     masks = masks / (label if subfolder is None else subfolder)
-    by_stem = {mask.stem: mask for mask in reversed(_images(masks))}
+    by_stem = {mask.with_suffix(""): mask for mask in reversed(_images(masks, LeftOut(), deep=deep))}
 
     def mask_of(path: Path) -> Path | None:
-        expected = masks / f"{path.stem}{mask_ending}.png"
-        return by_stem.get(f"{path.stem}_mask", by_stem.get(path.stem, expected)) if has_masks else None
+        place = masks / path.relative_to(folder)
+        stem = place.with_suffix("")
+        for name in (stem.with_name(f"{stem.name}_mask"), stem):
+            if name in by_stem:
+                return by_stem[name]
+        # MVTec LOCO has a folder of masks for each image.
+        several = stem.is_dir() and any(mask.parent == stem for mask in by_stem.values())
+        return stem if several else stem.with_name(f"{stem.name}{mask_ending}.png")
 
-    return [Sample(path=path, split="test", label=label, mask=mask_of(path)) for path in _images(folder)]
+    return [
+        Sample(path=path, split="test", label=label, mask=mask_of(path) if has_masks else None)
+        for path in _images(folder, left_out, deep=deep)
+    ]
+
+
+def _outside(category: Category) -> LeftOut:
+    """What is in a category's folder and in no part of its layout."""
+    left_out, masks = LeftOut(), mask_folder(category)
+    used = {sample.path for sample in category.samples}
+    used |= {sample.mask for sample in category.samples if sample.mask is not None}
+    for path in walk(category.root, left_out):
+        if path not in used and path.parent not in used and (masks is None or not path.is_relative_to(masks)):
+            left_out.add(OUTSIDE, path)
+    del left_out.counts[NOT_BY_NAME]  # Those between the images count, not a set's licence.
+    return left_out
 
 
 def _visa_table(root: Path) -> Path | None:
@@ -273,20 +336,11 @@ def _some(names: list[str], limit: int = 5) -> str:
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if path.is_dir() and not _hidden(path)), key=_natural)
+    return sorted((path for path in folder.iterdir() if path.is_dir() and not is_aside(path.name)), key=_natural)
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(filter(_is_image, folder.iterdir()), key=_natural) if folder.is_dir() else []
-
-
-def _is_image(path: Path) -> bool:
-    # Hidden files named like images are a file manager's own, such as ._000.png of macOS.
-    return path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path) and path.is_file()
-
-
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _images(folder: Path, left_out: LeftOut, *, deep: bool = True) -> list[Path]:
+    return sorted(walk(folder, left_out, deep=deep), key=_natural) if folder.is_dir() else []
 
 
 def _name(root: Path) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vtadl.data.images import MAX_PIXELS, read_image, resize_map
+from vtadl.data.images import MAX_PIXELS, resize_map
+from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 
 MAX_BYTES = 8 * MAX_PIXELS
@@ -144,25 +145,87 @@ def missing_warnings(folder: Path, images: Sequence[str], found: Mapping[str, Pa
             f"{len(missing)} of {len(images)} test images have no anomaly map and are left out, "
             f"'{missing[0]}' for one: the metrics are those of another test set"
         )
-    spare = sorted(set(_files(folder)) - set(found.values()))
+    left_out = LeftOut()
+    spare = sorted(set(_files(folder, left_out)) - set(found.values()))
+    del left_out.counts[NOT_BY_NAME]  # A report or a log beside the maps is none of them.
+    if line := left_out.line():
+        lines.append(line)
     if spare:
         lines.append(f"{len(spare)} anomaly maps belong to no test image, '{spare[0]}' for one")
     return lines
 
 
-def mask_warnings(masks: Sequence[Path]) -> list[str]:
-    """One line on masks with more than two grey levels: interpolated ones, whose edges count as defective."""
-    grey = [path for path in masks if len(np.unique(read_image(path))) > 2]
-    if not grey:
+GEOMETRIES = ("whole", "stretched", "center-crop")
+"""How a map lies on its image: it has its aspect; it shows all of it, squeezed; it shows the largest square in its
+middle."""
+ASPECT_TOLERANCE = 0.02
+"""How far a map's aspect may be from its image's, as a share of it: grids of patches are rounded."""
+
+
+def place_map(
+    anomaly_map: NDArray[np.floating], size: tuple[int, int], path: Path, geometry: str = "whole"
+) -> NDArray[np.floating]:
+    """Bring a map to ``(height, width)`` as `fit_map` does, if it can be of the whole image.
+
+    Args:
+        anomaly_map: ``(h, w)``.
+        size: height and width of its image.
+        path: names it in errors.
+        geometry: one of `GEOMETRIES`. What a ``center-crop`` does not show gets the map's lowest score.
+
+    Raises:
+        DataError: the map has another aspect than the image; as `fit_map`.
+    """
+    if geometry == "stretched" or (geometry == "whole" and _same_aspect(anomaly_map.shape, size)):
+        return fit_map(anomaly_map, size, path)
+    height, width = anomaly_map.shape
+    if geometry == "center-crop" and height == width:
+        side = min(size)
+        placed = np.full(size, anomaly_map.min(), anomaly_map.dtype)
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        placed[top : top + side, left : left + side] = fit_map(anomaly_map, (side, side), path)
+        return placed
+    raise DataError(
+        f"anomaly map '{path}' is {width}x{height}, its image {size[1]}x{size[0]}: another aspect ratio; "
+        f"{_looks_like((height, width), size)}"
+    )
+
+
+def _same_aspect(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    (height, width), (full_height, full_width) = shape, size
+    off = abs(width * full_height - height * full_width)
+    # A side may have been rounded to a pixel, on either scale.
+    rounded = max(full_height, full_width, height, width)
+    return off <= max(ASPECT_TOLERANCE * height * full_width, rounded)
+
+
+def _looks_like(shape: tuple[int, int], size: tuple[int, int]) -> str:
+    if _same_aspect(shape[::-1], size):
+        return "it looks turned by a quarter: save it as the image is"
+    if shape[0] != shape[1]:
+        return "it looks cut: save a map of the whole image"
+    first = "it looks like a centre crop" if shape[0] == min(size) else "it looks squeezed into a square, or cut to one"
+    return (
+        f"{first}. Save a map of the whole image, or say what it is: --map-geometry stretched (all of the image, "
+        "squeezed), or --map-geometry center-crop (the square in its middle; the rest gets the map's lowest score)"
+    )
+
+
+def negated_hint(auroc: float | None) -> list[str]:
+    """One line where maps rank defects so far below good pixels, by their AUROC, that their sign must be wrong."""
+    if auroc is None or auroc >= 0.2:
         return []
     return [
-        f"{len(grey)} of {len(masks)} masks have grey levels, '{grey[0]}' for one, as interpolation leaves them: "
-        "all but black counts as defective, so regions are wider than drawn; resample masks by nearest neighbour"
+        f"an AUROC of {auroc:.4f} is that of a good detector turned round: do the maps hold small numbers where it is "
+        "abnormal? Larger must mean more abnormal; negate them"
     ]
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def _files(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    try:
+        return sorted(walk(folder, left_out, suffixes=SUFFIXES))
+    except OSError as error:
+        raise DataError(f"cannot list '{folder}': {error.strerror}; check its permissions") from error
 
 
 def _read_numpy(path: Path) -> NDArray[np.generic]:

@@ -102,7 +102,7 @@ def inspect_files(
         options: what to write; by default everything.
         force: replace what is in ``out``.
         spread: scores the files elsewhere; ``None``: in this process.
-        warn: called with each file that cannot be read.
+        warn: called with each file that cannot be read, and with a line on files that were left out.
         progress: shows how far it is.
 
     Raises:
@@ -110,7 +110,7 @@ def inspect_files(
         BundleError: ``out`` holds something else or something finished, or cannot be written.
     """
     options = options or Options()
-    found = outside(find_images(inputs), out)
+    found = outside(find_images(inputs, warn), out)
     if not found:
         raise DataError(f"there are no images but those in '{out}'; name a folder of images")
     with open_predictions_file(out, task(run, inputs, options), force=force) as predictions:

@@ -7,7 +7,6 @@ OUT/predictions.csv     the same rows as a table, made again from predictions.js
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -32,9 +31,9 @@ _NO_FILE = -1
 
 def identity_of(path: Path) -> Identity:
     """What tells a file from others, those that had its name before among them; one that is away has no size."""
-    place = os.path.abspath(path)
+    place = str(path.absolute())
     try:
-        status = os.stat(place)
+        status = path.stat()
     except OSError:
         return place, _NO_FILE, _NO_FILE
     return place, status.st_size, status.st_mtime_ns
@@ -209,7 +208,7 @@ def _identity(row: Mapping[str, Any]) -> Identity:
         place, size, time = row["identity"]
         return str(place), int(size), int(time)
     except (KeyError, TypeError, ValueError):
-        return os.path.abspath(row["file"]), _NO_FILE, _NO_FILE
+        return str(Path(row["file"]).absolute()), _NO_FILE, _NO_FILE
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:

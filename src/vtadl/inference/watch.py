@@ -1,6 +1,5 @@
 """Score images as they appear in folders, each once it is completely written."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vtadl.data.layouts import IMAGE_SUFFIXES
+from vtadl.data.walk import LeftOut, walk
 from vtadl.errors import DataError
 from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task
 from vtadl.inference.picture_names import picture_names
@@ -69,11 +68,12 @@ def watch_folders(
     options, pace = options or Options(), pace or Pace()
     seen: dict[Path, _Seen] = {}
     away: set[Path] = set()
+    reasons: set[str] = set()
     with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
         before = predictions.rows
         while True:
             _note_absence(folders, away, say)
-            ready = _complete(outside([*_images(folders)], out), predictions, seen, pace)
+            ready = _complete(outside([*_images(folders, reasons, say)], out), predictions, seen, pace)
             names = picture_names(ready, ready, folders, predictions.names)
             inspect_into(
                 predictions,
@@ -89,14 +89,20 @@ def watch_folders(
                 return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
 
 
-def _images(folders: Sequence[Path]) -> Iterator[Path]:
-    """Image files by name; what cannot be listed at the moment is passed over."""
+def _images(folders: Sequence[Path], reasons: set[str], say: Callable[[str], None]) -> Iterator[Path]:
+    """Image files by name; what cannot be listed at the moment is passed over. A new reason to leave files out is said
+    once.
+    """
+    left_out = LeftOut()
     for folder in folders:
-        for place, inner, files in os.walk(folder):
-            inner.sort()
-            for name in sorted(files):
-                if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                    yield Path(place) / name
+        try:
+            yield from sorted(walk(folder, left_out))
+        except OSError:
+            continue
+    line = left_out.line()
+    if line is not None and not reasons >= left_out.counts.keys():
+        reasons.update(left_out.counts)
+        say(line)
 
 
 def _note_absence(folders: Sequence[Path], away: set[Path], say: Callable[[str], None]) -> None:

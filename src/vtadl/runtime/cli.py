@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         detector = load(options.export, threads=options.threads)
-        rows = (_row(detector, file) for file in find_images(options.images))
+        rows = (_row(detector, file) for file in find_images(options.images, _say))
         failed = 0
         for row in rows:
             failed += "error" in row
@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         print(f"vtadl-runtime: {failed} files could not be scored: see the rows with an error", file=sys.stderr)
     return FAILED if failed else OK
+
+
+def _say(line: str) -> None:
+    print(f"vtadl-runtime: {line}", file=sys.stderr)
 
 
 def _row(detector: Detector, file: Path) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""What looks wrong about the masks of a set: inverted, empty, with values that are no defect, turned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 0.5
+"""Of an image's pixels; a mask that covers more is hardly one of a defect."""
+LABELS = 8
+"""Values of a mask, at most, that are taken for labels of classes; more are what interpolation leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSummary:
+    """What the warnings need to know of a mask, so that a million need not be kept."""
+
+    path: Path
+    share: float
+    """Of pixels that count as defective."""
+    values: tuple[int | float, ...]
+    """What its pixels hold, the first `LABELS` + 1."""
+    around: frozenset[int | float]
+    """Values but 0 that are on all four borders."""
+    turned: bool
+    """Whether its image is turned upright by its EXIF orientation."""
+
+
+def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) -> MaskSummary:
+    """Summarise a mask.
+
+    Args:
+        path: of the mask.
+        values: from `vtadl.data.images.read_mask_values`.
+        turned: whether its image has an EXIF orientation.
+    """
+    borders = (values[0], values[-1], values[:, 0], values[:, -1])
+    around = set(borders[0].tolist()).intersection(*(border.tolist() for border in borders[1:])) - {0}
+    return MaskSummary(
+        path=path,
+        share=float(np.count_nonzero(values)) / values.size,
+        values=tuple(np.unique(values)[: LABELS + 1].tolist()),
+        around=frozenset(around),
+        turned=turned,
+    )
+
+
+def mask_warnings(masks: Sequence[MaskSummary], *, empty: bool = True) -> list[str]:
+    """One line for each thing that looks wrong.
+
+    Args:
+        masks: of one set.
+        empty: whether to speak of masks without a defective pixel.
+    """
+    nothing = [_empty(masks)] if empty else []
+    lines = (*nothing, _covering(masks), _void(masks), _labels(masks), _grey(masks), _turned(masks))
+    return [line for line in lines if line is not None]
+
+
+def _empty(masks: Sequence[MaskSummary]) -> str | None:
+    return _line(
+        [m for m in masks if m.share == 0],
+        masks,
+        "are empty: their images count as defective, and no pixel of them does; draw the defects, or move the images",
+    )
+
+
+def _covering(masks: Sequence[MaskSummary]) -> str | None:
+    return _line(
+        [m for m in masks if m.share > MOST],
+        masks,
+        "cover more than half of their image: any pixel that is not black counts as defective, so are they inverted, "
+        "or is their background another value than 0? Draw defects white on black",
+    )
+
+
+def _void(masks: Sequence[MaskSummary]) -> str | None:
+    drawn = [m for m in masks if m.share > 0]
+    everywhere = frozenset.intersection(*(m.around for m in drawn)) if drawn else frozenset()
+    void = sorted(value for value in everywhere if any(set(m.values) - {0, value} for m in drawn))
+    if not void:
+        return None
+    return (
+        f"the value {void[0]:g} touches the border all around in every mask, '{drawn[0].path}' for one, as a "
+        "background or a void label does, and counts as defective: set it to 0"
+    )
+
+
+def _labels(masks: Sequence[MaskSummary]) -> str | None:
+    found = [m for m in masks if 2 < len(m.values) <= LABELS]
+    values = sorted({value for m in found for value in m.values} - {0})[:LABELS]
+    return _line(
+        found,
+        masks,
+        f"hold several values ({', '.join(f'{value:g}' for value in values)}), as labels of classes are: each but 0 "
+        "counts as defective",
+    )
+
+
+def _grey(masks: Sequence[MaskSummary]) -> str | None:
+    return _line(
+        [m for m in masks if len(m.values) > LABELS],
+        masks,
+        "as interpolation leaves them: all but black counts as defective, so regions are wider than drawn; resample "
+        "masks by nearest neighbour",
+        kind="have grey levels, '{}' for one, ",
+    )
+
+
+def _turned(masks: Sequence[MaskSummary]) -> str | None:
+    return _line(
+        [m for m in masks if m.turned],
+        masks,
+        "belong to photos that their EXIF orientation turns upright: masks must be drawn on the upright photo; if they "
+        "were drawn on the pixels as stored, turn the masks, or remove the tag from the photos",
+    )
+
+
+def _line(
+    found: Sequence[MaskSummary], masks: Sequence[MaskSummary], what: str, kind: str = "('{}' for one) "
+) -> str | None:
+    if not found:
+        return None
+    return f"{len(found)} of {len(masks)} masks {kind.format(found[0].path)}{what}"
