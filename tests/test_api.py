@@ -1,9 +1,11 @@
 """The Python interface as a user meets it, on real files."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vtadl
@@ -144,3 +146,53 @@ def test_every_error_is_also_a_builtin():
 def test_the_package_has_no_other_names():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = vtadl.nonsense
+
+
+def test_whatever_one_has_of_an_image(detector, tmp_path):
+    pixels, path = good_image(5), tmp_path / "part.png"
+    Image.fromarray(pixels).save(path)
+    expected = detector.predict(pixels).score
+    with path.open("rb") as file:
+        for image in (path, str(path), path.read_bytes(), file, Image.fromarray(pixels), Image.open(path)):
+            assert detector.predict(image).score == expected
+    grey = pixels[:, :, :1]
+    assert detector.predict(grey).score == detector.predict(grey[:, :, 0]).score
+    assert [one.score for one in detector.predict([path, pixels])] == [expected, expected]
+
+
+def test_a_pillow_image_is_turned_upright_as_its_file_is(detector, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(good_image(5)[:40]).save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as image:
+        found, expected = detector.predict(image), detector.predict(tmp_path / "turned.jpg")
+    assert found.anomaly_map.shape == expected.anomaly_map.shape == (72, 40)
+    assert found.score == expected.score
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3, 8, 8), None, 7, {"image": 1}, b"no image", [None]])
+def test_what_is_no_image_is_refused_in_a_line(detector, wrong):
+    with pytest.raises(DataError, match=r"expected (a path|PNG)"):
+        detector.predict(wrong)
+
+
+def test_a_process_forked_after_predicting_says_spawn(detector):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        detector.predict(good_image(1))
+        receive, send = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                detector.predict(good_image(1))
+            except ConfigError as error:
+                os.write(send, str(error).encode())
+            os._exit(0)
+        os.close(send)
+        with os.fdopen(receive, "rb") as file:
+            said = file.read().decode()
+        os.waitpid(child, 0)
+        assert "spawn" in said
+    finally:
+        torch.set_num_threads(threads)

@@ -1,13 +1,10 @@
 """What ``import vtadl`` gives: train, load, predict, evaluate, save."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, overload
 
 from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
@@ -15,7 +12,7 @@ from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
 from vtadl.data.check import empty_classes, stop_on_problems
-from vtadl.data.images import as_rgb, read_image
+from vtadl.data.images import pixels_of
 from vtadl.data.layouts import read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
@@ -43,17 +40,29 @@ class Detector:
         """The settings it was trained with."""
         return self.run.config
 
-    def predict(self, image: PathLike | NDArray[Any]) -> Prediction:
-        """Score one image.
+    @overload
+    def predict(self, image: Sequence[Any]) -> list[Prediction]: ...
+
+    @overload
+    def predict(self, image: Any) -> Prediction: ...
+
+    def predict(self, image: Any) -> Prediction | list[Prediction]:
+        """Score one image, or each of a list.
 
         Args:
-            image: a file, or pixels ``(H, W, 3)`` or ``(H, W)``, uint8 or uint16.
+            image: a file; pixels ``(H, W, 3)``, ``(H, W)`` or ``(H, W, 1)``, uint8 or uint16; a Pillow image; the bytes
+                of an image file, or such a file opened in binary mode; or a list of any of these.
+
+        Returns:
+            The prediction; of a list a list.
 
         Raises:
-            DataError: a file that cannot be read, or an array of another kind.
+            DataError: a file that cannot be read, or something else.
+            ConfigError: the process was forked from one that computed with threads.
         """
-        pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-        return predict_image(self.run, pixels, self.device)
+        if isinstance(image, list | tuple):
+            return [self.predict(one) for one in image]
+        return predict_image(self.run, pixels_of(image), self.device)
 
     def calibrate(
         self,

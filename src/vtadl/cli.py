@@ -25,6 +25,7 @@ from vtadl.commands import (
 )
 from vtadl.commands.arguments import Parser, warn
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
+from vtadl.streams import write_all_names
 from vtadl.threads import use_threads
 from vtadl.version import __version__
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 the data or a check failed, 2 the command line is wrong.
     """
+    write_all_names()
     options = _parser().parse_args(arguments)
     try:
         use_threads(options.threads)  # before the command imports torch

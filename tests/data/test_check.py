@@ -186,6 +186,7 @@ class TestWarnings:
                 grey = Image.new("L", (4, 4), i)
                 grey.putpixel((0, 0), len(folder))
                 grey.putpixel((1, 0), i)
+                grey.putpixel((2, 0), 255)
                 grey.save(tmp_path / "toothbrush" / folder / f"{i}.png")
         warnings = check(tmp_path / "toothbrush").warnings
         assert [w for w in warnings if "is an exact copy" in w] == []

@@ -201,6 +201,32 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How the values of image files are read."""
+
+    range: tuple[int, ...] | None = None
+    """Of 16-bit files, the values that count as black and white, or the bits that are used: 8, 10, 12, 14 or 16;
+    ``None``, in TOML ``auto``: what a training measures on its images (`vtadl.data.value_range`), which it writes into
+    its settings."""
+
+    def __post_init__(self) -> None:
+        if self.range is None:
+            return
+        if len(self.range) == 1 and self.range[0] in (8, 10, 12, 14, 16):
+            object.__setattr__(self, "range", (0, 2 ** self.range[0] - 1))
+        if len(self.range) != 2 or not 0 <= self.range[0] < self.range[1] <= 65_535:
+            raise ConfigError(
+                f"data.range is {list(self.range)}; expected auto, 8, 10, 12, 14 or 16 bits, or two values such as "
+                "[0, 4095]"
+            )
+
+    @property
+    def pair(self) -> tuple[int, int] | None:
+        """The range as black and white."""
+        return None if self.range is None else (self.range[0], self.range[1])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of one run."""
 
@@ -210,6 +236,7 @@ class Config:
     """Weighted sum of losses, for presets that are trained; ``None`` where nothing is."""
     model: ModelConfig
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -223,7 +250,15 @@ def with_aspect(config: Config, aspect: float) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
 
 
-def with_aspect_of(config: Config, other: Config) -> Config:
-    """The settings with ``model.aspect`` as in others, where it is open."""
+def with_range(config: Config, value_range: tuple[int, int] | None) -> Config:
+    """The settings with ``data.range``, where it is open."""
+    if value_range is None or config.data.range is not None:
+        return config
+    return dataclasses.replace(config, data=DataConfig(range=value_range))
+
+
+def with_measured_of(config: Config, other: Config) -> Config:
+    """The settings with ``model.aspect`` and ``data.range`` as in others, where they are open."""
     aspect = getattr(other.model, "aspect", None)
+    config = with_range(config, other.data.pair)
     return config if aspect is None else with_aspect(config, aspect)

@@ -173,8 +173,9 @@ def stop_on_problems(
     """
     found, odd = look_over(samples)
     errors = [*more, *(error for _, error in found)]
-    for line in odd if warn is not None else ():
-        warn(line)
+    if warn is not None:
+        for line in odd:
+            warn(line)
     if errors:
         rest = f" (and {len(errors) - 1} more: vtadl data check lists them)" if len(errors) > 1 else ""
         raise DataError(f"{errors[0]}{rest}")

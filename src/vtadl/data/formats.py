@@ -5,8 +5,7 @@ of one game or one instrument.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import (
     AvifImagePlugin,
@@ -31,6 +30,15 @@ from PIL.ImageFile import ImageFile
 from vtadl.errors import DataError
 
 Decoder = Callable[[Any], ImageFile]
+
+
+class Named(Protocol):
+    """A path, or what stands for one."""
+
+    @property
+    def suffix(self) -> str:
+        """With its dot."""
+
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".apng", ".jfif", ".jpe", ".mpo", ".dib"),
@@ -66,7 +74,7 @@ _REDUCED, _TRANSPARENCY = 1, 4
 """Pages of a TIFF that are a preview, or a mask, of another one."""
 
 
-def decoder_of(beginning: bytes, path: Path) -> Decoder:
+def decoder_of(beginning: bytes, path: Named) -> Decoder:
     """What decodes a file.
 
     Args:

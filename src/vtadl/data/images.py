@@ -4,6 +4,7 @@ Pillow does the decoding, through the decoders of `vtadl.data.formats` and no ot
 bytes is not opened, whatever its name says.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,12 +44,14 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     8: lambda image: np.rot90(image, 1),
 }
 """What the values of the EXIF tag Orientation ask for."""
-_QUARTER_TURN = "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation turns it upright? "
+_QUARTER_TURN = (
+    "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation turns it? "
+)
 _ORIENTATION_TAG = 274
 _BITS_TAG, _PHOTOMETRIC_TAG, _PLANAR_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 284, 339
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: "Source") -> NDArray[Any]:
     """Decode an image, upright by its EXIF orientation.
 
     Grey and palette images become RGB. Alpha is dropped, so a pixel has the colour that is stored, not one blended
@@ -62,7 +65,6 @@ def read_image(path: Path) -> NDArray[Any]:
         DataError: the file is missing, unreadable, no image, damaged, holds several pictures, or has more than
             `MAX_PIXELS`.
     """
-    path = Path(path)
     with _opened(path) as image:
         orientation = _orientation(image)
         low_byte = _LOW_BYTE.get(_raw_mode(image))
@@ -78,7 +80,7 @@ def as_rgb(image: NDArray[Any]) -> NDArray[Any]:
     """Pixels that a caller hands over, grey ones repeated.
 
     Args:
-        image: ``(H, W, 3)`` or ``(H, W)``, uint8 or uint16.
+        image: ``(H, W, 3)``, ``(H, W)`` or ``(H, W, 1)``, uint8 or uint16.
 
     Returns:
         ``(H, W, 3)``.
@@ -86,13 +88,78 @@ def as_rgb(image: NDArray[Any]) -> NDArray[Any]:
     Raises:
         DataError: an array of another kind, or without pixels.
     """
+    shape = image.shape
     if image.ndim == 2:
-        image = np.repeat(image[:, :, None], 3, axis=2)
+        image = image[:, :, None]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or image.size == 0:
         raise DataError(
-            f"expected an image of shape (H, W, 3) or (H, W), uint8 or uint16; got {image.dtype} of shape {image.shape}"
+            "expected an image of shape (H, W, 3), (H, W) or (H, W, 1), uint8 or uint16; got "
+            f"{image.dtype} of shape {shape}"
         )
     return image
+
+
+def pixels_of(image: Any) -> NDArray[Any]:
+    """The pixels of whatever a caller has of an image.
+
+    Args:
+        image: a path; an array as `as_rgb` takes it; a Pillow image; or a file's content, as bytes or an open file.
+
+    Returns:
+        ``(H, W, 3)``, uint8 or uint16.
+
+    Raises:
+        DataError: none of these, or one that cannot be read.
+    """
+    if isinstance(image, np.ndarray):
+        return as_rgb(image)
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return _pixels_of_pillow(image)
+    if hasattr(image, "read"):
+        image = image.read()
+    if isinstance(image, bytes | bytearray | memoryview):
+        return read_image(_Content(bytes(image)))
+    raise DataError(
+        "expected a path, a NumPy array (H, W, 3) or (H, W) of uint8 or uint16, a Pillow image, or the bytes of an "
+        f"image file; got {type(image).__module__}.{type(image).__qualname__}"
+    )
+
+
+def _pixels_of_pillow(image: Image.Image) -> NDArray[Any]:
+    what = Path("Pillow image")
+    if not image.width * image.height:
+        raise DataError("the Pillow image has no pixels")
+    orientation = 1
+    if not isinstance(image, TiffImageFile):
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    try:
+        pixels = _rgb(image.copy(), what)
+    except OSError as error:
+        raise DataError(f"the Pillow image cannot be decoded: {error}") from error
+    return np.ascontiguousarray(_UPRIGHT[orientation](pixels) if orientation in _UPRIGHT else pixels)
+
+
+class _Content:
+    """The bytes of an image file, where a path is expected."""
+
+    suffix = ""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def open(self, _: str) -> io.BytesIO:
+        """As `Path.open`."""
+        return io.BytesIO(self._content)
+
+    def __str__(self) -> str:
+        return "content given as bytes"
+
+
+Source = Path | _Content
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -104,6 +171,16 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(Path(path)) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+
+
+def has_16_bits(path: Path) -> bool:
+    """Whether `read_image` gives 16 bits a channel, from the header alone.
+
+    Raises:
+        DataError: as `read_image`, as far as the header tells.
+    """
+    with _opened(path) as image:
+        return image.mode.startswith(("I", "F")) or _raw_mode(image) in _LOW_BYTE
 
 
 def orientation_of(path: Path) -> int:
@@ -134,14 +211,15 @@ def resize_image(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float
     top = np.float32(np.iinfo(image.dtype).max)
     resized = np.empty((3, *size), np.float32)
     # Of a grey image, one channel is all there is to know.
-    channels = 1 if _is_grey(image) else 3
+    channels = 1 if is_grey(image) else 3
     for channel in range(channels):
         np.divide(resize_map(image[:, :, channel], size), top, out=resized[channel])
     resized[channels:] = resized[0]
     return resized
 
 
-def _is_grey(image: NDArray[Any]) -> bool:
+def is_grey(image: NDArray[Any]) -> bool:
+    """Whether the three channels of ``(H, W, 3)`` are the same."""
     # Few rows tell almost every image of colours, before all are compared.
     return all(np.array_equal(rows[:, :, 0], rows[:, :, other]) for rows in (image[::16], image) for other in (1, 2))
 
@@ -243,7 +321,7 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: Source) -> Iterator[ImageFile.ImageFile]:
     """Open the header, and name the file in whatever goes wrong until the image is closed."""
     try:
         with path.open("rb") as file:
@@ -269,7 +347,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
 
 
-def _check_size(image: ImageFile.ImageFile, path: Path) -> None:
+def _check_size(image: ImageFile.ImageFile, path: Source) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(
@@ -278,7 +356,7 @@ def _check_size(image: ImageFile.ImageFile, path: Path) -> None:
         )
 
 
-def _check_kind(image: ImageFile.ImageFile, path: Path) -> None:
+def _check_kind(image: ImageFile.ImageFile, path: Source) -> None:
     """Refuse the TIFF files that Pillow decodes to wrong values without a word."""
     if not isinstance(image, TiffImageFile):
         return
@@ -296,7 +374,7 @@ def _check_kind(image: ImageFile.ImageFile, path: Path) -> None:
             )
 
 
-def _check_frames(image: ImageFile.ImageFile, path: Path) -> None:
+def _check_frames(image: ImageFile.ImageFile, path: Source) -> None:
     """Refuse a file of several pictures: the others would pass unseen."""
     count = frame_count(image)
     if count > 1:
@@ -327,7 +405,7 @@ def _with_raw_mode(arguments: Any, raw_mode: str) -> Any:
     return (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
 
 
-def _rgb(image: ImageFile.ImageFile, path: Path) -> NDArray[Any]:
+def _rgb(image: Image.Image, path: Source) -> NDArray[Any]:
     """The pixels of an opened image, ``(H, W, 3)``, uint8 or uint16."""
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -337,7 +415,7 @@ def _rgb(image: ImageFile.ImageFile, path: Path) -> NDArray[Any]:
     return np.array(image.convert("RGB"))  # A copy: an array over Pillow's own memory is read-only.
 
 
-def _uint16(grey: NDArray[Any], path: Path) -> NDArray[np.uint16]:
+def _uint16(grey: NDArray[Any], path: Source) -> NDArray[np.uint16]:
     top = 1.0 if grey.dtype.kind == "f" else 65535
     if not (grey.min() >= 0 and grey.max() <= top):  # Written so that NaN fails.
         raise DataError(

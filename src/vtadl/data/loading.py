@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtadl.data.images import read_image, resize_image
+from vtadl.data.value_range import Range, in_range
 from vtadl.errors import DataError
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ def load_images(
     workers: int = 2,
     on_error: Callable[[Path, DataError], None] | None = None,
     keep_originals: bool = False,
+    value_range: Range | None = None,
 ) -> Iterator[Batch]:
     """Decode and resize images in the order of ``paths``, ahead of the consumer by two batches at most.
 
@@ -61,6 +63,7 @@ def load_images(
         on_error: called, in order and in the consumer's thread, with each file that cannot be used, which is then
             left out of the batches; without it the first such file raises.
         keep_originals: also give the decoded images, for overlays.
+        value_range: of 16-bit files, stretched to all of 16 bits (`vtadl.data.value_range`).
 
     Raises:
         DataError: a file cannot be used and there is no ``on_error``.
@@ -72,7 +75,7 @@ def load_images(
 
     def submit(count: int) -> None:
         for index, path in islice(remaining, count):
-            waiting.append((index, executor.submit(_decode, path, size, keep_originals)))
+            waiting.append((index, executor.submit(_decode, path, size, keep_originals, value_range)))
 
     try:
         submit(2 * batch_size)
@@ -102,8 +105,8 @@ def evenly_spread(all_of_them: Sequence[T], most: int) -> Sequence[T]:
     return all_of_them[:: max(-(-len(all_of_them) // most), 1)]
 
 
-def _decode(path: Path, size: tuple[int, int], keep_original: bool) -> _Decoded:
-    original = read_image(path)
+def _decode(path: Path, size: tuple[int, int], keep_original: bool, value_range: Range | None) -> _Decoded:
+    original = in_range(read_image(path), value_range)
     height, width, _ = original.shape
     return _Decoded(resize_image(original, size), (height, width), original if keep_original else None)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked
+from vtadl.data.value_range import Range
 from vtadl.progress import Progress, silent
 
 KEPT_BYTES = 1_000_000_000
@@ -42,12 +43,14 @@ class RepeatedImages:
         size: tuple[int, int],
         *,
         roi_mask: NDArray[np.bool_] | None = None,
+        value_range: Range | None = None,
         kept_bytes: int = KEPT_BYTES,
         progress: Progress = silent,
     ) -> None:
         self.paths = list(paths)
         self.size = size
         self.roi_mask = roi_mask
+        self.value_range = value_range
         self.kept: NDArray[np.uint16] | None = None
         self._there: tuple[Tensor, Tensor] | None = None
         if len(paths) * 3 * size[0] * size[1] * np.dtype(np.uint16).itemsize <= kept_bytes:
@@ -82,13 +85,13 @@ class RepeatedImages:
                 yield _floats(self.kept[list(batch)])
         elif batches:
             paths = [self.paths[index] for batch in batches for index in batch]
-            for loaded in load_images(paths, self.size, batch_size=len(batches[0])):
+            for loaded in load_images(paths, self.size, batch_size=len(batches[0]), value_range=self.value_range):
                 yield _floats(_levels(blanked(loaded.images, self.roi_mask)))
 
     def _decoded(self, progress: Progress) -> NDArray[np.uint16]:
         kept = np.empty((len(self.paths), 3, *self.size), np.uint16)
         with progress("reading", len(self.paths)) as advance:
-            for batch in load_images(self.paths, self.size, batch_size=FIRST_BATCH):
+            for batch in load_images(self.paths, self.size, batch_size=FIRST_BATCH, value_range=self.value_range):
                 kept[batch.indices] = _levels(blanked(batch.images, self.roi_mask))
                 advance(len(batch.indices))
         return kept

@@ -14,6 +14,7 @@ from vtadl.data.layouts import Category, Sample
 from vtadl.data.loading import fitting_batch, load_images
 from vtadl.data.roi import blanked
 from vtadl.data.splits import training_split
+from vtadl.data.value_range import Range
 
 BATCH = 16
 """Images held at a time, at most."""
@@ -28,6 +29,8 @@ class TrainingImages:
     """Content hash of each image, ascending."""
     roi_mask: NDArray[np.bool_] | None = None
     """Region of interest (`vtadl.data.roi`), outside which images are blanked."""
+    value_range: Range | None = None
+    """Of 16-bit files (`vtadl.data.value_range`)."""
 
     @classmethod
     def of(cls, samples: Sequence[Sample], roi_mask: NDArray[np.bool_] | None = None) -> Self:
@@ -63,7 +66,8 @@ class TrainingImages:
         Raises:
             DataError: a file cannot be read.
         """
-        for batch in load_images(self.paths, size, batch_size=fitting_batch(size, most)):
+        batch_size = fitting_batch(size, most)
+        for batch in load_images(self.paths, size, batch_size=batch_size, value_range=self.value_range):
             yield blanked(batch.images, self.roi_mask)
 
 
@@ -77,6 +81,11 @@ class GoodImages:
     """To learn from."""
     held_out: TrainingImages
     """To calibrate colours and thresholds, and nothing else."""
+
+    def with_range(self, value_range: Range | None) -> Self:
+        """The same images, their 16-bit files read in a range."""
+        kept, held_out = (replace(part, value_range=value_range) for part in (self.kept, self.held_out))
+        return replace(self, kept=kept, held_out=held_out)
 
     @property
     def sha256(self) -> str:

@@ -196,11 +196,12 @@ def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
         preset=run.config.preset,
         image_size=run.config.model.image_size,
         input_size=run.input_size,
+        value_range=run.config.data.pair,
         weights_sha256=weights_sha256(run.model),
         colour_low=run.held_out.colour_low,
         colour_high=run.held_out.colour_high,
         input="image: uint8 (height, width, 3), RGB, of any size; or (height, width, 6), the little-endian bytes of "
-        "16-bit RGB",
+        "16-bit RGB, its value_range, where there is one, stretched to 0..65535",
         output="anomaly_map: float32 (height, width), as the image; the image's score is its maximum",
         resampling="in the model: bilinear between pixel centres, antialiased where it shrinks, in float32",
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MODEL_FILES[to]},

@@ -23,6 +23,7 @@ from PIL import Image
 from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import image_size
 from vtadl.data.layouts import find_images
+from vtadl.data.likeness import unlike
 from vtadl.data.roi import fitted_mask
 from vtadl.decision.heatmap import overlay
 from vtadl.decision.regions import outline
@@ -31,7 +32,7 @@ from vtadl.inference.picture_names import picture_names
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
 from vtadl.inference.predictions_file import Identity, identity_of, open_predictions_file
 from vtadl.progress import Advance, Progress, silent
-from vtadl.runs.run import Run, now, weights_sha256
+from vtadl.runs.run import LOOK, Run, now, weights_sha256
 
 OUTLINE = (255, 255, 255)
 ENCODERS = 2
@@ -120,6 +121,8 @@ def inspect_files(
         paths = [path for path in found if identities[path] not in predictions.done]
         names = picture_names(paths, found, inputs, predictions.names)
 
+        told: set[str] = set()
+
         def failed(path: Path, error: DataError) -> Row:
             warn(str(error))
             return error_row(path, error, identities[path])
@@ -128,7 +131,17 @@ def inspect_files(
             if spread is not None:
                 spread(predictions, paths, names, advance)
             else:
-                inspect_into(predictions, run, paths, names, device, options, on_error=failed, advance=advance)
+                inspect_into(
+                    predictions,
+                    run,
+                    paths,
+                    names,
+                    device,
+                    options,
+                    on_error=failed,
+                    advance=advance,
+                    on_scored=lambda one: warn_of_unlike(run, one, told, warn),
+                )
         predictions.finish()
         return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
 
@@ -143,6 +156,7 @@ def inspect_into(
     *,
     on_error: Callable[[Path, DataError], Row | None],
     advance: Advance,
+    on_scored: Callable[[ScoredFile], None] | None = None,
 ) -> None:
     """Score files, write their pictures, and add their rows in order.
 
@@ -155,6 +169,7 @@ def inspect_into(
         options: what to write.
         on_error: gives the row, if any, of a file that cannot be read.
         advance: called for each file that is done.
+        on_scored: called with each file, in this thread.
 
     Raises:
         BundleError: pictures or rows cannot be written.
@@ -195,6 +210,8 @@ def inspect_into(
         with ThreadPoolExecutor(ENCODERS, thread_name_prefix="vtadl-encode") as encoders:
             for one in scored:
                 add_bad(one.index)
+                if on_scored is not None:
+                    on_scored(one)
                 pending.append(encoders.submit(written, one))
                 settle(2 * batch_size)
             add_bad(len(paths))
@@ -203,6 +220,17 @@ def inspect_into(
         raise BundleError(
             f"cannot write to '{predictions.folder}': {error.strerror}; make room, then give the same command to resume"
         ) from error
+
+
+def warn_of_unlike(run: Run, one: ScoredFile, told: set[str], warn: Callable[[str], None]) -> None:
+    """Say of a picture what is far from the training images, each kind of thing once; ``told`` keeps which."""
+    if one.original is None:
+        return
+    for words in unlike(one.original, run.training.get(LOOK, {})):
+        kind = "".join(letter for letter in words.partition(",")[0] if not letter.isdigit())
+        if kind not in told:
+            told.add(kind)
+            warn(f"'{one.path}' is {words}: scores mean little on such pictures (said once; others may be like it)")
 
 
 def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Score images with a trained detector: each at its own size, in bounded memory."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from vtadl.data.images import resize_image, resize_map
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked, fitted_mask
+from vtadl.data.value_range import in_range
 from vtadl.decision.decide import Prediction, decide
 from vtadl.errors import ConfigError, DataError
 from vtadl.runs.run import Run
@@ -55,7 +57,7 @@ def pick_device(name: str) -> torch.device:
 
 def predict_image(run: Run, image: NDArray[Any], device: torch.device) -> Prediction:
     """Score one decoded image, ``(H, W, 3)`` uint8 or uint16."""
-    resized = torch.from_numpy(resize_image(image, run.input_size))
+    resized = torch.from_numpy(resize_image(in_range(image, run.config.data.pair), run.input_size))
     anomaly_map = _anomaly_maps(run, resized[None], device)[0]
     return _prediction(run, anomaly_map, image.shape[:2], "the image")
 
@@ -85,7 +87,12 @@ def predict_files(
     run.model.to(device)
     batch_size = batch_size or BATCH_SIZES[device.type]
     batches = load_images(
-        paths, run.input_size, batch_size=batch_size, on_error=on_error, keep_originals=keep_originals
+        paths,
+        run.input_size,
+        batch_size=batch_size,
+        on_error=on_error,
+        keep_originals=keep_originals,
+        value_range=run.config.data.pair,
     )
     for batch in batches:
         started = time.perf_counter()
@@ -102,7 +109,33 @@ def predict_files(
             )
 
 
+class _Process:
+    """Whether this process can compute: threads do not survive a fork, and OpenMP waits for them for ever."""
+
+    has_threads = False
+    lost_threads = False
+
+    @classmethod
+    def forked(cls) -> None:
+        cls.lost_threads = cls.lost_threads or cls.has_threads
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Process.forked)
+
+
+def _check_process() -> None:
+    if _Process.lost_threads:
+        raise ConfigError(
+            "this process was forked from one that had computed with threads, which it does not have: start workers "
+            "with multiprocessing.get_context('spawn'), or compute with one thread "
+            "(VTADL_THREADS=1)"
+        )
+    _Process.has_threads = _Process.has_threads or torch.get_num_threads() > 1
+
+
 def _anomaly_maps(run: Run, images_B3HW: torch.Tensor, device: torch.device) -> NDArray[np.float32]:
+    _check_process()
     model = run.model.to(device).eval()
     with torch.inference_mode():
         maps_BHW: torch.Tensor = model.anomaly_map(blanked(images_B3HW, run.roi_mask).to(device))  # type: ignore[operator]

@@ -27,6 +27,7 @@ Identity = tuple[str, int, int]
 """Which file a row is of: absolute path, size in bytes, time of change in nanoseconds. A name that is used again is
 another file."""
 _NO_FILE = -1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def identity_of(path: Path) -> Identity:
@@ -219,4 +220,9 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         "area": sum(region["area"] for region in regions) if "regions" in row else None,
         "box": " ".join(map(str, regions[0]["box"])) if regions else None,
     }
-    return [flat.get(column) for column in COLUMNS]
+    return [_plain(flat.get(column)) for column in COLUMNS]
+
+
+def _plain(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula, with an apostrophe before it, which it shows as text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

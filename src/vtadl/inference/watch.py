@@ -10,7 +10,7 @@ import torch
 
 from vtadl.data.walk import LeftOut, walk
 from vtadl.errors import DataError
-from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task
+from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task, warn_of_unlike
 from vtadl.inference.picture_names import picture_names
 from vtadl.inference.predictions_file import Identity, PredictionsFile, identity_of, open_predictions_file
 from vtadl.runs.run import Run
@@ -69,6 +69,7 @@ def watch_folders(
     seen: dict[Path, _Seen] = {}
     away: set[Path] = set()
     reasons: set[str] = set()
+    told: set[str] = set()
     with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
         before = predictions.rows
         while True:
@@ -84,6 +85,7 @@ def watch_folders(
                 options,
                 on_error=lambda path, error: _judged(path, error, seen, pace, say),
                 advance=lambda count, note="": None,
+                on_scored=lambda one: warn_of_unlike(run, one, told, say),
             )
             if stop.wait(pace.interval):
                 return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)

@@ -46,6 +46,7 @@ from vtadl.runs.checkpoint import (
     sync,
 )
 from vtadl.runs.files import MAX_TEXT_BYTES, write_bytes
+from vtadl.runs.ownership import check_unlocked, foreign_file
 from vtadl.runs.weights import check_regular, check_weights, load_weights, weights_of
 from vtadl.version import __version__
 
@@ -54,6 +55,8 @@ FORMAT = 2
 OLD_PRESETS = ("context", "fast", "dinomaly")
 """Presets whose runs of format 1 this version does not read."""
 RECORD_FILE = "run.json"
+LOOK = "images"
+"""Key of `Run.training`: what the training images have in common (`vtadl.data.likeness`)."""
 WEIGHTS_FILE = "weights.safetensors"
 SAMPLES_FILE = "samples.json"
 """In a folder of generated images (`vtadl.inference.generate`)."""
@@ -303,7 +306,7 @@ def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     check_free(folder, force=force)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.partial-", dir=folder.parent))
     except OSError as error:
         raise BundleError(f"cannot write to '{folder.parent}': {error.strerror}") from error
     try:
@@ -320,8 +323,10 @@ def check_free(folder: Path, *, force: bool) -> None:
     """Refuse a folder that holds something already.
 
     Raises:
-        BundleError: it does, and there is no ``force``; or it is a file; or, forced, it holds no run.
+        BundleError: it does, and there is no ``force``; or it is a file; or, forced, it holds what vtadl did not write;
+            or another process trains into it.
     """
+    check_unlocked(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
@@ -335,6 +340,12 @@ def check_free(folder: Path, *, force: bool) -> None:
     known = (RECORD_FILE, SAMPLES_FILE, "manifest.json", "report.html", "predictions.jsonl")
     if not (is_unfinished(folder) or any((folder / name).exists() for name in known)):
         raise BundleError(f"'{folder}' was not written by vtadl, so --force does not replace it; choose another --out")
+    foreign = foreign_file(folder)
+    if foreign is not None:
+        raise BundleError(
+            f"'{foreign}' was not written by vtadl, so --force does not replace its folder; move it elsewhere, or "
+            "choose another --out"
+        )
 
 
 def _so_far(folder: Path) -> str:
@@ -377,7 +388,7 @@ def _replace(partial: Path, folder: Path) -> None:
     if not folder.exists():
         partial.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.old-", dir=folder.parent))
     folder.replace(old)
     partial.rename(folder)
     shutil.rmtree(old)

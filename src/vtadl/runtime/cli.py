@@ -12,6 +12,7 @@ from typing import Any
 from vtadl.data.layouts import find_images
 from vtadl.errors import ConfigError, DataError, VtadlError
 from vtadl.runtime.detector import Detector, load
+from vtadl.streams import write_all_names
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a file or the export cannot be used, 2 the command line is wrong.
     """
+    write_all_names()
     options = _parser().parse_args(arguments)
     try:
         detector = load(options.export, threads=options.threads)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.images import as_rgb, read_image
+from vtadl.data.images import pixels_of
 from vtadl.data.roi import fitted_mask
+from vtadl.data.value_range import in_range
 from vtadl.decision.card import Card
 from vtadl.decision.decide import Prediction, decide
 from vtadl.errors import DataError, DependencyError
@@ -27,17 +28,17 @@ class Detector:
         self.roi_mask = roi_mask
         self._session = session
 
-    def predict(self, image: str | Path | NDArray[Any]) -> Prediction:
+    def predict(self, image: Any) -> Prediction:
         """Score one image.
 
         Args:
-            image: a file, or pixels ``(H, W, 3)`` or ``(H, W)``, uint8 or uint16.
+            image: a file, pixels, a Pillow image or a file's bytes, as `vtadl.data.images.pixels_of` takes them.
 
         Raises:
             DataError: a file that cannot be read, an array of another kind, or one that the model cannot score.
         """
-        pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-        name = "the image" if isinstance(image, np.ndarray) else f"'{image}'"
+        pixels = in_range(pixels_of(image), self.manifest.value_range)
+        name = f"'{image}'" if isinstance(image, str | Path) else "the image"
         try:
             anomaly_map = self._session(as_bytes(pixels))
         except Exception as error:  # whatever a runtime raises: too little memory, above all

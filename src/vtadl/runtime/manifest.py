@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.data.roi import REGION_FILE, read_stored_mask
+from vtadl.data.value_range import TOP
 from vtadl.decision.card import CARD_FILE, Card, from_json
 from vtadl.errors import BundleError, DataError
 from vtadl.runs.files import MAX_TEXT_BYTES
@@ -52,6 +53,9 @@ class Manifest:
     input_size: tuple[int, int]
     """Height and width in pixels that the model itself resizes an image to; what was written before inputs could be
     oblong has none and is square."""
+    value_range: tuple[int, int] | None
+    """Of 16-bit images, the values that count as black and white: stretched to 0..65535 before the model sees them;
+    ``None``: all of them."""
     weights_sha256: str
     """Of the detector that was exported; the card belongs to the same."""
     colour_low: float
@@ -164,7 +168,7 @@ def damaged(path: Path, reason: object) -> BundleError:
 def _checked(content: Any) -> Manifest:
     kinds = {field.name: field.type for field in dataclasses.fields(Manifest)}
     if isinstance(content, dict) and "image_size" in content:
-        content = {"input_size": [content["image_size"]] * 2, **content}
+        content = {"input_size": [content["image_size"]] * 2, "value_range": None, **content}
     if not isinstance(content, dict) or content.keys() != kinds.keys():
         raise ValueError(f"expected an object with the keys {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -188,7 +192,14 @@ def _checked(content: Any) -> Manifest:
         raise ValueError(f"files is not an object with the checksums of {' and '.join(names)}")
     if not isinstance(content["agreement"], dict):
         raise ValueError("agreement is no object")
-    return Manifest(**{**content, "input_size": (size[0], size[1])})
+    value_range = content["value_range"]
+    if value_range is not None:
+        if not isinstance(value_range, list) or [type(value) for value in value_range] != [int, int]:
+            raise ValueError("value_range is no pair of whole numbers")
+        if not 0 <= value_range[0] < value_range[1] <= TOP:
+            raise ValueError(f"value_range is {value_range}, expected two values from 0 to {TOP}")
+        value_range = (value_range[0], value_range[1])
+    return Manifest(**{**content, "input_size": (size[0], size[1]), "value_range": value_range})
 
 
 def _read_bytes(path: Path, most: int) -> bytes:

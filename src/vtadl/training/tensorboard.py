@@ -46,7 +46,12 @@ class Board:
     """
 
     def __init__(
-        self, folder: Path, paths: Sequence[Path], steps: int, roi_mask: NDArray[np.bool_] | None = None
+        self,
+        folder: Path,
+        paths: Sequence[Path],
+        steps: int,
+        roi_mask: NDArray[np.bool_] | None = None,
+        value_range: tuple[int, int] | None = None,
     ) -> None:
         check_installed()
         self.folder = folder
@@ -54,6 +59,7 @@ class Board:
         self.steps = steps
         self.paths = paths[:PICTURED]
         self.roi_mask = roi_mask
+        self.value_range = value_range
         self.images_B3HW: Tensor | None = None
         self.writer: Any = None
 
@@ -90,7 +96,7 @@ class Board:
         assert isinstance(detector, nn.Module)
         size = detector.input_size
         if self.images_B3HW is None:
-            (batch,) = load_images(self.paths, size, batch_size=PICTURED)
+            (batch,) = load_images(self.paths, size, batch_size=PICTURED, value_range=self.value_range)
             self.images_B3HW = batch.images
         roi_mask = None if self.roi_mask is None else fitted_mask(self.roi_mask, size)
         images_B3HW = blanked(self.images_B3HW, roi_mask).to(next(detector.parameters()).device)

@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vtadl.config.schema import SQUARE, Config, with_aspect, with_aspect_of
+from vtadl.config.schema import SQUARE, Config, with_aspect, with_measured_of, with_range
 from vtadl.data.aspect import common_aspect
 from vtadl.data.layouts import Category, Sample
+from vtadl.data.likeness import look_of
 from vtadl.data.splits import FEW_IMAGES
 from vtadl.data.training_images import GoodImages, TrainingImages, good_images
+from vtadl.data.value_range import described, measure_range
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
@@ -24,7 +26,20 @@ from vtadl.models.protocol import Fitted
 from vtadl.processor import processor
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, is_unfinished
-from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
+from vtadl.runs.ownership import sole_writer
+from vtadl.runs.run import (
+    LOOK,
+    HeldOut,
+    Run,
+    Source,
+    begin_run,
+    check_free,
+    finish_run,
+    load_run,
+    now,
+    read_region,
+    save_run,
+)
 from vtadl.training.distributed import joined, launched_rank
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
 from vtadl.training.schedule import plan
@@ -58,8 +73,9 @@ def train_run(
     """
     check_model(config)
     images = _good_images(category, skip, warn)
-    session = TrainingSession(config=_resolved(config, images.kept), device=device, progress=progress)
-    return _trained(images, session)
+    config = _resolved(config, images.kept, warn)
+    session = TrainingSession(config=config, device=device, progress=progress)
+    return _trained(images.with_range(config.data.pair), session)
 
 
 def train_to(
@@ -103,14 +119,16 @@ def train_to(
         if not group.is_main:
             warn, progress, tensorboard = (lambda line: None), silent, None
         images = _good_images(category, skip, warn)
-        stored = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
-        config = stored or _resolved(config, images.kept)
+        stored = resumed_config(folder, lambda stored: with_measured_of(config, stored)) if resume else None
+        config = stored or _resolved(config, images.kept, warn)
+        images = images.with_range(config.data.pair)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
         session = TrainingSession(config=config, device=device, group=group, progress=progress)
-        if config.objective is None:
-            return _trained_at_once(folder, images, session, force)
-        return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
+        with sole_writer(folder) if group.is_main else nullcontext():
+            if config.objective is None:
+                return _trained_at_once(folder, images, session, force)
+            return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
 
 
 def _trained(images: GoodImages, session: TrainingSession) -> Run:
@@ -118,6 +136,7 @@ def _trained(images: GoodImages, session: TrainingSession) -> Run:
     model, fitted = _fitted(images.kept, session)
     run = new_run(model, fitted, Source.of(images), images.kept.roi_mask, session)
     if session.group.is_main:
+        run.training = {**run.training, LOOK: look_of(images.kept.paths, images.kept.value_range)}
         run.held_out = _calibrated(run, images, session)
     run.times = {"training_seconds": round(time.perf_counter() - started, 3), **run.times}
     return run
@@ -207,7 +226,7 @@ def _board(folder: Path | None, config: Config, images: GoodImages) -> AbstractC
     if folder is None:
         return nullcontext()
     shown = images.held_out if len(images.held_out) else images.kept
-    return Board(folder, shown.paths, plan(config.training, len(images.kept)).steps, shown.roi_mask)
+    return Board(folder, shown.paths, plan(config.training, len(images.kept)).steps, shown.roi_mask, shown.value_range)
 
 
 def _finished(folder: Path, config: Config, images: GoodImages) -> Run:
@@ -230,8 +249,11 @@ def _good_images(category: Category, skip: frozenset[Sample], warn: Callable[[st
     return images
 
 
-def _resolved(config: Config, images: TrainingImages) -> Config:
+def _resolved(config: Config, images: TrainingImages, warn: Callable[[str], None]) -> Config:
     """The settings with what they leave to the images chosen."""
+    if config.data.range is None and (measured := measure_range(images.paths)) is not None:
+        config = with_range(config, measured)
+        warn(f"{described(measured)} They are read so; --set data.range= sets another range (bits, or two values)")
     if getattr(config.model, "aspect", SQUARE) is not None:
         return config
     chosen = with_aspect(config, common_aspect(images.paths))

@@ -1,0 +1,66 @@
+"""How unlike its training images a picture is, in what a file shows at a glance: size, aspect, depth, colours."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtadl.data.images import is_grey, read_image
+from vtadl.data.value_range import TOP, Range, in_range
+
+SAMPLED = 20
+TIMES = 2.0
+"""A picture's side may be so many times the longest or the shortest of a training image."""
+ASPECT = 0.1
+CLIPPED = 0.5
+"""Share of a picture's values that may lie at or beyond the ends of the range."""
+DARK = 8
+"""A picture whose brightest value is such a part of the darkest training image's is of another exposure or depth."""
+
+
+def look_of(paths: Sequence[Path], value_range: Range | None) -> dict[str, Any]:
+    """What some training images have in common, as JSON values.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    images = [in_range(read_image(path), value_range) for path in paths[:: max(-(-len(paths) // SAMPLED), 1)]]
+    sides = [(image.shape[0], image.shape[1]) for image in images]
+    return {
+        "heights": [min(h for h, _ in sides), max(h for h, _ in sides)],
+        "widths": [min(w for _, w in sides), max(w for _, w in sides)],
+        "aspects": [min(w / h for h, w in sides), max(w / h for h, w in sides)],
+        "bits": sorted({8 * image.dtype.itemsize for image in images}),
+        "grey": all(map(is_grey, images)),
+        "coloured": not any(map(is_grey, images)),
+        "brightest": min(float(image.max()) / np.iinfo(image.dtype).max for image in images),
+    }
+
+
+def unlike(image: NDArray[Any], look: Mapping[str, Any]) -> Iterator[str]:
+    """What is far from the training images about a picture ``(H, W, 3)``, its range stretched already; in words."""
+    if not look:
+        return
+    height, width = image.shape[:2]
+    for name, side, (low, high) in (("high", height, look["heights"]), ("wide", width, look["widths"])):
+        if not low / TIMES <= side <= high * TIMES:
+            yield f"{side} pixels {name}, the training images are {low} to {high}"
+            break
+    low, high = look["aspects"]
+    if not low * (1 - ASPECT) <= width / height <= high * (1 + ASPECT):
+        yield f"of another aspect ratio, {width / height:.2f}, the training images have {low:.2f} to {high:.2f}"
+    bits = 8 * image.dtype.itemsize
+    if bits not in look["bits"]:
+        trained = " and ".join(map(str, look["bits"]))
+        yield f"of {bits} bits a channel, the training images have {trained}"
+    if look["grey"] and not is_grey(image):
+        yield "in colour, the training images are grey"
+    elif look["coloured"] and is_grey(image):
+        yield "grey, the training images are in colour"
+    top = np.iinfo(image.dtype).max
+    if float(image.max()) / top * DARK < look["brightest"]:
+        yield f"far darker: its values reach {int(image.max())} of {top}"
+    elif image.dtype == np.uint16 and float(((image == 0) | (image == TOP)).mean()) > CLIPPED:
+        yield "of another range: most of its values lie outside that of the training images"
