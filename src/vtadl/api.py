@@ -61,7 +61,7 @@ class Detector:
             ConfigError: the process was forked from one that computed with threads.
         """
         if isinstance(image, list | tuple):
-            return [self.predict(one) for one in image]
+            return [predict_image(self.run, pixels_of(one), self.device) for one in image]
         return predict_image(self.run, pixels_of(image), self.device)
 
     def calibrate(

@@ -178,7 +178,8 @@ def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
             return None
         (expected,) = (option for option in get_args(expected) if option is not type(None))
     if get_origin(expected) is tuple:
-        value = (value,) if type(value) is int else value
+        if type(value) is int and name == "data.range":  # bits
+            value = (value,)
         if isinstance(value, list | tuple) and all(type(item) is int for item in value):
             return tuple(value)
         raise ConfigError(f"{source}: {name} is {value!r}; expected a list of whole numbers, such as [4, 8, 12]")

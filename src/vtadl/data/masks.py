@@ -84,7 +84,7 @@ def _void(masks: Sequence[MaskSummary]) -> str | None:
     if not void:
         return None
     return (
-        f"the value {void[0]:g} touches the border all around in every mask, '{drawn[0].path}' for one, as a "
+        f"the value {_shown(void[0])} touches the border all around in every mask, '{drawn[0].path}' for one, as a "
         "background or a void label does, and counts as defective: set it to 0"
     )
 
@@ -95,7 +95,7 @@ def _labels(masks: Sequence[MaskSummary]) -> str | None:
     return _line(
         found,
         masks,
-        f"hold several values ({', '.join(f'{value:g}' for value in values)}), as labels of classes are: each but 0 "
+        f"hold several values ({', '.join(map(_shown, values))}), as labels of classes are: each but 0 "
         "counts as defective",
     )
 
@@ -117,6 +117,14 @@ def _turned(masks: Sequence[MaskSummary]) -> str | None:
         "belong to photos that their EXIF orientation turns upright: masks must be drawn on the upright photo; if they "
         "were drawn on the pixels as stored, turn the masks, or remove the tag from the photos",
     )
+
+
+def _shown(value: float) -> str:
+    """A number as it is; a colour, which `read_mask_values` packs into one, as red, green and blue."""
+    if value < 2**32:
+        return f"{value:g}"
+    packed = int(value)
+    return f"({packed >> 32}, {packed >> 16 & 0xFFFF}, {packed & 0xFFFF})"
 
 
 def _line(

@@ -59,4 +59,5 @@ def in_range(image: NDArray[Any], value_range: Range | None) -> NDArray[Any]:
         return image
     low, high = value_range
     shifted = np.clip(image.astype(np.float32) - np.float32(low), 0, high - low)
-    return np.rint(shifted * np.float32(TOP / (high - low))).astype(np.uint16)
+    stretched: NDArray[np.uint16] = np.rint(shifted * np.float32(TOP / (high - low))).astype(np.uint16)
+    return stretched

@@ -253,7 +253,7 @@ def _resolved(config: Config, images: TrainingImages, warn: Callable[[str], None
     """The settings with what they leave to the images chosen."""
     if config.data.range is None and (measured := measure_range(images.paths)) is not None:
         config = with_range(config, measured)
-        warn(f"{described(measured)} They are read so; --set data.range= sets another range (bits, or two values)")
+        warn(f"{described(measured)} (--set data.range= sets bits or two values)")
     if getattr(config.model, "aspect", SQUARE) is not None:
         return config
     chosen = with_aspect(config, common_aspect(images.paths))
