@@ -25,10 +25,6 @@ RIDGE = 0.01
 """Added to the (standardised) variances: bounds the distance where good images do not vary at all."""
 
 
-LEAST_LEFT = 0.05
-"""Of a covariance in the direction of a patch that is left out: rounding must not leave less."""
-
-
 class GaussianMoments:
     """Running mean and scatter of the embeddings at each position, exact for any batching up to rounding.
 
@@ -129,27 +125,6 @@ class PositionGaussian(nn.Module):
         scores_bhw = distance_PB.T.reshape(-1, *x_bDhw.shape[2:])  # (P, B) -> (B, P) -> (B, H, W)
         return _together(scores_bhw, self.side, self.grid)
 
-    def left_out(self, distances_BHW: Tensor, count: int) -> Tensor:
-        """What images that the Gaussians were fitted to would have scored, had they been left out of the fit.
-
-        Leaving a patch out takes its own outer product from the covariance, so by Sherman and Morrison a squared
-        distance q becomes ``(n / (n - 1))^2 q / (1 - a q)``, ``a = (1 - w) n / ((n - 1) (n - 2))``, with w the weight
-        of the pooled covariance. Where a block of positions shares a Gaussian, one patch is left out, not the block.
-
-        Args:
-            distances_BHW: of such images (`forward`).
-            count: n, images times positions in a block.
-
-        Returns:
-            ``(B, H, W)``; the distances themselves where there are fewer than three images.
-        """
-        if count < 3:
-            return distances_BHW
-        squared_BHW = distances_BHW.square() * self.scale.shape[0]
-        a = (1 - _shared_weight(count)) * count / ((count - 1) * (count - 2))
-        squared_BHW = (count / (count - 1)) ** 2 * squared_BHW / (1 - a * squared_BHW).clamp_min(LEAST_LEFT)
-        return (squared_BHW / self.scale.shape[0]).sqrt()
-
     def _norms(self, x_PBD: Tensor) -> Tensor:
         """``(P, B)``; a block of rows of a triangular matrix needs only the dimensions up to its last row."""
         norms = [
@@ -228,13 +203,8 @@ def _shrunk(covariance_PDD: Tensor, moments: GaussianMoments) -> Tensor:
     if moments.count == 1:
         # One image says nothing of variation at a position: take the variation between positions.
         shared_DD = torch.eye(len(shared_DD), device=shared_DD.device)
-    weight = _shared_weight(moments.count)
+    weight = PRIOR_IMAGES / (PRIOR_IMAGES + moments.count)
     ridge = RIDGE * shared_DD.diagonal().mean().clamp_min(1e-6)
     shrunk_PDD = covariance_PDD.mul_(1 - weight).add_(weight * shared_DD)
     shrunk_PDD.diagonal(dim1=1, dim2=2).add_(ridge)
     return shrunk_PDD
-
-
-def _shared_weight(count: int) -> float:
-    """Weight of the pooled covariance in each position's."""
-    return PRIOR_IMAGES / (PRIOR_IMAGES + count)

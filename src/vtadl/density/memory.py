@@ -112,11 +112,9 @@ class PatchMemory(nn.Module):
         return scores_BHW
 
     def without(self, left_out_M: Tensor) -> "PatchMemory":
-        """The same memory without some of its patches, ``(M,)`` bool; with none left, all stay."""
+        """The same memory without some of its patches, ``(M,)`` bool."""
         rest = copy.copy(self)
-        rest._buffers = dict(self._buffers)
-        if not left_out_M.all():
-            rest.patches = self.patches[~left_out_M]
+        rest._buffers = {**self._buffers, "patches": self.patches[~left_out_M]}
         rest._searched = rest._by_place = None
         return rest
 

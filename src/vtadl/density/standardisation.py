@@ -33,13 +33,13 @@ class Standardisation(nn.Module):
         self.register_buffer("deviation", torch.ones(grid))
 
     def fit(self, distances_NHW: Tensor, inside_HW: Tensor) -> None:
-        """Measure mean and deviation; nothing changes for fewer than two images, which have no scatter to speak of.
+        """Measure mean and deviation; nothing changes without an image, or where each position has but one value.
 
         Args:
             distances_NHW: of good images that the density did not learn from, or as if it had not.
             inside_HW: bool, the patches that count; some do.
         """
-        if len(distances_NHW) < 2:
+        if len(distances_NHW) < (2 if self.by_position else 1):
             return
         logs_NHW = _logs(distances_NHW)
         self.mean = torch.full_like(self.mean, float(logs_NHW[:, inside_HW].mean()))

@@ -1,5 +1,6 @@
 """What a fused detector is made of: a density over patch embeddings, on a scale that others can be added to."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -11,6 +12,8 @@ from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.density.standardisation import Standardisation
 from vtadl.models.detector import check_covariances
 
+VALIDATION = 8
+"""One image in so many tells how the Gaussians score what they did not learn."""
 PROJECTED = 64
 """Principal components that the memory over a CNN's channels compares."""
 
@@ -24,12 +27,11 @@ class Fitting(Protocol):
     def finish(self) -> None:
         """Fit the density to all that was added."""
 
-    def left_out(self, embeddings_1DHW: Tensor, number: int) -> Tensor:
-        """What an image would have scored, had it not been learned, ``(1, *grid)``.
+    def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
+        """What some of the images would have scored, had they not been learned: ``(N, *grid)``, N may be 0.
 
         Args:
-            embeddings_1DHW: of the image.
-            number: which image it was, counted from 0.
+            kept: embeddings ``(1, D, H, W)`` of some images, each with its number, counted from 0 as they were added.
         """
 
 
@@ -50,30 +52,47 @@ class GaussianComponent(nn.Module):
         self.standardisation = Standardisation(self.grid, by_position=False)
 
     def forward(self, embeddings_BDHW: Tensor) -> Tensor:
-        scores_BHW: Tensor = self.standardisation(self.density(self._pooled(embeddings_BDHW)))
+        scores_BHW: Tensor = self.standardisation(self.density(self.pooled(embeddings_BDHW)))
         return scores_BHW
 
     def fitting(self, count: int, seed: int) -> Fitting:
         return _GaussianFitting(self)
 
-    def _pooled(self, embeddings_BDHW: Tensor) -> Tensor:
+    def pooled(self, embeddings_BDHW: Tensor) -> Tensor:
+        """The patches that share a Gaussian, averaged: ``(B, D, *grid)``."""
         return F.avg_pool2d(embeddings_BDHW, self.pooling)
 
 
 class _GaussianFitting:
+    """Every eighth image is scored by what was fitted to the others, and only then learned."""
+
     def __init__(self, component: GaussianComponent) -> None:
         self.component = component
         self.moments = component.density.moments()
+        self.count = 0
+        self.validation: list[Tensor] = []
+        self.scores: list[Tensor] = []
 
     def add(self, embeddings_BDHW: Tensor) -> None:
-        self.moments.update(self.component._pooled(embeddings_BDHW))
+        pooled_BDHW = self.component.pooled(embeddings_BDHW)
+        numbers = torch.arange(self.count, self.count + len(pooled_BDHW))
+        is_validation = numbers % VALIDATION == 0
+        self.count += len(pooled_BDHW)
+        self.validation += [embeddings_DHW[None] for embeddings_DHW in pooled_BDHW[is_validation]]
+        if not is_validation.all():
+            self.moments.update(pooled_BDHW[~is_validation])
 
     def finish(self) -> None:
-        self.component.density.fit(self.moments)
-
-    def left_out(self, embeddings_1DHW: Tensor, number: int) -> Tensor:
         density = self.component.density
-        return density.left_out(density(self.component._pooled(embeddings_1DHW)), self.moments.count)
+        if self.moments.count:
+            density.fit(self.moments)
+            self.scores = [density(embeddings_1DHW) for embeddings_1DHW in self.validation]
+        for embeddings_1DHW in self.validation:
+            self.moments.update(embeddings_1DHW)
+        density.fit(self.moments)
+
+    def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
+        return torch.cat(self.scores) if self.scores else torch.empty(0, *self.component.grid)
 
 
 class MemoryComponent(nn.Module):
@@ -105,7 +124,7 @@ class MemoryComponent(nn.Module):
 
 class _MemoryFitting:
     def __init__(self, component: MemoryComponent, count: int, seed: int) -> None:
-        self.density = component.density
+        self.density, self.grid = component.density, component.grid
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
         self.image_M = torch.empty(0, dtype=torch.long)
 
@@ -118,7 +137,11 @@ class _MemoryFitting:
         counts = torch.tensor(self.sampled.images)
         self.image_M = torch.arange(len(counts)).repeat_interleave(counts)[kept_M]
 
-    def left_out(self, embeddings_1DHW: Tensor, number: int) -> Tensor:
-        own_M = (self.image_M == number).to(embeddings_1DHW.device)
-        scores_1HW: Tensor = self.density.without(own_M)(embeddings_1DHW)
-        return scores_1HW
+    def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
+        """Each image by the patches of all others."""
+        scores = []
+        for number, embeddings_1DHW in kept:
+            own_M = (self.image_M == number).to(embeddings_1DHW.device)
+            if not own_M.all():
+                scores.append(self.density.without(own_M)(embeddings_1DHW))
+        return torch.cat(scores) if scores else torch.empty(0, *self.grid)

@@ -2,13 +2,15 @@
 
 A Gaussian per position finds what is missing or misplaced; a memory finds what looks like nothing seen before; over a
 second backbone, a memory for each of its blocks finds what the first one has no eye for. Each one's log distances are
-standardised by those of training images that are left out (`vtadl.density.standardisation`), and the mean is taken.
+standardised by those of training images that it did not learn (`vtadl.density.standardisation`), and the mean is taken.
 """
 
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vtadl.backbones.build import Backbone
@@ -82,7 +84,7 @@ class FusionDetector(nn.Module):
 
     @torch.inference_mode()
     def fit(self, images: TrainingImages, session: Session) -> Fitted:
-        """Learn each density in one pass, then score some of the images as if they had been left out.
+        """Learn each density in one pass, and score some of the images as if they had not been learned.
 
         The seed decides the coresets; nothing else is random.
         """
@@ -95,19 +97,16 @@ class FusionDetector(nn.Module):
             kept.add(embedded)
         for fitting in fittings:
             fitting.finish()
-        self._standardise(fittings, kept, images)
+        self._standardise(fittings, kept, images.roi_mask)
         return Fitted()
 
-    def _standardise(self, fittings: Sequence[Fitting], kept: "_Kept", images: TrainingImages) -> None:
-        scores: list[list[Tensor]] = [[] for _ in fittings]
-        for number, embedded in kept.embeddings.items():
-            for fitting, found, seen_1DHW in zip(fittings, scores, self.shown(embedded), strict=True):
-                found.append(fitting.left_out(seen_1DHW.float(), number))
-        for component, found in zip(self._components, scores, strict=True):
-            inside_HW = torch.ones(component.grid, dtype=torch.bool)
-            if images.roi_mask is not None:
-                inside_HW = torch.from_numpy(fitted_mask(images.roi_mask, component.grid))
-            component.standardisation.fit(torch.cat(found), inside_HW.to(found[0].device))
+    def _standardise(self, fittings: Sequence[Fitting], kept: "_Kept", roi_mask: NDArray[np.bool_] | None) -> None:
+        for position, (component, fitting) in enumerate(zip(self._components, fittings, strict=True)):
+            unseen_NHW = fitting.unseen(
+                (number, self.shown(embedded)[position].float()) for number, embedded in kept.embeddings.items()
+            )
+            inside_HW = np.ones(component.grid, bool) if roi_mask is None else fitted_mask(roi_mask, component.grid)
+            component.standardisation.fit(unseen_NHW, torch.from_numpy(inside_HW).to(unseen_NHW.device))
 
     @torch.inference_mode()
     def component_maps(self, images_B3HW: Tensor) -> Tensor:
