@@ -47,6 +47,13 @@ RESOLUTION = 256
 LEAST_GAIN, MOST_LOSS = 0.003, 0.002
 """The rule of decision (docs/accuracy.md)."""
 
+DOCUMENTS = {
+    "accuracy": ("README.md", "docs/accuracy.md"),
+    "components": ("docs/ablations.md",),
+    "changes": ("docs/ablations.md",),
+}
+"""Where each table stands."""
+
 Row = dict[str, Any]
 
 
@@ -240,12 +247,17 @@ def main() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"commit {commit}."
     )
-    plain = [*table([row for row in rows if " without " not in row["what"]]), footer]
-    components_worth = [*worth(rows)] if options.without else []
-    print("\n".join(["", *plain, "", *components_worth]))
-    if options.write:
-        write(ROOT / "docs/accuracy.md", "accuracy", plain)
-        write(ROOT / "docs/ablations.md", "components", [*components_worth, footer])
+    tables = {
+        "accuracy": [*table([row for row in rows if row["what"] in PRESETS]), footer],
+        "components": [*worth(rows), footer] if options.without else [],
+        "changes": [*table([row for row in rows if " without " not in row["what"]]), footer]
+        if options.ablations
+        else [],
+    }
+    print("\n".join(line for lines in tables.values() for line in ["", *lines]))
+    for marker, lines in tables.items():
+        for document in DOCUMENTS[marker] if options.write and lines else ():
+            write(ROOT / document, marker, lines)
 
 
 if __name__ == "__main__":
