@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import vtadl
+from vtadl.config.overrides import read_config
 
 CATEGORIES = ("mvtec/transistor", "mvtec/bottle", "magnetic_tile")
 COLUMNS = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")
@@ -20,7 +21,7 @@ COLUMNS = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AUPRO@0.3", "pixel_A
 
 def measure(folder: Path, preset: str, settings: list[str], seed: int) -> dict[str, float | None]:
     """The metrics of one preset on one category."""
-    detector = vtadl.train(folder, preset=preset, settings=settings, seed=seed)
+    detector = vtadl.train(folder, config=read_config(None, preset, None, seed, settings))
     report = vtadl.evaluate(detector, folder)
     return report.metrics
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from vtadl.threads import use_threads, wait_passively
 from vtadl.version import __version__
 
-__all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
+__all__ = ["Config", "Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
 
 if TYPE_CHECKING:
-    from vtadl.api import Detector, Prediction, Report, evaluate, load, train
+    from vtadl.api import Config, Detector, Prediction, Report, evaluate, load, train
 
 wait_passively()  # whatever of the package is imported first comes through here, before it imports torch
 

@@ -31,7 +31,7 @@ def category(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(category):
-    return vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    return vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_names_cannot_bring_markup_into_the_page(run, tmp_path):
 def test_the_promise_on_partitions_of_real_good_images(shared):
     """Held-out pools of real images, cut 1,000 times into images that calibrate and images that are judged."""
     category = read_category(shared / "data/magnetic_tile")
-    detector = vtadl.train(category.root, preset="gaussian", settings=["model.image_size=96"], device="cpu")
+    detector = vtadl.train(category.root, preset="gaussian", model={"image_size": 96}, device="cpu")
     good = [sample.path for sample in category.test if not sample.is_defective]
     scores = np.array([*detector.run.held_out.scores, *(detector.predict(path).score for path in good)])
     rng = np.random.default_rng(0)

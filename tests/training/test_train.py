@@ -108,7 +108,7 @@ def test_a_compiled_training_is_the_plain_one_up_to_rounding_and_resumes(categor
 
 
 def test_a_stored_run_scores_as_the_trained_one(finished, category):
-    detector = vtadl.train(category, preset="paper", settings=[*TINY, "training.steps=7"], device="cpu")
+    detector = vtadl.train(category, config=config("training.steps=7"), device="cpu")
     image = good_image(50)
     prediction = vtadl.load(finished, device="cpu").predict(image)
     assert np.array_equal(prediction.anomaly_map, detector.predict(image).anomaly_map)
