@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from drawn.dataset import make_demo
 from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import PRESETS, preset_config
 from vtadl.data.images import read_image
 from vtadl.data.layouts import read_category
-from vtadl.demo.dataset import make_demo
 from vtadl.export.export import TOLERANCE, export_run
 from vtadl.inference.predict import predict_image
 from vtadl.runs.run import Run, load_run

@@ -72,7 +72,7 @@ def original(folder: str, threads: int, side: int) -> dict[str, float]:
 
 def make(folder: str, preset: str, side: int, to: str) -> dict[str, float]:
     import vtadl
-    from vtadl.demo.dataset import make_demo
+    from drawn.dataset import make_demo
     from vtadl.export.export import export_run, sample_images
 
     category = make_demo(Path(folder) / "demo", train=20, test_good=1, test_per_defect=1)[-1]

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 import vtadl
+from drawn.dataset import make_demo
 from helpers.categories import good_image, make_category
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import Category, read_category
-from vtadl.demo.dataset import make_demo
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
 from vtadl.models.paper import PaperModel
 from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished, read_checkpoint

@@ -42,7 +42,9 @@ class Evaluated:
     report: Report
 
 
-def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str) -> None:
+def write_report(
+    path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str, note: str = ""
+) -> None:
     """Write the report; the images that it shows are scored once more.
 
     Args:
@@ -50,6 +52,7 @@ def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.devic
         evaluated: at least one; each gets a section.
         device: where the models run.
         title: the page's heading.
+        note: what to say at its end, such as whose the images are.
 
     Raises:
         DataError: an image can no longer be read.
@@ -59,6 +62,7 @@ def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.devic
         "evaluation.html",
         title,
         version=__version__,
+        note=note,
         overview=_overview(evaluated) if len(evaluated) > 1 else None,
         sections=[_section(one, f"scale-{i}", device) for i, one in enumerate(evaluated)],
     )
