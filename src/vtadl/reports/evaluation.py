@@ -15,7 +15,7 @@ from vtadl.decision.heatmap import score_at
 from vtadl.evaluation import Report
 from vtadl.reports.charts import Histogram, Line, colour_bar, histograms, line_chart, significant
 from vtadl.reports.page import TableContent, page
-from vtadl.reports.pictures import Figure, by_type, choose, figures
+from vtadl.reports.pictures import Pair, by_type, choose, draw_pairs
 from vtadl.runs.files import write_bytes
 from vtadl.runs.run import Run
 from vtadl.version import __version__
@@ -218,11 +218,11 @@ def _score_chart(run: Run, report: Report) -> Markup:
     )
 
 
-def _galleries(one: Evaluated, device: torch.device) -> list[tuple[str, str, list[Figure]]]:
+def _galleries(one: Evaluated, device: torch.device) -> list[tuple[str, str, list[Pair]]]:
     """Headings, each with a line of text and the pictures that belong to it."""
     choice = choose(one.report)
     names = [one.category.relative(sample.path) for sample in one.report.samples]
-    drawn = figures(one.run, one.report, names, choice, device)
+    drawn = draw_pairs(one.run, one.report, names, choice, device)
     sections = [("Worst misses", "The defective images that score lowest.", choice.misses)]
     sections.append(("Worst false alarms", "The good images that score highest.", choice.false_alarms))
     for label, indices in choice.spread.items():

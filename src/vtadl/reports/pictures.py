@@ -72,7 +72,7 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Pair:
     """A photo beside its heat map, and what is said below them."""
 
     label: str
@@ -105,7 +105,7 @@ def by_type(report: Report) -> dict[str, list[int]]:
     return {label: [i for i in order if report.samples[i].label == label] for label in (*labels, *good)}
 
 
-def figures(run: Run, report: Report, names: Sequence[str], choice: Choice, device: torch.device) -> dict[int, Figure]:
+def draw_pairs(run: Run, report: Report, names: Sequence[str], choice: Choice, device: torch.device) -> dict[int, Pair]:
     """The photo and the heat map of each chosen image, with the outline of its mask.
 
     Images are scored once more, so that no anomaly map has to be kept since the evaluation.
@@ -116,7 +116,7 @@ def figures(run: Run, report: Report, names: Sequence[str], choice: Choice, devi
     for one in predict_files(run, [report.samples[i].path for i in indices], device, keep_originals=True):
         index = indices[one.index]
         score = significant(report.scores[index], span)
-        drawn[index] = _figure(run, report.samples[index], names[index], score, one)
+        drawn[index] = _pair(run, report.samples[index], names[index], score, one)
     return drawn
 
 
@@ -160,14 +160,14 @@ def frame_shape(width: int, height: int) -> float:
     return min(max(width / height, SHAPES[0]), SHAPES[1])
 
 
-def _figure(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> Figure:
+def _pair(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> Pair:
     photo, heat = heat_picture(run, one)
     outlined = None
     if sample.mask is not None:
         outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2]))
     marked = " with the mask's outline" if outlined else ""
     what = f"{sample.label}, {sample.path.name}{marked}"
-    return Figure(
+    return Pair(
         label=sample.label,
         name=name,
         score=score,
