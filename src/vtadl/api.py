@@ -1,6 +1,5 @@
 """What ``import vtadl`` gives: train, load, predict, evaluate, save."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +102,7 @@ class Detector:
             review_threshold=review_threshold,
         )
         folders = [Path(folder) for folder in add_good]
-        sets = gather(self.run, self.device, add_good=folders, warn=lambda line: warnings.warn(line, stacklevel=4))
+        sets = gather(self.run, self.device, add_good=folders)
         self.run.card = calibrate(self.run, sets, request)
         return self.run.card
 
@@ -154,7 +153,7 @@ def train(
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     stop_on_problems(content.train + content.validation)
-    run = train_run(chosen, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
+    run = train_run(chosen, content, pick_device(device))
     return Detector(run, device)
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, warn
+from vtadl.commands.arguments import add_command, add_device, add_force
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Eval
 
     category = read_category(root)
     _say(f"learning from {len(category.train)} good images of {category.name}")
-    trained = train_run(preset_config(DEFAULT_PRESET), category, device, warn=warn, progress=bar)
+    trained = train_run(preset_config(DEFAULT_PRESET), category, device, progress=bar)
     save_run(trained, runs / category.name)
     _say(f"scoring {len(category.test)} test images of {category.name}")
     return Evaluated(run=trained, category=category, report=evaluate_run(trained, category, device, progress=bar))
