@@ -54,7 +54,7 @@ docs: setup
 release-check: setup
 	rm -rf build/release
 	$(PYTHON) -m venv build/release/venv
-	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/release .
+	$(BIN)/python -m build --outdir build/release .
 	build/release/venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build/release/vtadl-*.whl
 	cd build/release && venv/bin/vtadl demo --out demo
 
