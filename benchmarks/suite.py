@@ -27,6 +27,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from drawn.dataset import make_demo
 from moved import move_category
 
 import vtadl
@@ -172,8 +173,6 @@ def folders(data: Path, chosen: list[str]) -> Iterator[dict[str, Path]]:
                 found[category] = Path(made) / category
                 move_category(data / "mvtec" / category.partition("/")[2], found[category], 180.0, 0.02)
             elif category.startswith("demo/"):
-                from vtadl.demo.dataset import make_demo
-
                 found[category] = Path(made) / category
                 if not found[category].exists():
                     make_demo(Path(made) / "demo")

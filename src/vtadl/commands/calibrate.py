@@ -96,7 +96,6 @@ def run(options: argparse.Namespace) -> int:
         fresh=options.fresh,
         skip=usable(samples, skip_bad=options.skip_bad),
         on_bad=(lambda _, error: warn(f"skipped: {error}")) if options.skip_bad else None,
-        warn=warn,
         progress=bar,
     )
     card = calibrate(loaded, sets, request)

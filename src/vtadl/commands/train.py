@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, warn
+from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad
 from vtadl.config.overrides import overlay, read_config
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config
@@ -63,7 +63,6 @@ def run(options: argparse.Namespace) -> int:
         config,
         category,
         device,
-        warn=warn,
         force=options.force,
         resume=options.resume,
         skip=skip,

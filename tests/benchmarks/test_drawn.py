@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawn import dataset as demo
+from drawn.dataset import PRODUCTS, Shot, make_demo, render_shot
+from drawn.rendering import photograph, render
 from vtadl.data.layouts import read_category
-from vtadl.demo import dataset as demo
-from vtadl.demo.dataset import PRODUCTS, Shot, make_demo, render_shot
-from vtadl.demo.rendering import photograph, render
 from vtadl.errors import DataError
 
 SIZE = 128

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vtadl.demo.defects import Flawed, bent_line, blob, soiled
-from vtadl.demo.rendering import (
+from drawn.defects import Flawed, bent_line, blob, soiled
+from drawn.rendering import (
     Camera,
     Lamp,
     Lighting,

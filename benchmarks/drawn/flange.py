@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vtadl.demo.defects import Flawed, bent_line, blob, scratched, soiled
-from vtadl.demo.rendering import (
+from drawn.defects import Flawed, bent_line, blob, scratched, soiled
+from drawn.rendering import (
     Camera,
     Lamp,
     Lighting,

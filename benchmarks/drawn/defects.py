@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vtadl.demo.rendering import Mask, Plane, Surface, fractal_noise, smooth_noise, smoothstep
+from drawn.rendering import Mask, Plane, Surface, fractal_noise, smooth_noise, smoothstep
 
 Colour = tuple[float, float, float]
 Flawed = tuple[Surface, Mask]

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from drawn import fabric as demo_texture
+from drawn import flange as demo_object
+from drawn.rendering import SUPERSAMPLING, Mask, Scene, Surface, photograph, render
 from vtadl.data.layouts import GOOD
-from vtadl.demo import fabric as demo_texture
-from vtadl.demo import flange as demo_object
-from vtadl.demo.rendering import SUPERSAMPLING, Mask, Scene, Surface, photograph, render
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 from vtadl.threads import thread_count
