@@ -19,7 +19,7 @@ class KnownBackbone:
     """A published network, by what its weights must be."""
 
     summary: str
-    """What it is, in a line."""
+    """What it is, in a few words."""
     shape: Mapping[str, int | bool]
     """Fields of `vtadl.nn.vit.VitShape` that tell it from others."""
     repository: str
@@ -30,7 +30,7 @@ class KnownBackbone:
 
 KNOWN = {
     "dinov2-small": KnownBackbone(
-        summary="DINOv2 ViT-S/14 (M. Oquab et al., TMLR 2024; Apache-2.0), 22 million weights",
+        summary="DINOv2 ViT-S/14 (Apache-2.0)",
         shape={
             "width": 384,
             "depth": 12,

@@ -39,8 +39,7 @@ def run_list(options: argparse.Namespace) -> int:
     missing = [name for name in KNOWN if not added_file(name).is_file()]
     for name, known in KNOWN.items():
         how = f"missing; type: vtadl backbones add {name} --from FILE, or --download"
-        _print(name, how if name in missing else f"at hand: vit:{added_file(name).name}")
-        print(f"  {'':<20}{known.summary}")
+        _print(name, f"{known.summary}, {how if name in missing else f'at hand: vit:{added_file(name).name}'}")
     for file in sorted(backbones_folder().glob(f"*{SUFFIX}")):
         if file.name.removesuffix(SUFFIX) not in KNOWN:
             _print(file.name, f"at hand: vit:{file.name}")
