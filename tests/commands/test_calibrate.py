@@ -76,7 +76,7 @@ def test_later_calibrations_build_on_earlier_ones(run, period, tmp_path, capsys)
     first = json.loads(capsys.readouterr().out)
     assert calibrate(run, "--false-reject-rate", 0.1, "--json", "-") == 0
     second = json.loads(capsys.readouterr().out)
-    assert second["parts"] == first["parts"] and second["threshold"] < first["threshold"]
+    assert second["calibration_sets"] == first["calibration_sets"] and second["threshold"] < first["threshold"]
     assert calibrate(run, "--fresh") == 1
     assert "there are 2" in capsys.readouterr().err
     assert json.loads((run / "card.json").read_text()) == second
