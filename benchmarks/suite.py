@@ -27,10 +27,10 @@ from typing import Any
 from unittest import mock
 
 import torch
-from drawn.dataset import make_demo
-from moved import move_category
 
 import vtadl
+from drawn.dataset import make_demo
+from moved import move_category
 from vtadl.density.standardisation import Standardisation
 from vtadl.models import components
 from vtadl.models.fusion import FusionDetector

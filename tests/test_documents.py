@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers.backbone_weights import save_hub, save_vit
 from helpers.categories import good_image, make_category
+from vtadl.backbones.known import KNOWN
 from vtadl.cli import main
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 
@@ -38,6 +39,9 @@ def workplace(tmp_path, monkeypatch, request):
         save_vit(tmp_path / "backbones/vit_small.safetensors", depth=8)
         save_vit(tmp_path / "backbones/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
         save_hub(tmp_path / "backbones/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
+        monkeypatch.setenv("VTADL_BACKBONES", str(tmp_path / "added"))
+    if "backbones add" in request.node.callspec.params["block"]:
+        save_vit(tmp_path / "model.safetensors", **KNOWN["dinov2-small"].shape, heads=6)
     # Presets take their time; that their commands run does not depend on the size of the images.
     for name, steps in ((DEFAULT_PRESET, None), ("context", 2)):
         preset = PRESETS[name]
