@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device
+from vtadl.commands.arguments import add_command, add_device, progress_of
 from vtadl.errors import ConfigError
 
 METRIC = "pixel_AUPRO@0.3"
@@ -52,7 +52,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.training.distributed import launched_rank
 
     _check(options, METRICS)
@@ -85,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         ray=options.ray,
         force=options.force,
         done=done,
-        progress=bar,
+        progress=progress_of(options),
     )
     print(f"page: {options.out / 'comparison.html'}")
     if results.failed:

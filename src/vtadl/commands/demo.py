@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, warn
+from vtadl.commands.arguments import add_command, add_device, add_force, progress_of, say, warn
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.commands.tables import metric_lines
     from vtadl.demo.dataset import make_demo
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.reports.evaluation import write_report
     from vtadl.runs.run import check_free, new_folder
 
@@ -49,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     check_free(options.out, force=options.force)
     with new_folder(options.out, force=options.force) as folder:
-        _say("making images of good and of defective parts")
-        categories = make_demo(folder / IMAGES, progress=bar)
-        evaluated = [_train_and_evaluate(category, folder / RUNS, device) for category in categories]
-        _say("writing the report")
+        say(options, "making images of good and of defective parts ...")
+        categories = make_demo(folder / IMAGES, progress=progress_of(options))
+        evaluated = [_train_and_evaluate(category, folder / RUNS, device, options) for category in categories]
+        say(options, "writing the report ...")
         write_report(folder / REPORT, evaluated, device, title=f"vtadl demo: {PRESET}")
     for one in evaluated:
         print(f"\n{one.category.name}")
@@ -63,22 +62,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
+def _train_and_evaluate(root: Path, runs: Path, device: "torch.device", options: argparse.Namespace) -> "Evaluated":
     from vtadl.config.presets import preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
-    from vtadl.progress import bar
     from vtadl.reports.evaluation import Evaluated
     from vtadl.runs.run import save_run
     from vtadl.training.train import train_run
 
     category = read_category(root)
-    _say(f"learning from {len(category.train)} good images of {category.name}")
-    trained = train_run(preset_config(PRESET), category, device, warn=warn, progress=bar)
+    say(options, f"learning from {len(category.train)} good images of {category.name} ...")
+    trained = train_run(preset_config(PRESET), category, device, warn=warn, progress=progress_of(options))
     save_run(trained, runs / category.name)
-    _say(f"scoring {len(category.test)} test images of {category.name}")
-    return Evaluated(run=trained, category=category, report=evaluate_run(trained, category, device, progress=bar))
-
-
-def _say(step: str) -> None:
-    print(f"{step} ...", flush=True)
+    say(options, f"scoring {len(category.test)} test images of {category.name} ...")
+    return Evaluated(
+        run=trained, category=category, report=evaluate_run(trained, category, device, progress=progress_of(options))
+    )

@@ -12,6 +12,7 @@ from vtadl.commands.arguments import (
     add_resolution,
     add_run,
     add_skip_bad,
+    progress_of,
     write_json,
 )
 from vtadl.commands.arguments import warn as print_warning
@@ -38,7 +39,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.runs.run import load_run
 
     if options.report and options.report.is_dir():
@@ -46,8 +46,9 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
     category = read_category(options.category)
-    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
-    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=bar)
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
+    progress = progress_of(options)
+    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)
     for line in report.warnings:
         print_warning(line)
     write_json(options.json, report.to_json())
