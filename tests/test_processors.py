@@ -27,7 +27,7 @@ OTHERS = {
 
 Of oneDNN less than AVX2 cannot be asked for: OpenVINO, which has it too, mixes it with instructions of its own choice.
 """
-NATIVE = [TESTS / name for name in ("nn", "density", "test_export.py")]
+NATIVE = [TESTS / name for name in ("nn", "density", "export")]
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="instructions of other processors"

@@ -164,7 +164,7 @@ def test_other_terms_are_refused(term):
     ("changes", "message"),
     [
         ({"heads": 3}, r"model.width is 16; expected a multiple of model.heads, 3"),
-        ({"radius": 2}, r"model.mask_radius is 2, on 5 x 5 patches; expected more patches along a side"),
+        ({"mask_radius": 2}, r"model.mask_radius is 2, on 5 x 5 patches; expected more patches along a side"),
         ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.pooling"),
     ],
 )

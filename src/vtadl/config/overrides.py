@@ -22,7 +22,6 @@ RENAMED = {
     "model.stem_blocks": "model.backbone_blocks",
     "model.stem_heads": "model.backbone_heads",
     "model.stem_scaling": "model.backbone_scaling",
-    "model.hidden": "model.masked",
     "model.radius": "model.mask_radius",
 }
 """Keys by the names that earlier versions gave them: read, with a line that names the new one."""
