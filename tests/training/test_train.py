@@ -18,7 +18,8 @@ from vtadl.data.layouts import Category, read_category
 from vtadl.demo.dataset import make_demo
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
 from vtadl.models.paper import PaperModel
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished
+from vtadl.runs.checkpoint import CHECKPOINT_FILE
+from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import load_run
 from vtadl.training.train import train_run, train_to
 

@@ -20,6 +20,7 @@ from vtadl.commands.arguments import (
     write_json,
 )
 from vtadl.errors import ConfigError
+from vtadl.runs.record import read_record
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ def _add_images(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, write the card, print it."""
+    read_record(options.run_folder)  # before torch is loaded
     from vtadl.calibration.calibrate import Request
     from vtadl.inference.predict import pick_device
     from vtadl.runs.run import load_run

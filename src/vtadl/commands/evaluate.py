@@ -17,6 +17,7 @@ from vtadl.commands.arguments import (
 )
 from vtadl.commands.arguments import warn as print_warning
 from vtadl.errors import ConfigError
+from vtadl.runs.record import read_record
 
 
 def add_to(commands: Any) -> None:
@@ -33,6 +34,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
+    read_record(options.run_folder)  # before torch is loaded
     from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes

@@ -9,6 +9,7 @@ from typing import Any
 from vtadl.commands.arguments import add_command, add_device, add_force, add_run, progress_of, say, warn
 from vtadl.commands.verdicts import UNREADABLE, Printed, Row, Tally, image_lines, print_json, print_row
 from vtadl.errors import ConfigError, DataError
+from vtadl.runs.record import read_record
 
 LINES_FILE = "predictions.jsonl"
 
@@ -38,11 +39,12 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score and write; exit code 1 if any file could not be read."""
+    _check(options)
+    read_record(options.run_folder)  # before torch is loaded
     from vtadl.inference.batch import Options
     from vtadl.inference.predict import pick_device
     from vtadl.runs.run import load_run
 
-    _check(options)
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
     if options.out is None:

@@ -46,6 +46,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train and write the run folder."""
+    asked = None if options.resume else read_config(*_flags(options))  # before torch is loaded
     from vtadl.commands.usable_samples import usable
     from vtadl.data.layouts import read_category
     from vtadl.data.roi import read_region_of_interest
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if options.calibrate and launched_rank() is not None:
         raise ConfigError("--calibrate takes one process; run vtadl calibrate when torchrun is done")
     options.out = options.out or Path("runs") / (options.category.name.strip(".") or options.category.resolve().name)
-    config = _config(options)
+    config = asked or _resumed(options)
     check_model(config)
     device = pick_device(options.device)
     if not options.resume and not launched_rank():
@@ -121,10 +122,13 @@ def _calibrate(options: argparse.Namespace, trained: "Run", device: "torch.devic
     write_calibrated(options, trained, options.out, gather(trained, device, warn=warn), Request(), device)
 
 
-def _config(options: argparse.Namespace) -> Config:
-    """The settings: those of the training to resume, else what the command line asks for."""
+def _flags(options: argparse.Namespace) -> tuple[Any, ...]:
+    return options.config, options.preset, options.objective, options.seed, options.set
+
+
+def _resumed(options: argparse.Namespace) -> Config:
+    """The settings of the training to resume; where there is none yet, what the command line asks for."""
     from vtadl.training.resume import resumed_config
 
-    flags = (options.config, options.preset, options.objective, options.seed, options.set)
-    stored = resumed_config(options.out, lambda stored: overlay(stored, *flags)) if options.resume else None
-    return stored if stored is not None else read_config(*flags)
+    flags = _flags(options)
+    return resumed_config(options.out, lambda stored: overlay(stored, *flags)) or read_config(*flags)
