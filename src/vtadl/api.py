@@ -23,6 +23,7 @@ from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.predict import Prediction, pick_device, predict_image
 from vtadl.reports.card import write_card
 from vtadl.runs.run import Run, load_run, save_run
+from vtadl.runs.unseen import unseen_by
 from vtadl.training.train import train_run
 
 PathLike = str | Path
@@ -157,6 +158,6 @@ def evaluate(detector: Detector, category: PathLike, *, resolution: int | None =
     Raises:
         DataError: no test images, or files that cannot be used.
     """
-    content = read_category(Path(category))
+    content = unseen_by(detector.run, read_category(Path(category)), lambda line: warnings.warn(line, stacklevel=3))
     stop_on_problems(content.test)
     return evaluate_run(detector.run, content, detector.device, resolution=resolution)

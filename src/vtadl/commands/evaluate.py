@@ -42,12 +42,13 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.evaluation import evaluate_run
     from vtadl.inference.predict import pick_device
     from vtadl.runs.run import load_run
+    from vtadl.runs.unseen import unseen_by
 
     if options.report and options.report.is_dir():
         raise ConfigError(f"--report is the folder '{options.report}'; expected a file, such as report.html")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
-    category = read_category(options.category)
+    category = unseen_by(loaded, read_category(options.category), print_warning)
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     progress = progress_of(options)
     report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)
