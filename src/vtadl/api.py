@@ -3,14 +3,17 @@
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.calibration.calibrate import Request, calibrate
+from vtadl.calibration.calibrate import Request, calibrate, lowest_asked
+from vtadl.calibration.cross_fit import cross_fitted, need_of_cross_fit
 from vtadl.calibration.images import gather
+from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
@@ -20,8 +23,11 @@ from vtadl.data.layouts import read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
 from vtadl.evaluation import Report, evaluate_run
+from vtadl.inference.batch import picture
 from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.progress import silent
 from vtadl.reports.card import write_card
+from vtadl.runs.origin import note_category
 from vtadl.runs.run import Run, load_run, save_run
 from vtadl.runs.unseen import unseen_by
 from vtadl.training.train import train_run
@@ -39,6 +45,12 @@ class Detector:
         self.run = run
         self.device = pick_device(device)
 
+    def __repr__(self) -> str:
+        """Preset, category, size of its images and threshold."""
+        height, width = self.run.input_size
+        threshold = "not calibrated" if self.run.card is None else f"threshold {self.run.card.threshold:.6g}"
+        return f"<vtadl.Detector {self.config.preset} of {self.run.source.category}, {width} x {height}, {threshold}>"
+
     @property
     def config(self) -> Config:
         """The settings it was trained with."""
@@ -54,25 +66,45 @@ class Detector:
             DataError: a file that cannot be read, or an array of another kind.
         """
         pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-        return predict_image(self.run, pixels, self.device)
+        prediction = predict_image(self.run, pixels, self.device)
+        return replace(prediction, picture=partial(picture, self.run, pixels, prediction))
 
     def calibrate(
         self,
         *,
         false_reject_rate: float | None = None,
         threshold: float | None = None,
+        miss_rate: float | None = None,
+        miss_cost: float | None = None,
+        defect_share: float = 0.01,
         review_rate: float | None = None,
         review_threshold: float | None = None,
+        outline_rate: float | None = None,
+        cross_fit: PathLike | None = None,
         add_good: Iterable[PathLike] = (),
+        add_rejects: Iterable[PathLike] = (),
+        labelled: PathLike | None = None,
+        fresh: bool = False,
     ) -> Card:
         """Set the threshold of verdicts from good images that were held out of training, or came later.
 
+        Where these are too few for the rates, five other detectors score the images that this one was trained on, as
+        ``cross_fit`` asks for; that takes as long as five trainings.
+
         Args:
-            false_reject_rate: share of good parts that may be judged defective; 0.05 without a ``threshold``.
+            false_reject_rate: share of good parts that may be judged defective; 0.05 without another way to decide.
             threshold: score above which a part is defective, by hand.
+            miss_rate: share of defects like the ``labelled`` ones that may pass.
+            miss_cost: cost of a missed defect, in rejected good parts; needs ``labelled``.
+            defect_share: defective share of the line's parts, for ``miss_cost``.
             review_rate: share of good parts that may be judged anything but good: makes a band for review.
             review_threshold: score above which a part is for review, by hand.
+            outline_rate: share of good parts that may have any outline; ``None``: as verdicts.
+            cross_fit: the category that it was trained on, whose images count too.
             add_good: folders of all good parts of a period, none of which was trained on.
+            add_rejects: folders of rejected parts that were fine.
+            labelled: a category whose test images are good and defective.
+            fresh: forget what earlier calibrations added.
 
         Returns:
             The decision card, which `predict` follows from now on and `save` stores.
@@ -84,11 +116,26 @@ class Detector:
         request = Request(
             false_reject_rate=false_reject_rate,
             threshold=threshold,
+            miss_rate=miss_rate,
+            miss_cost=miss_cost,
+            defect_share=defect_share,
             review_rate=review_rate,
             review_threshold=review_threshold,
+            outline_rate=outline_rate,
         )
-        folders = [Path(folder) for folder in add_good]
-        sets = gather(self.run, self.device, add_good=folders, warn=lambda line: warnings.warn(line, stacklevel=4))
+        sets = gather(
+            self.run,
+            self.device,
+            cross_fit=None if cross_fit is None else read_category(Path(cross_fit)),
+            add_good=[Path(folder) for folder in add_good],
+            add_rejects=[Path(folder) for folder in add_rejects],
+            labelled=None if labelled is None else read_category(Path(labelled)),
+            fresh=fresh,
+            warn=_warn,
+        )
+        need = need_of_cross_fit(self.run, sets, lowest_asked(request))
+        if need is not None:
+            sets = (*sets, cross_fitted(self.run, need.category, self.device, frozenset(), _warn, silent))
         self.run.card = calibrate(self.run, sets, request)
         return self.run.card
 
@@ -101,6 +148,10 @@ class Detector:
         save_run(self.run, Path(folder), force=force)
         if self.run.card is not None:
             write_card(Path(folder), self.run.card)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=5)  # points to who called Detector.calibrate
 
 
 def train(
@@ -130,11 +181,12 @@ def train(
         ConfigError: an unknown preset, setting, objective or device.
         DataError: images that cannot be used.
     """
-    config = apply_settings(preset_config(preset, seed=seed, objective=objective), settings)
+    config = apply_settings(preset_config(preset_name(preset), seed=seed, objective=objective), settings)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     stop_on_problems(content.train + content.validation)
     run = train_run(config, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
+    note_category(run.times, Path(category))
     return Detector(run, device)
 
 

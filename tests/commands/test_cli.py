@@ -148,7 +148,7 @@ def test_predict_prints_where_nothing_is_to_be_written(run, category, tmp_path, 
         parsed = [json.loads(line) for line in lines_of(capsys.readouterr().out)]
         assert [row["verdict"] for row in parsed] == ["good", "defective"]
         out = ["--out", str(tmp_path / "out"), "--overlay-only", "--no-maps"]
-        assert main(["predict", str(run), *images[1:], "--json", "-", *out, "--device", "cpu"]) == 0
+        assert main(["predict", str(run), str(category / "test"), "--json", "-", *out, "--device", "cpu"]) == 0
         stored = (tmp_path / "out/predictions.jsonl").read_text()
         assert capsys.readouterr().out == stored
         for row in map(json.loads, stored.splitlines()):

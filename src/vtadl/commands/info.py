@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+from vtadl.config.aliases import ALIASES
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config
 
@@ -74,6 +75,8 @@ def run_presets(options: argparse.Namespace) -> int:
 
     defaults = {DEFAULT_PRESET: " (default)"}
     _print_list("presets", {name: preset.summary + defaults.get(name, "") for name, preset in PRESETS.items()})
+    names = {preset: [alias for alias in ALIASES if ALIASES[alias] == preset] for preset in PRESETS}
+    _print_list("other names", {preset: ", ".join(found) for preset, found in names.items() if found})
     _print_list(
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
         {name: term.summary for name, term in TERMS.items()},

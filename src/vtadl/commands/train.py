@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, progress_of, warn
+from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import overlay, read_config
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config
@@ -25,7 +26,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="RUN", help="folder to write the detector to (default runs/CATEGORY)"
     )
-    parser.add_argument("--preset", metavar="NAME", help=f"one of: {', '.join(PRESETS)} (default {DEFAULT_PRESET})")
+    parser.add_argument(
+        "--preset", type=preset_name, metavar="NAME", help=f"one of: {', '.join(PRESETS)} (default {DEFAULT_PRESET})"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings, as in a run's config.toml")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as training.steps=1000"

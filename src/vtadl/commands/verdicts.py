@@ -33,7 +33,9 @@ class Tally:
         if self.counts["defective"] + self.counts["review"] + self.counts["good"]:
             kinds = [kind for kind in ("defective", "review", "good") if kind != "review" or self.counts[kind]]
         counts = ", ".join(f"{self.counts[kind]} {kind}" for kind in (*kinds, UNREADABLE))
-        return counts if self._highest is None else f"{counts}; highest {self._highest[0]:.6g}: {self._highest[1]}"
+        return (
+            counts if self._highest is None else f"{counts}; highest {self._highest[0]:.6g}: {_shown(self._highest[1])}"
+        )
 
 
 def kind_of(row: Row) -> str:
@@ -46,9 +48,14 @@ def kind_of(row: Row) -> str:
 def row_line(row: Row) -> str:
     """An image in a line: verdict, score, p-value, file."""
     if "error" in row:
-        return f"{UNREADABLE:<10}  {'-':>10}  {'':<10}  {row['file']}"
+        return f"{UNREADABLE:<10}  {'-':>10}  {'':<10}  {_shown(row['file'])}"
     p_value = "" if row["p_value"] is None else f"p {row['p_value']:.3g}"
-    return f"{kind_of(row):<10}  {row['score']:>10.6g}  {p_value:<10}  {row['file']}"
+    return f"{kind_of(row):<10}  {row['score']:>10.6g}  {p_value:<10}  {_shown(row['file'])}"
+
+
+def _shown(name: str) -> str:
+    """A file's name as a terminal can show it: it may hold bytes that are no text."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def print_row(row: Row) -> None:

@@ -219,18 +219,13 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
     prediction = one.prediction
     files = {}
     if options.overlays:
-        picture = _picture(run, one.original, prediction, options)
-        files["overlay"] = _save(picture, folder, f"overlays/{name.as_posix()}.png", "PNG")
+        shown = picture(run, one.original, prediction, panels=options.panels)
+        files["overlay"] = _save(shown, folder, f"overlays/{name.as_posix()}.png", "PNG")
     if options.maps:
         files["map"] = _save(Image.fromarray(prediction.anomaly_map), folder, f"maps/{name.as_posix()}.tiff", "TIFF")
     return {
         "file": str(one.path),
-        "score": prediction.score,
-        "p_value": prediction.p_value,
-        "verdict": prediction.verdict,
-        "regions": [asdict(region) for region in prediction.regions],
-        "height": prediction.anomaly_map.shape[0],
-        "width": prediction.anomaly_map.shape[1],
+        **prediction.to_dict(),
         **measure_appearance(one.original)._asdict(),
         "milliseconds": round(one.milliseconds, 2),
         "scored_at": now(),
@@ -246,20 +241,28 @@ def scale_of(run: Run) -> Scale:
     return Scale(low=low, high=high, threshold=card.threshold, pixel_threshold=card.pixel_threshold)
 
 
-def _picture(run: Run, original: NDArray[Any], prediction: Prediction, options: Options) -> Image.Image:
+def picture(run: Run, original: NDArray[Any], prediction: Prediction, *, panels: bool = True) -> Image.Image:
+    """The photo beside its heat map, or without ``panels`` the heat map alone.
+
+    Args:
+        run: the detector.
+        original: ``(H, W, 3)`` uint8 or uint16.
+        prediction: of this image.
+        panels: for people; else at the image's own size, for machines.
+    """
     height, width = prediction.anomaly_map.shape
     roi_mask = None if run.roi_mask is None else fitted_mask(run.roi_mask, (height, width))
-    if options.panels:
+    if panels:
         return panel(original, prediction, scale_of(run), roi_mask)
     return Image.fromarray(heat_picture(original, prediction, scale_of(run), roi_mask))
 
 
-def _save(picture: Image.Image, folder: Path, name: str, kind: str) -> str:
+def _save(shown: Image.Image, folder: Path, name: str, kind: str) -> str:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     # A fixed name: what a kill leaves half-written, the next call replaces.
     partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format=kind, **({"compress_level": 1} if kind == "PNG" else {}))
+    shown.save(partial, format=kind, **({"compress_level": 1} if kind == "PNG" else {}))
     partial.replace(path)
     return name
 

@@ -14,13 +14,18 @@ TIMES_FILE = "times.json"
 KEY = "category_folder"
 
 
+def note_category(times: dict[str, Any], category: Path) -> None:
+    """Note in a run's times the folder that it was trained on."""
+    times[KEY] = str(category.resolve())
+
+
 def remember_category(run_folder: Path, times: dict[str, Any], category: Path) -> None:
-    """Note the folder that a run was trained on, in the run and in its folder.
+    """`note_category`, in the run's folder too.
 
     Raises:
         BundleError: it cannot be written.
     """
-    times[KEY] = str(category.resolve())
+    note_category(times, category)
     try:
         write_text(run_folder / TIMES_FILE, json.dumps(times, indent=2) + "\n")
     except OSError as error:
