@@ -30,11 +30,13 @@ def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Confi
 
     Raises:
         ConfigError: it asks for others.
-        BundleError: the folder's settings cannot be read.
+        BundleError: the folder's settings cannot be read, or are of another version's unfinished training.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         return None
+    if (folder / CHECKPOINT_FILE).exists():
+        read_metadata(folder / CHECKPOINT_FILE)  # before settings that this version may not know
     check_regular(path, MAX_TEXT_BYTES)
     try:
         stored = with_aspect(from_toml(path.read_text(encoding="utf-8"), str(path)), SQUARE)
