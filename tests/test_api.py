@@ -1,6 +1,7 @@
 """The Python interface as a user meets it, on real files."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
@@ -44,6 +45,30 @@ def test_a_folder_is_scored_file_by_file(detector, category):
         assert prediction.score == pytest.approx(detector.predict(path).score, rel=1e-5)
     with pytest.raises(DataError, match="nowhere"):
         next(detector.predict_folder("nowhere"))
+
+
+def test_a_detector_says_what_it_is(detector):
+    assert repr(detector) == f"<vtadl.Detector {detector.config.preset} of stripes, 96 x 96, not calibrated>"
+    assert {"Detector", "train", "load", "evaluate"} <= set(dir(vtadl))
+
+
+def test_a_prediction_is_shown_and_stored(detector):
+    image, _ = defective_image(300)
+    prediction = detector.predict(image)
+    stored = json.loads(json.dumps(prediction.to_dict()))
+    assert (stored["score"], stored["height"], stored["width"]) == (prediction.score, 72, 72)
+    shown = prediction.overlay()
+    assert shown.width > 2 * shown.height * 0.8  # the photo, the heat map and the scale
+    assert Image.open(io.BytesIO(prediction._repr_png_())).size == shown.size
+    bare = dataclasses.replace(prediction, picture=None)
+    assert bare._repr_png_() is None
+    with pytest.raises(DataError, match="keeps no photo"):
+        bare.overlay()
+
+
+def test_a_published_name_stands_for_its_preset(category):
+    settings = ["model.image_size=64"]
+    assert vtadl.train(category, preset="PaDiM", settings=settings, device="cpu").config.preset == "gaussian"
 
 
 def test_maps_come_back_at_each_images_own_size(detector):

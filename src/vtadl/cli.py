@@ -24,7 +24,7 @@ from vtadl.commands import (
     predict,
     train,
 )
-from vtadl.commands.arguments import Parser, warn
+from vtadl.commands.arguments import Parser, add_common, warn
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
 from vtadl.threads import use_threads
 from vtadl.version import __version__
@@ -75,6 +75,11 @@ def _show(otherwise: Callable[..., None], message: Warning | str, category: type
         otherwise(message, category, *place)
 
 
+def _help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    parser.print_help()
+    return OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="vtadl",
@@ -82,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Start with: vtadl demo",
     )
     parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    add_common(parser)
+    parser.set_defaults(run=partial(_help, parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add_to(commands)
     return parser

@@ -20,7 +20,8 @@ from vtadl.config.presets import preset_config
 from vtadl.data.layouts import Category, read_category
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError, VtadlWarning
 from vtadl.models.paper import PaperModel
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished, read_checkpoint
+from vtadl.runs.checkpoint import CHECKPOINT_FILE, read_checkpoint
+from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import load_run
 from vtadl.training.train import train_run, train_to
 

@@ -1,25 +1,20 @@
 """The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from vtadl.calibration.cross_fit import cross_fitted
 from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
-from vtadl.data.splits import training_split
 from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
 from vtadl.errors import DataError, VtadlWarning
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, now
-from vtadl.training.train import train_run
-
-FOLDS = 5
 
 OnBad = Callable[[Path, DataError], None] | None
 
@@ -59,7 +54,7 @@ def gather(
     sets = list(kept) or [_held_out(run)]
     if cross_fit is not None:
         sets = [one for one in sets if one.kind != "cross-fit"]
-        sets.insert(1, _cross_fit(run, cross_fit, device, skip, progress))
+        sets.insert(1, cross_fitted(run, cross_fit, device, skip, progress))
     kinds: tuple[tuple[Kind, Sequence[Path]], ...] = (("added good", add_good), ("added rejects", add_rejects))
     for kind, folders in kinds:
         for folder in folders:
@@ -81,60 +76,6 @@ def _held_out(run: Run) -> CalibrationSet:
         scores=held_out.scores,
         appearance=held_out.appearance,
     )
-
-
-def _cross_fit(
-    run: Run,
-    category: Category,
-    device: torch.device,
-    skip: frozenset[Sample],
-    progress: Progress,
-) -> CalibrationSet:
-    kept, held_out = _images_of(run, category, skip)
-    hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[tuple[float, float, float]] = []
-    for fold in range(FOLDS):
-        inside = [sample for sample in kept if _fold(hashes[sample]) == fold]
-        others = [sample for sample, sha in hashes.items() if _fold(sha) != fold]
-        if not inside:
-            continue
-        samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
-        found = train_run(run.config, rest, device, progress=progress).held_out
-        sha256 += found.sha256
-        scores += found.scores
-        appearance += found.appearance
-    return CalibrationSet(
-        kind="cross-fit",
-        folder=str(category.root),
-        added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
-    )
-
-
-def _images_of(run: Run, category: Category, skip: frozenset[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images that a detector was trained on, and those held out, found again in its category.
-
-    Raises:
-        DataError: it holds others.
-    """
-    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
-    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
-    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
-        raise DataError(
-            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
-            "--cross-fit takes the category that it was trained on"
-        )
-    return kept, held_out
-
-
-def _fold(sha256: str) -> int:
-    """Copies of an image are always in one fold."""
-    return int(sha256[:8], 16) % FOLDS
 
 
 def _added(

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force
+from vtadl.commands.arguments import add_command, add_device, add_force, progress_of, say
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     check_free(options.out, force=options.force)
     with new_folder(options.out, force=options.force) as folder:
-        one = _train_and_evaluate(copy_demo(folder / IMAGES), folder / RUNS, device)
-        _say("writing the report")
+        one = _train_and_evaluate(copy_demo(folder / IMAGES), folder / RUNS, device, options)
+        say(options, "writing the report ...")
         write_report(folder / REPORT, [one], device, title=f"vtadl demo: {DEFAULT_PRESET}", note=ATTRIBUTION)
     print(f"\n{one.category.name}")
     print("\n".join(metric_lines(one.report)))
@@ -58,22 +58,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
+def _train_and_evaluate(root: Path, runs: Path, device: "torch.device", options: argparse.Namespace) -> "Evaluated":
     from vtadl.config.presets import DEFAULT_PRESET, preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
-    from vtadl.progress import bar
     from vtadl.reports.evaluation import Evaluated
     from vtadl.runs.run import save_run
     from vtadl.training.train import train_run
 
     category = read_category(root)
-    _say(f"learning from {len(category.train)} good images of {category.name}")
-    trained = train_run(preset_config(DEFAULT_PRESET), category, device, progress=bar)
+    say(options, f"learning from {len(category.train)} good images of {category.name} ...")
+    trained = train_run(preset_config(DEFAULT_PRESET), category, device, progress=progress_of(options))
     save_run(trained, runs / category.name)
-    _say(f"scoring {len(category.test)} test images of {category.name}")
-    return Evaluated(run=trained, category=category, report=evaluate_run(trained, category, device, progress=bar))
-
-
-def _say(step: str) -> None:
-    print(f"{step} ...", flush=True)
+    say(options, f"scoring {len(category.test)} test images of {category.name} ...")
+    return Evaluated(
+        run=trained, category=category, report=evaluate_run(trained, category, device, progress=progress_of(options))
+    )

@@ -1,6 +1,5 @@
 """The weights of a run: what a detector stores of itself, and reading it back without trusting it."""
 
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import BackboneConfig, Config, FusionConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
+from vtadl.runs.record import check_regular
 
 FROZEN = ("backbone.", "second_backbone.")
 """How the tensors of frozen backbones begin."""
@@ -87,22 +87,6 @@ def load_weights(content: bytes, config: Config, path: Path) -> nn.Module:
         reason = str(error).splitlines()[-1].strip()
         raise BundleError(f"'{path}' does not fit its config.toml: {reason}") from error
     return model.eval()
-
-
-def check_regular(path: Path, most: int | None = None) -> None:
-    """Refuse what is no plain file (a pipe would be waited for, a device has no end), or has more than ``most`` bytes.
-
-    Raises:
-        BundleError: it is one, or there is nothing.
-    """
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise _damaged(path, "it is no plain file")
-    if most is not None and found.st_size > most:
-        raise _damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
 
 
 def _fits(

@@ -15,10 +15,10 @@ from vtadl.config.overrides import differences, from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
 from vtadl.data.roi import mask_png
 from vtadl.errors import BundleError, ConfigError, DataError, VtadlWarning
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
+from vtadl.runs.checkpoint import CHECKPOINT_FILE, Conditions, read_metadata
 from vtadl.runs.files import MAX_TEXT_BYTES
+from vtadl.runs.record import CONFIG_FILE, check_regular
 from vtadl.runs.run import Source
-from vtadl.runs.weights import check_regular
 from vtadl.training.distributed import ProcessGroup
 
 

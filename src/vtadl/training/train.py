@@ -23,7 +23,8 @@ from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
 from vtadl.processor import processor
 from vtadl.progress import Progress, silent
-from vtadl.runs.checkpoint import TrainingLog, is_unfinished
+from vtadl.runs.checkpoint import TrainingLog
+from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
 from vtadl.training.distributed import joined, launched_rank
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
