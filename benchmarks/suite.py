@@ -70,18 +70,30 @@ def measured(folder: Path, category: str, preset: str, seed: int, *, without: bo
     started = time.perf_counter()
     detector = vtadl.train(folder, preset=preset, seed=seed)
     fitting = time.perf_counter() - started
-    rows = [_evaluated(detector, folder, category, label, seed) | {"fit_seconds": round(fitting, 1)}]
     model = detector.run.model
-    if without and isinstance(model, FusionDetector):
-        for left_out, name in enumerate(NAMES[: len(model.components)]):
-            with mock.patch.object(model, "anomaly_map", partial(_mean_without, model, left_out)):
-                rows.append(_evaluated(detector, folder, category, f"{label} without {name}", seed))
-    return rows
+    if not (without and isinstance(model, FusionDetector)):
+        return [_evaluated(detector, folder, category, label, seed) | {"fit_seconds": round(fitting, 1)}]
+    rows, kept = [], []
+    for left_out in (None, *range(len(model.components))):
+        what = label if left_out is None else f"{label} without {NAMES[left_out]}"
+        with mock.patch.object(model, "anomaly_map", _mean_without(model, left_out, kept)):
+            rows.append(_evaluated(detector, folder, category, what, seed))
+    return [rows[0] | {"fit_seconds": round(fitting, 1)}, *rows[1:]]
 
 
-def _mean_without(model: FusionDetector, left_out: int, images_B3HW: torch.Tensor) -> torch.Tensor:
-    maps_BKHW = model.component_maps(images_B3HW)
-    return maps_BKHW[:, [k for k in range(maps_BKHW.shape[1]) if k != left_out]].mean(1)
+def _mean_without(
+    model: FusionDetector, left_out: int | None, kept: list[torch.Tensor]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The mean map of all components but one; what the first evaluation computes, later ones take from ``kept``."""
+    taken = iter(list(kept))
+
+    def mean(images_B3HW: torch.Tensor) -> torch.Tensor:
+        if left_out is None:
+            kept.append(model.component_maps(images_B3HW).half())
+        maps_BKHW = (kept[-1] if left_out is None else next(taken)).float()
+        return maps_BKHW[:, [k for k in range(maps_BKHW.shape[1]) if k != left_out]].mean(1)
+
+    return mean
 
 
 def _evaluated(detector: vtadl.Detector, folder: Path, category: str, label: str, seed: int) -> Row:
