@@ -152,7 +152,8 @@ def test_predict_prints_where_nothing_is_to_be_written(run, category, tmp_path, 
         stored = (tmp_path / "out/predictions.jsonl").read_text()
         assert capsys.readouterr().out == stored
         for row in map(json.loads, stored.splitlines()):
-            assert Image.open(tmp_path / "out" / row["overlay"]).size == (72, 72)
+            with Image.open(tmp_path / "out" / row["overlay"]) as picture:
+                assert picture.size == (72, 72)
     finally:
         for name in ("card.json", "card.html"):
             (run / name).unlink()

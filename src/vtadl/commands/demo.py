@@ -17,7 +17,7 @@ REPORT, IMAGES, RUNS = "report.html", "images", "runs"
 
 NEXT_STEPS = """\
 With your own images, PARTS being a folder of good ones:
-  vtadl train PARTS --out runs/parts                  learn from them
+  vtadl train PARTS --out runs/parts --calibrate      learn from them
   vtadl predict runs/parts NEW --out predictions      see where new ones differ
   vtadl eval runs/parts PARTS --report report.html    measure, with defective
                                                       ones in PARTS/bad, and
