@@ -13,7 +13,7 @@ from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.images import orientation_of, read_image, read_mask_values
 from vtadl.data.layouts import OUTSIDE, Category, Sample, empty_folders, mask_folder
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
-from vtadl.data.splits import FEW_IMAGES
+from vtadl.data.splits import FEW_IMAGES, training_split
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
@@ -72,6 +72,7 @@ class CheckReport:
             "errors": self.errors,
             "warnings": self.warnings,
             "counts": self.counts,
+            "taken_as": taken_as(self.category),
             "sizes": self.sizes,
             "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
             "masks": self.masks,
@@ -82,6 +83,7 @@ class CheckReport:
         lines = _wrapped(f"{self.category.name}: {self.category.layout} layout in {self.category.root}")
         for split, labels in self.counts.items():
             lines += _wrapped(f"  {split:<11} " + (", ".join(f"{n} {label}" for label, n in labels.items()) or "none"))
+        lines += _wrapped(f"  taken as    {taken_as(self.category)}")
         lines += _wrapped(f"  sizes       {_size_summary(self.sizes)}")
         lines += _wrapped(f"  bit depth   {', '.join(f'{n} of {bits} bits' for bits, n in self.bit_depths.items())}")
         expected, found, empty = self.masks["expected"], self.masks["found"], self.masks["empty"]
@@ -109,6 +111,25 @@ class _Inspection:
     @property
     def empty_mask(self) -> bool:
         return self.mask is not None and self.mask.share == 0
+
+
+def taken_as(category: Category) -> str:
+    """What each image is for, in a sentence."""
+    try:
+        kept, held_out = training_split(category)
+    except DataError:
+        return "nothing to learn from"
+    said = f"{len(kept)} good images to learn from, {len(held_out)} to calibrate"
+    if not category.test:
+        return f"{said}, none to test with"
+    said += f", {len(category.test)} to test with"
+    tested = sum(not sample.is_defective for sample in category.test)
+    if category.layout != "plain" or not tested:
+        return said
+    return (
+        f"{said}; {tested} of the {tested + len(kept) + len(held_out)} in good/ are kept for tests, chosen by their "
+        "content: a detector that was trained elsewhere is tested on all of good/ and bad/"
+    )
 
 
 def check_category(category: Category, *, progress: Progress = silent) -> CheckReport:

@@ -12,7 +12,14 @@ from vtadl.data.walk import LeftOut, walk
 from vtadl.errors import DataError
 from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task, warn_of_unlike
 from vtadl.inference.picture_names import picture_names
-from vtadl.inference.predictions_file import Identity, PredictionsFile, identity_of, open_predictions_file
+from vtadl.inference.predictions_file import (
+    Identity,
+    Observe,
+    PredictionsFile,
+    identity_of,
+    open_predictions_file,
+    unobserved,
+)
 from vtadl.runs.run import Run
 
 
@@ -44,6 +51,7 @@ def watch_folders(
     options: Options | None = None,
     pace: Pace | None = None,
     force: bool = False,
+    observe: Observe = unobserved,
     stop: threading.Event,
     say: Callable[[str], None],
 ) -> Summary:
@@ -59,6 +67,7 @@ def watch_folders(
         options: what to write; by default everything.
         pace: how often to look.
         force: replace what is in ``out``.
+        observe: called with each row that this watch adds.
         stop: ends the watch after what is being scored.
         say: called with a line when a file cannot be read, and when a folder goes or comes back.
 
@@ -70,7 +79,7 @@ def watch_folders(
     away: set[Path] = set()
     reasons: set[str] = set()
     told: set[str] = set()
-    with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
+    with open_predictions_file(out, task(run, folders, options), force=force, observe=observe) as predictions:
         before = predictions.rows
         while True:
             _note_absence(folders, away, say)
