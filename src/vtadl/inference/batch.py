@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,11 +114,7 @@ def inspect_files(
     with open_predictions_file(out, task(run, inputs, options), force=force, observe=observe) as predictions:
         before = len(predictions.done)
         paths = [path for path in found if str(path) not in predictions.done]
-
-        def failed(path: Path, error: DataError) -> Row:
-            warn(str(error))
-            return error_row(path, error)
-
+        failed = partial(_failed, warn)
         with progress("scoring", len(paths)) as advance:
             if spread is not None:
                 spread(predictions, paths, names, advance)
@@ -125,6 +122,11 @@ def inspect_files(
                 inspect_into(predictions, run, paths, names, device, options, on_error=failed, advance=advance)
         predictions.finish()
         return Summary(rows=len(predictions.done), added=len(predictions.done) - before, failed=predictions.failed)
+
+
+def _failed(warn: Callable[[str], None], path: Path, error: DataError) -> Row:
+    warn(str(error))
+    return error_row(path, error)
 
 
 def inspect_into(
