@@ -1,7 +1,6 @@
 """What ``import vtadl`` gives: train, load, predict, evaluate, save."""
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +13,18 @@ from vtadl.calibration.calibrate import Request, calibrate, lowest_asked
 from vtadl.calibration.cross_fit import cross_fitted, need_of_cross_fit
 from vtadl.calibration.images import gather
 from vtadl.config.aliases import preset_name
-from vtadl.config.overrides import apply_settings
+from vtadl.config.overrides import with_values
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
 from vtadl.data.check import stop_on_problems
 from vtadl.data.images import as_rgb, read_image
-from vtadl.data.layouts import read_category
+from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
+from vtadl.errors import ConfigError
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.batch import picture
-from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image
 from vtadl.progress import silent
 from vtadl.reports.card import write_card
 from vtadl.runs.origin import note_category
@@ -35,7 +35,7 @@ from vtadl.training.train import train_run
 PathLike = str | Path
 
 
-__all__ = ["Detector", "Prediction", "Report", "evaluate", "load", "train"]
+__all__ = ["Config", "Detector", "Prediction", "Report", "evaluate", "load", "train"]
 
 
 class Thresholds(TypedDict, total=False):
@@ -90,6 +90,21 @@ class Detector:
         prediction = predict_image(self.run, pixels, self.device)
         return replace(prediction, picture=partial(picture, self.run, pixels, prediction))
 
+    def predict_folder(self, folder: PathLike) -> Iterator[tuple[Path, Prediction]]:
+        """Score the images of a folder, one after another; only a few are held at a time.
+
+        Args:
+            folder: of images, at any depth.
+
+        Yields:
+            Each file and its prediction, in the order of the names.
+
+        Raises:
+            DataError: no images, or a file that cannot be read.
+        """
+        for one in predict_files(self.run, find_images([Path(folder)]), self.device):
+            yield one.path, one.prediction
+
     def calibrate(
         self,
         *,
@@ -129,11 +144,10 @@ class Detector:
             add_rejects=[Path(folder) for folder in add_rejects],
             labelled=None if labelled is None else read_category(Path(labelled)),
             fresh=fresh,
-            warn=_warn,
         )
         need = need_of_cross_fit(self.run, sets, lowest_asked(request))
         if need is not None:
-            sets = (*sets, cross_fitted(self.run, need.category, self.device, frozenset(), _warn, silent))
+            sets = (*sets, cross_fitted(self.run, need.category, self.device, frozenset(), silent))
         self.run.card = calibrate(self.run, sets, request)
         return self.run.card
 
@@ -148,17 +162,15 @@ class Detector:
             write_card(Path(folder), self.run.card)
 
 
-def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=5)  # points to who called Detector.calibrate
-
-
 def train(
     category: PathLike,
     *,
-    preset: str = DEFAULT_PRESET,
+    preset: str | None = None,
     objective: str | None = None,
-    settings: Iterable[str] = (),
-    seed: int = 0,
+    model: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    config: Config | None = None,
     roi: PathLike | None = None,
     ignore: PathLike | None = None,
     device: str = "auto",
@@ -167,10 +179,13 @@ def train(
 
     Args:
         category: folder of one product, in any layout that `vtadl data check` knows.
-        preset: a name from `vtadl presets`.
+        preset: a name from `vtadl presets`; ``None``: the default.
         objective: weighted sum of losses, such as ``mse + vae``, for presets that are trained.
-        settings: ``section.key=value`` strings, as given to ``--set``.
-        seed: of everything random.
+        model: settings of the model by name, such as ``{"image_size": 416}`` (`vtadl.config.schema`).
+        training: settings of the training, such as ``{"steps": 1000}``.
+        seed: of everything random; ``None``: 0.
+        config: all settings at once, such as another detector's ``config``, in place of a preset. An ``objective`` and
+            a ``seed`` given beside it, and single settings, come on top of it.
         roi: what to look at in every image: a mask as PNG, or polygons in JSON.
         ignore: what to ignore, likewise.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -179,11 +194,11 @@ def train(
         ConfigError: an unknown preset, setting, objective or device.
         DataError: images that cannot be used.
     """
-    config = apply_settings(preset_config(preset_name(preset), seed=seed, objective=objective), settings)
+    chosen = with_values(_config(preset, objective, seed, config), model=model, training=training)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     stop_on_problems(content.train + content.validation)
-    run = train_run(config, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
+    run = train_run(chosen, content, pick_device(device))
     note_category(run.times, Path(category))
     return Detector(run, device)
 
@@ -208,6 +223,15 @@ def evaluate(detector: Detector, category: PathLike, *, resolution: int | None =
     Raises:
         DataError: no test images, or files that cannot be used.
     """
-    content = unseen_by(detector.run, read_category(Path(category)), lambda line: warnings.warn(line, stacklevel=3))
+    content = unseen_by(detector.run, read_category(Path(category)))
     stop_on_problems(content.test)
     return evaluate_run(detector.run, content, detector.device, resolution=resolution)
+
+
+def _config(preset: str | None, objective: str | None, seed: int | None, config: Config | None) -> Config:
+    if config is None:
+        return preset_config(preset_name(preset or DEFAULT_PRESET), seed=seed or 0, objective=objective)
+    if preset is not None:
+        raise ConfigError("train takes a preset or a config; got both")
+    config = config if objective is None else replace(config, objective=objective)
+    return config if seed is None else replace(config, seed=seed)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from vtadl.commands import (
+    backbones,
     calibrate,
     compare,
     data,
@@ -32,7 +33,7 @@ OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
     *(demo, data, train, calibrate, evaluate, metrics, predict, generate),
-    *(compare, drift, export, import_reference, info),
+    *(compare, drift, export, import_reference, info, backbones),
 )
 
 

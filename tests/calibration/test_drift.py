@@ -53,7 +53,7 @@ def run(tmp_path_factory):
         target = category / "validation/good" / f"{index:03}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(varied(1000 + index)).save(target)
-    detector = vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    detector = vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
     assert len(detector.run.held_out.scores) == 60
     return detector.run
 

@@ -36,7 +36,7 @@ ROWS_ALONE = Options(overlays=False, maps=False)
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     category = make_category(tmp_path_factory.mktemp("sets") / "stripes", train=12)
-    return vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    return vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
 
 
 @pytest.fixture(scope="module")

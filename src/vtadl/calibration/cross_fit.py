@@ -1,7 +1,7 @@
 """Score the images that a detector was trained on by others that did not see them: more scores to calibrate on."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -85,7 +85,6 @@ def cross_fitted(
     category: Category,
     device: torch.device,
     skip: frozenset[Sample],
-    warn: Callable[[str], None],
     progress: Progress,
 ) -> CalibrationSet:
     """Scores of the images that a detector was trained on, each by one of five detectors that did not see it.
@@ -95,7 +94,6 @@ def cross_fitted(
         category: that it was trained on.
         device: where to train.
         skip: samples not to use, because they cannot be read.
-        warn: called with each line that the user should read.
         progress: shows how far it is.
 
     Raises:
@@ -114,7 +112,7 @@ def cross_fitted(
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
         rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
         shown = within(progress, f"cross-fitting, {fold + 1} of {FOLDS}: ")
-        found = train_run(run.config, rest, device, warn=warn, progress=shown).held_out
+        found = train_run(run.config, rest, device, progress=shown).held_out
         sha256 += found.sha256
         scores += found.scores
         appearance += found.appearance

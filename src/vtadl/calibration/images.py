@@ -1,5 +1,6 @@
 """The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
 from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
-from vtadl.errors import DataError
+from vtadl.errors import DataError, VtadlWarning
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, now
@@ -29,7 +30,6 @@ def gather(
     fresh: bool = False,
     skip: frozenset[Sample] = frozenset(),
     on_bad: OnBad = None,
-    warn: Callable[[str], None],
     progress: Progress = silent,
 ) -> tuple[CalibrationSet, ...]:
     """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
@@ -45,7 +45,6 @@ def gather(
         fresh: forget the images of the run's card.
         skip: samples of the categories not to use, because they cannot be read.
         on_bad: called with each file of the folders that cannot be read, which is then left out; without it, it raises.
-        warn: called with each line that the user should read.
         progress: shows how far it is.
 
     Raises:
@@ -55,12 +54,12 @@ def gather(
     sets = list(kept) or [_held_out(run)]
     if cross_fit is not None:
         sets = [one for one in sets if one.kind != "cross-fit"]
-        sets.insert(1, cross_fitted(run, cross_fit, device, skip, warn, progress))
+        sets.insert(1, cross_fitted(run, cross_fit, device, skip, progress))
     kinds: tuple[tuple[Kind, Sequence[Path]], ...] = (("added good", add_good), ("added rejects", add_rejects))
     for kind, folders in kinds:
         for folder in folders:
             known = {sha for one in sets if one.kind in CALIBRATING for sha in one.sha256}
-            sets.append(_added(run, kind, folder, known, device, on_bad, warn, progress))
+            sets.append(_added(run, kind, folder, known, device, on_bad, progress))
     if labelled is not None:
         sets = [one for one in sets if one.kind in CALIBRATING]
         sets += _labelled(run, labelled, device, skip, on_bad, progress)
@@ -86,17 +85,16 @@ def _added(
     known: set[str],
     device: torch.device,
     on_bad: OnBad,
-    warn: Callable[[str], None],
     progress: Progress,
 ) -> CalibrationSet:
     found = find_images([folder])
     hashes = {content_hash(path): path for path in reversed(found)}
     trained = hashes.keys() & set(run.source.training_sha256)
     if trained:
-        warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
+        _warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
     repeated = len(found) - len(hashes) + len((hashes.keys() & known) - trained)
     if repeated:
-        warn(f"'{folder}': {repeated} images left out: their like is counted already")
+        _warn(f"'{folder}': {repeated} images left out: their like is counted already")
     paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
     return _scored(run, kind, folder, paths, device, on_bad, progress)
 
@@ -140,3 +138,7 @@ def _scored(
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, VtadlWarning, stacklevel=3)

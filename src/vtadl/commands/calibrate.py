@@ -153,7 +153,7 @@ def _cross_fitted(
     )
     started = time.perf_counter()
     skip = usable(category.train + category.validation, skip_bad=options.skip_bad, progress=progress)
-    found = cross_fitted(loaded, category, device, skip, warn, progress)
+    found = cross_fitted(loaded, category, device, skip, progress)
     _note(options, f"cross-fitting {len(found.scores)} images took {duration(time.perf_counter() - started)}")
     return [*sets, found]
 
@@ -184,6 +184,5 @@ def _gathered(options: argparse.Namespace, loaded: "Run", device: "torch.device"
         fresh=options.fresh,
         skip=usable(samples, skip_bad=options.skip_bad, progress=progress),
         on_bad=(lambda _, error: warn(f"skipped: {error}")) if options.skip_bad else None,
-        warn=warn,
         progress=progress,
     )

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--report is the folder '{options.report}'; expected a file, such as report.html")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
-    category = unseen_by(loaded, read_category(options.category), print_warning)
+    category = unseen_by(loaded, read_category(options.category))
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     progress = progress_of(options)
     report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, progress_of, warn
+from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, progress_of
 from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import overlay, read_config
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
@@ -79,7 +79,6 @@ def run(options: argparse.Namespace) -> int:
         config,
         category,
         device,
-        warn=warn,
         force=options.force,
         resume=options.resume,
         skip=skip,
@@ -122,7 +121,7 @@ def _calibrate(options: argparse.Namespace, trained: "Run", device: "torch.devic
     from vtadl.commands.calibrate import write_calibrated
 
     options.json = None
-    write_calibrated(options, trained, options.out, gather(trained, device, warn=warn), Request(), device)
+    write_calibrated(options, trained, options.out, gather(trained, device), Request(), device)
 
 
 def _flags(options: argparse.Namespace) -> tuple[Any, ...]:

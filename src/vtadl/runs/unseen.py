@@ -1,26 +1,26 @@
 """What of a category a detector may be tested on: the images that it has not seen."""
 
-from collections.abc import Callable
+import warnings
 from dataclasses import replace
 
 from vtadl.data.layouts import Category, Sample
-from vtadl.errors import DataError
+from vtadl.errors import DataError, VtadlWarning
 from vtadl.runs.run import Run
 
 NO_SPLIT = ("plain", "bare")
 """Layouts that do not say themselves what is for tests."""
 
 
-def unseen_by(run: Run, category: Category, warn: Callable[[str], None]) -> Category:
+def unseen_by(run: Run, category: Category) -> Category:
     """The category with the run's test material as its test images.
 
-    Where the layout says what is for tests, that stays. In a plain layout every image is for tests that the run was
-    neither trained nor calibrated on: a folder of new parts is tested whole, and no image is tested that was learned.
+    Where the layout says what is for tests, that stays; a warning says where the run was trained on some of it. In a
+    plain layout every image is for tests that the run was neither trained nor calibrated on: a folder of new parts is
+    tested whole, and no image is tested that was learned.
 
     Args:
         run: the detector.
         category: to test it on.
-        warn: called with a line where the run was trained on some of the test images.
     """
     seen = {*run.source.training_sha256, *run.held_out.sha256}
     if not seen:
@@ -29,7 +29,8 @@ def unseen_by(run: Run, category: Category, warn: Callable[[str], None]) -> Cate
         return replace(category, samples=tuple(_resplit(sample, seen) for sample in category.samples))
     trained = sum(_is_in(sample, set(run.source.training_sha256)) for sample in category.test)
     if trained:
-        warn(f"{trained} of {len(category.test)} test images were trained on: metrics look better than they are")
+        line = f"{trained} of {len(category.test)} test images were trained on: metrics look better than they are"
+        warnings.warn(line, VtadlWarning, stacklevel=3)
     return category
 
 
