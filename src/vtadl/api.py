@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 from numpy.typing import NDArray
 
@@ -36,6 +36,27 @@ PathLike = str | Path
 
 
 __all__ = ["Config", "Detector", "Prediction", "Report", "evaluate", "load", "train"]
+
+
+class Thresholds(TypedDict, total=False):
+    """What `Detector.calibrate` takes; at most one of the first four decides."""
+
+    false_reject_rate: float | None
+    """Share of good parts that may be judged defective."""
+    threshold: float | None
+    """Score above which a part is defective, by hand."""
+    miss_rate: float | None
+    """Share of defects like the labelled ones that may pass."""
+    miss_cost: float | None
+    """Cost of a missed defect, in rejected good parts."""
+    defect_share: float
+    """Defective share of the line's parts, for ``miss_cost``; 0.01 unless given."""
+    review_rate: float | None
+    """Share of good parts that may be judged anything but good: makes a band for review."""
+    review_threshold: float | None
+    """Score above which a part is for review, by hand."""
+    outline_rate: float | None
+    """Share of good parts that may have any outline; as verdicts unless given."""
 
 
 class Detector:
@@ -102,19 +123,12 @@ class Detector:
     def calibrate(
         self,
         *,
-        false_reject_rate: float | None = None,
-        threshold: float | None = None,
-        miss_rate: float | None = None,
-        miss_cost: float | None = None,
-        defect_share: float = 0.01,
-        review_rate: float | None = None,
-        review_threshold: float | None = None,
-        outline_rate: float | None = None,
         cross_fit: PathLike | None = None,
         add_good: Iterable[PathLike] = (),
         add_rejects: Iterable[PathLike] = (),
         labelled: PathLike | None = None,
         fresh: bool = False,
+        **thresholds: Unpack[Thresholds],
     ) -> Card:
         """Set the threshold of verdicts from good images that were held out of training, or came later.
 
@@ -122,19 +136,12 @@ class Detector:
         ``cross_fit`` asks for; that takes as long as five trainings.
 
         Args:
-            false_reject_rate: share of good parts that may be judged defective; 0.05 without another way to decide.
-            threshold: score above which a part is defective, by hand.
-            miss_rate: share of defects like the ``labelled`` ones that may pass.
-            miss_cost: cost of a missed defect, in rejected good parts; needs ``labelled``.
-            defect_share: defective share of the line's parts, for ``miss_cost``.
-            review_rate: share of good parts that may be judged anything but good: makes a band for review.
-            review_threshold: score above which a part is for review, by hand.
-            outline_rate: share of good parts that may have any outline; ``None``: as verdicts.
             cross_fit: the category that it was trained on, whose images count too.
             add_good: folders of all good parts of a period, none of which was trained on.
             add_rejects: folders of rejected parts that were fine.
             labelled: a category whose test images are good and defective.
             fresh: forget what earlier calibrations added.
+            thresholds: which ones, as in `Thresholds`; without any, a false-reject rate of 0.05.
 
         Returns:
             The decision card, which `predict` follows from now on and `save` stores.
@@ -143,16 +150,7 @@ class Detector:
             ConfigError: a rate or threshold that cannot be, or not with the others.
             DataError: the images cannot support the rate; the message says how many would.
         """
-        request = Request(
-            false_reject_rate=false_reject_rate,
-            threshold=threshold,
-            miss_rate=miss_rate,
-            miss_cost=miss_cost,
-            defect_share=defect_share,
-            review_rate=review_rate,
-            review_threshold=review_threshold,
-            outline_rate=outline_rate,
-        )
+        request = Request(**thresholds)
         sets = gather(
             self.run,
             self.device,

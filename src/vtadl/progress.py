@@ -51,7 +51,7 @@ def lines(label: str, total: int) -> AbstractContextManager[Advance]:
 
 
 def within(progress: Progress, prefix: str) -> Progress:
-    """The same, with the step that the work is part of before each label."""
+    """The same, with each label behind the step that the work is part of."""
     return lambda label, total: progress(f"{prefix}{label}", total)
 
 

@@ -39,15 +39,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(drift: "Drift") -> list[str]:
-    """The comparison with its limits beside the figures, and what share was not judged good."""
+    """The comparison with its limits beside the numbers, and what share was not judged good."""
     from vtadl.calibration.drift import CHANCE, LARGE
 
     head = f"{'statistic':<12}{'calibration':>12}{'now':>12}{'difference':>12}{'limit':>7}{'p':>9}{'limit':>7}"
     lines = [head]
     for c in drift.comparisons:
         state = "  drifted" if c.drifted else ""
-        figures = f"{c.before:>12.5g}{c.now:>12.5g}{c.difference:>12.2f}{LARGE:>7g}"
-        lines.append(f"{c.name:<12}{figures}{c.corrected_p:>9.1e}{CHANCE:>7g}{state}")
+        numbers = f"{c.before:>12.5g}{c.now:>12.5g}{c.difference:>12.2f}{LARGE:>7g}"
+        lines.append(f"{c.name:<12}{numbers}{c.corrected_p:>9.1e}{CHANCE:>7g}{state}")
     lines += ["", f"images      {drift.images} compared with {drift.calibrated_on} of calibration"]
     if drift.not_good is not None:
         expected = "" if drift.expected is None else f"; calibration expects {100 * drift.expected:.3g} %"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+from vtadl.commands.learned import learned_lines
 from vtadl.config.aliases import ALIASES
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config
@@ -17,6 +18,9 @@ def add_to(commands: Any) -> None:
     """Declare the commands."""
     parser = add_command(commands, run_info, "info", "say what a detector is: trained on what, how, with what")
     add_run(parser)
+    parser.add_argument(
+        "--learned", action="store_true", help="list the good images, the least usual first: suspects among them"
+    )
     add_json(parser)
     add_command(commands, run_presets, "presets", "list presets, losses and backbones, a line each")
 
@@ -30,6 +34,9 @@ def run_info(options: argparse.Namespace) -> int:
     found = describe_run(options.run_folder)
     record, source = found.record, found.record["source"]
     size = sum(file.stat().st_size for file in options.run_folder.iterdir() if file.is_file())
+    if options.learned:
+        print("\n".join(learned_lines(record, found.card, found.times)))
+        return 0
     content = {**record, "times": found.times, "bytes": size, "config": to_toml(found.config)}
     write_json(options.json, content)
     if str(options.json) == "-":

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -121,13 +122,8 @@ def inspect_files(
         before = predictions.rows
         paths = [path for path in found if identities[path] not in predictions.done]
         names = picture_names(paths, found, inputs, predictions.names)
-
+        failed = partial(_failed, warn, identities)
         told: set[str] = set()
-
-        def failed(path: Path, error: DataError) -> Row:
-            warn(str(error))
-            return error_row(path, error, identities[path])
-
         with progress("scoring", len(paths)) as advance:
             if spread is not None:
                 spread(predictions, paths, names, advance)
@@ -145,6 +141,11 @@ def inspect_files(
                 )
         predictions.finish()
         return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
+
+
+def _failed(warn: Callable[[str], None], identities: Mapping[Path, Identity], path: Path, error: DataError) -> Row:
+    warn(str(error))
+    return error_row(path, error, identities[path])
 
 
 def inspect_into(
