@@ -19,6 +19,7 @@ from vtadl.commands import (
     info,
     metrics,
     predict,
+    serve,
     train,
 )
 from vtadl.commands.arguments import Parser
@@ -26,7 +27,10 @@ from vtadl.errors import ConfigError, VtadlError
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
-COMMANDS = (demo, data, train, calibrate, evaluate, metrics, predict, compare, drift, export, import_reference, info)
+COMMANDS = (
+    *(demo, data, train, calibrate, evaluate, metrics, predict, serve),
+    *(compare, drift, export, import_reference, info),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
