@@ -9,6 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from vtadl import __version__
 from vtadl.server.api import detectors, health, inspections, pictures
 from vtadl.server.middleware import Headers, Limit, Timing
+from vtadl.server.pages import docs, history, inspect, sign_in
 from vtadl.server.problems import add_handlers
 from vtadl.server.server import Server, server_of
 from vtadl.server.settings import Settings
@@ -42,7 +43,7 @@ def create_app(settings: Settings, folders: Sequence[Path]) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    for module in (inspections, pictures, detectors, health):
+    for module in (inspections, pictures, detectors, health, inspect, history, sign_in, docs):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_handlers(app)

@@ -45,7 +45,7 @@ def sign(secret: str, body: bytes) -> str:
 
 def pause_ms(tries: int) -> int:
     """How long to wait after so many failures: 2 s, 4 s, 8 s, ... an hour."""
-    return min(1000 * 2 ** min(tries, 30), LONGEST_PAUSE_MS)
+    return min(1000 << min(tries, 30), LONGEST_PAUSE_MS)
 
 
 async def deliver_forever(database: Database, stop: asyncio.Event, interval: float = 1.0) -> None:
@@ -79,7 +79,7 @@ def deliver_due(database: Database) -> int:
             if kept is not None:
                 kept.tries, kept.error = kept.tries + 1, error[:500]
                 kept.next_ms = now_ms() + pause_ms(kept.tries)
-    return int(len(due))
+    return len(due)
 
 
 def _send(hook: Webhook, delivery: Delivery, row: Inspection) -> str | None:
