@@ -10,7 +10,7 @@ from vtadl.commands.arguments import add_command, warn
 from vtadl.errors import ConfigError, DataError, DependencyError
 
 if TYPE_CHECKING:
-    from vtadl.server.settings import Settings
+    from vtadl.server.settings import Settings, Watched
 
 DEMO = Path("vtadl-demo")
 GRACE_SECONDS = 60
@@ -36,6 +36,15 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--queue", type=int, default=64, metavar="N", help="pictures that may wait (default %(default)s)"
     )
+    parser.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="[NAME=]FOLDER",
+        help="inspect what comes into a folder; NAME is the detector's, where there are several",
+    )
+    parser.add_argument("--backup", type=Path, metavar="FILE", help="write all of --data to a file, also while it runs")
+    parser.add_argument("--restore", type=Path, metavar="FILE", help="put a backup into an empty --data")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     parser.add_argument("--role", metavar="ROLE", help="with token add: operator, engineer or admin")
@@ -50,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     if options.detectors[:1] == ["token"]:
         return _token(options)
+    if options.backup is not None or options.restore is not None:
+        return _back_up_or_restore(options)
     return _serve(options, create_app)
 
 
@@ -62,7 +73,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("--role goes with token add NAME")
 
 
-def _settings(options: argparse.Namespace) -> "Settings":
+def _settings(options: argparse.Namespace, watched: "tuple[Watched, ...]" = ()) -> "Settings":
     from vtadl.server.settings import Settings
 
     return Settings(
@@ -73,8 +84,40 @@ def _settings(options: argparse.Namespace) -> "Settings":
         workers=options.workers,
         queue=options.queue,
         tls=options.tls_cert is not None,
+        watched=watched,
         samples=DEMO / "images" if options.demo else None,
     )
+
+
+def _back_up_or_restore(options: argparse.Namespace) -> int:
+    from vtadl.server.backup import back_up, restore
+
+    if options.backup is not None and options.restore is not None:
+        raise ConfigError("--backup and --restore cannot both be; give one of them")
+    if options.backup is not None:
+        back_up(_settings(options), options.backup)
+        print(f"backup: {options.backup}")
+    else:
+        restore(_settings(options), options.restore)
+        print(f"restored to {options.data}; serve it with: vtadl serve --data {options.data}")
+    return 0
+
+
+def _watched(options: argparse.Namespace, folders: list[Path]) -> "tuple[Watched, ...]":
+    from vtadl.server.settings import Watched
+
+    names = [folder.absolute().name for folder in folders]
+    found = []
+    for text in options.watch:
+        name, separator, folder = text.partition("=")
+        if not separator or name not in names:
+            if len(names) != 1:
+                raise ConfigError(f"--watch '{text}': expected NAME=FOLDER, NAME being one of: {', '.join(names)}")
+            name, folder = names[0], text
+        if not Path(folder).is_dir():
+            raise DataError(f"--watch: there is no folder '{folder}'")
+        found.append(Watched(folder=Path(folder), detector=name))
+    return tuple(found)
 
 
 def _token(options: argparse.Namespace) -> int:
@@ -105,7 +148,7 @@ def _serve(options: argparse.Namespace, create_app: Callable[..., Any]) -> int:
     from vtadl.server.security import LOOPBACK, has_tokens
 
     folders = _folders(options)
-    settings = _settings(options)
+    settings = _settings(options, _watched(options, folders))
     app = create_app(settings, folders)
     if options.host not in LOOPBACK and not has_tokens(Database(settings.database_url)):
         raise ConfigError(
@@ -142,6 +185,6 @@ def _folders(options: argparse.Namespace) -> list[Path]:
         if not runs.is_dir():
             raise DataError(f"there is no demo at '{DEMO}'; make it with: vtadl demo")
         folders += sorted(runs.iterdir())
-    if not folders:
+    if not folders and not options.data.is_dir():
         raise ConfigError(f"name a detector: {USAGE}")
     return folders

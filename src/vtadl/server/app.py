@@ -7,9 +7,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 
 from vtadl import __version__
-from vtadl.server.api import detectors, health, inspections, pictures
+from vtadl.server.api import detectors, health, inspections, pictures, trainings
 from vtadl.server.middleware import Headers, Limit, Timing
-from vtadl.server.pages import docs, history, inspect, sign_in
+from vtadl.server.pages import detectors as detector_pages
+from vtadl.server.pages import docs, history, inspect, new, sign_in
+from vtadl.server.pages import settings as settings_pages
 from vtadl.server.problems import add_handlers
 from vtadl.server.server import Server, server_of
 from vtadl.server.settings import Settings
@@ -43,8 +45,10 @@ def create_app(settings: Settings, folders: Sequence[Path]) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    for module in (inspections, pictures, detectors, health, inspect, history, sign_in, docs):
+    for module in (inspections, pictures, detectors, trainings, health):
         app.include_router(module.router)
+    for page in (inspect, history, detector_pages, new, settings_pages, sign_in, docs):
+        app.include_router(page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_handlers(app)
     app.add_middleware(Limit, most=settings.max_request_bytes)

@@ -1,9 +1,11 @@
-"""What a server does besides answering: webhooks, retention, leftovers, trainings."""
+"""What a server does besides answering: webhooks, retention, watched folders, trainings."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from vtadl.server.retention import keep_forever
+from vtadl.server.watching import Watch
 from vtadl.server.webhooks import deliver_forever
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ class Background:
 
     def start(self) -> None:
         """Begin."""
-        self._add(deliver_forever(self._server.database, self._stop))
+        server = self._server
+        self._add(deliver_forever(server.database, self._stop))
+        self._add(keep_forever(server.database, server.storage, self._stop))
+        self._add(server.trainings.forever(self._stop))
+        for watched in server.settings.watched:
+            self._add(Watch(watched, server.recorder, server.database).forever(self._stop))
 
     async def stop(self) -> None:
         """End each task after what it is at."""

@@ -186,6 +186,20 @@ def compare(reference: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     return found
 
 
+def presets() -> list[str]:
+    """Names of the presets that a training may take."""
+    from vtadl.presets import PRESETS
+
+    return list(PRESETS)
+
+
+def share_interval(hits: int, count: int) -> tuple[float, float]:
+    """Where a counted share truly lies with 95 % probability."""
+    from vtadl.conformal import share_interval as exact
+
+    return exact(hits, count)
+
+
 def _detector(folder: str) -> Any:
     key = f"{folder}:{fingerprint(Path(folder))}"
     if key in _process.loaded:

@@ -19,6 +19,7 @@ from vtadl.server.security import Guard
 from vtadl.server.settings import Settings
 from vtadl.server.storage import Storage
 from vtadl.server.tables import Detector
+from vtadl.server.trainings import Trainings
 from vtadl.server.versions import active_version, add_version, is_known, name_of
 
 
@@ -35,6 +36,7 @@ class Server:
         self.recorder = Recorder(
             self.database, self.storage, self.scorer, self.metrics, max_image_bytes=settings.max_image_bytes
         )
+        self.trainings = Trainings(self)
         self.ready = False
         self.metrics.gauge("vtadl_queue_pictures", "Pictures that wait", lambda: self.scorer.waiting)
         self.metrics.gauge("vtadl_workers_replaced", "Workers that died", lambda: self.scorer.replaced)

@@ -7,6 +7,14 @@ MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A folder, and the detector that its pictures go to."""
+
+    folder: Path
+    detector: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that the command line decides."""
 
@@ -22,6 +30,8 @@ class Settings:
     """Pictures that may wait; more are answered with 503."""
     tls: bool = False
     """Whether requests come over TLS, so that cookies may say so."""
+    watched: tuple[Watched, ...] = ()
+    """Folders whose pictures are inspected as they come."""
     samples: Path | None = None
     """Folder with pictures to try, shown on the first page."""
     max_images: int = 16

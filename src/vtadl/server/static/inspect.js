@@ -14,6 +14,8 @@ async function inspect(files) {
     try {
       const one = await post(file);
       await showResult(result, one.id);
+      // On a narrow screen the verdict is below what was pressed.
+      result.scrollIntoView({ block: "nearest" });
       remember(one);
       say("");
     } catch (error) {
