@@ -21,7 +21,11 @@ def bearer(token: str) -> dict:
 def routes(client):
     """Every route of ours with a method and an address that fits its pattern."""
     # Newer FastAPI keeps an included router whole.
-    flat = [one for route in client.app.routes for one in getattr(getattr(route, "original_router", None), "routes", [route])]
+    flat = [
+        one
+        for route in client.app.routes
+        for one in getattr(getattr(route, "original_router", None), "routes", [route])
+    ]
     values = {"name": NAME, "number": "1", "identifier": "0" * 32, "sample": "0", "hook": "1", "token": "x"}
     for route in flat:
         for method in sorted(getattr(route, "methods", None) or ()):

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vtadl.server.detectors import share_interval
-from vtadl.server.tables import Inspection
+from vtadl.server.tables import Inspection, Version
 
 MOST_LABELLED = 5000
 
@@ -30,10 +30,14 @@ class Share:
     high: float
 
 
-def labelled(session: Session, detector: str, version: int) -> Labelled:
-    """Scores of the newest labelled inspections that this version scored."""
+def labelled(session: Session, version: Version) -> Labelled:
+    """Scores of the newest labelled inspections that this version scored, or another one with the same weights."""
+    versions = session.scalars(select(Version).where(Version.detector == version.detector))
+    numbers = [one.number for one in versions if one.id == version.id or _weights(one) == _weights(version) != ""]
     asked = select(Inspection.score, Inspection.label).where(
-        Inspection.detector == detector, Inspection.version == version, Inspection.label.in_(("good", "defective"))
+        Inspection.detector == version.detector,
+        Inspection.version.in_(numbers),
+        Inspection.label.in_(("good", "defective")),
     )
     rows = session.execute(asked.order_by(Inspection.id.desc()).limit(MOST_LABELLED)).all()
     return Labelled(
@@ -49,3 +53,8 @@ def missed(scores: Sequence[float], passes_to: float) -> Share | None:
     hits = sum(score <= passes_to for score in scores)
     low, high = share_interval(hits, len(scores))
     return Share(hits=hits, count=len(scores), low=low, high=high)
+
+
+def _weights(version: Version) -> str:
+    """Versions that differ in their card only score alike."""
+    return str((version.description["card"] or {}).get("weights_sha256", ""))

@@ -45,7 +45,7 @@ def one_detector(request: Request, name: Name) -> Response:
     with server_of(request).database.read() as session:
         active = active_version(session, name)
         versions = versions_of(session, name)
-        known = labelled(session, name, active.number)
+        known = labelled(session, active)
         waiting = _corrections(session, name)
         told = [(version_answer(one, active.number), _missed_by(session, one)) for one in versions]
     scores = json.dumps({"good": known.good, "defective": known.defective})
@@ -108,8 +108,8 @@ async def activate(request: Request, name: Name, number: Number) -> RedirectResp
 def _corrections(session: Session, name: str) -> dict[str, int]:
     """How many corrections there are to learn from."""
     asked = select(Inspection.label, func.count()).where(Inspection.detector == name, Inspection.corrected.is_(True))
-    found: dict[str, int] = {str(label): count for label, count in session.execute(asked.group_by(Inspection.label))}
-    return found
+    counts: dict[str, int] = {str(label): count for label, count in session.execute(asked.group_by(Inspection.label))}
+    return {label: counts.get(label, 0) for label in ("good", "defective")}
 
 
 def _missed_by(session: Session, version: Version) -> Any:
@@ -118,7 +118,7 @@ def _missed_by(session: Session, version: Version) -> Any:
     if card is None:
         return None
     limit = card["threshold"] if card["review_threshold"] is None else card["review_threshold"]
-    return missed(labelled(session, version.detector, version.number).defective, limit)
+    return missed(labelled(session, version).defective, limit)
 
 
 def _compared(reference: dict[str, Any], rows: Sequence[Inspection]) -> tuple[dict[str, Any] | None, str]:

@@ -94,7 +94,7 @@ def audit(request: Request, before: Annotated[int, Query(ge=1, le=2**31 - 1)] = 
 def _page(request: Request, **shown: Any) -> Response:
     with server_of(request).database.read() as session:
         waiting = select(Delivery.webhook, func.count(), func.max(Delivery.error)).group_by(Delivery.webhook)
-        values = {
+        values: dict[str, Any] = {
             "tokens": session.scalars(select(Token).order_by(Token.name)).all(),
             "hooks": session.scalars(select(Webhook).order_by(Webhook.id)).all(),
             "waiting": {hook: (count, error) for hook, count, error in session.execute(waiting)},
