@@ -1,17 +1,24 @@
 """`vtadl serve` as a process of its own, and a client that takes "no answer" for an answer."""
 
+import concurrent.futures
+import hashlib
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+from server_client import DEFECTIVE, GOOD
+
+CLIENTS = 3
 SECONDS = 90
 
 
@@ -100,3 +107,50 @@ def all_inspections(url: str) -> list[dict]:
         if page["next"] is None:
             return found
         before = f"&before={page['next']}"
+
+
+def kill_under_load(server: ServerProcess, kills: int, seconds: tuple[float, float], seed: int = 0) -> dict[str, dict]:
+    """Restart a server again and again under load; what it acknowledged, by idempotency key."""
+    chance, acknowledged, stop = random.Random(seed), {}, threading.Event()
+
+    def send(worker: int) -> None:
+        number = 0
+        while not stop.is_set():
+            key = f"{worker}-{number}"
+            answer = post(server.url, GOOD if number % 2 else DEFECTIVE, key=key)
+            if answer is None:
+                time.sleep(0.05)  # Not acknowledged: the same key is sent again.
+                continue
+            acknowledged[key] = answer
+            number += 1
+
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        sending = [pool.submit(send, worker) for worker in range(CLIENTS)]
+        try:
+            for _ in range(kills):
+                server.start()
+                time.sleep(chance.uniform(*seconds))
+                server.kill()
+            server.start()
+            time.sleep(0.5)
+        finally:
+            stop.set()
+            for one in sending:
+                one.result()
+    return acknowledged
+
+
+def check_nothing_lost(server: ServerProcess, acknowledged: dict[str, dict]) -> None:
+    stored = all_inspections(server.url)
+    assert len({one["id"] for one in stored}) == len(stored)
+    told = {one["id"]: one for one in acknowledged.values()}
+    assert len(told) == len(acknowledged)
+    by_id = {one["id"]: one for one in stored}
+    assert {identifier: by_id.get(identifier) for identifier in told} == told
+    # Each client may have had one request on its way when the last server stopped.
+    assert len(stored) - len(told) <= CLIENTS
+    hashes = {hashlib.sha256(content).digest() for content in (GOOD, DEFECTIVE)}
+    for one in stored:
+        picture = next(server.data.glob(f"pictures/*/*/{one['id']}.png"))
+        assert hashlib.sha256(picture.read_bytes()).digest() in hashes
+        assert next(server.data.glob(f"maps/*/*/{one['id']}.tiff")).stat().st_size > 1000

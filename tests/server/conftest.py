@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 import vtadl
 from categories import good_image, make_category
 from server_client import NAME
+from vtadl.cli import main
 from vtadl.server.app import create_app
 from vtadl.server.settings import Settings
 
@@ -23,6 +24,15 @@ def run_folder(tmp_path_factory) -> Path:
     detector.calibrate(threshold=threshold)
     detector.save(root / NAME)
     return root / NAME
+
+
+@pytest.fixture(scope="session")
+def export_folder(run_folder) -> Path:
+    """The same detector without PyTorch: a server of it starts in a second."""
+    folder = run_folder.parent / "export" / NAME
+    images = str(run_folder.parent / "images/train/good")
+    assert main(["export", str(run_folder), "--to", "onnx", "--images", images, "--out", str(folder)]) == 0
+    return folder
 
 
 @pytest.fixture
