@@ -1,6 +1,5 @@
 """The same on PostgreSQL: a server of its own on a free port, as an ordinary user, stopped and started under load."""
 
-import glob
 import os
 import pwd
 import shutil
@@ -16,7 +15,7 @@ from server_process import ServerProcess, check_nothing_lost, kill_under_load
 from vtadl.server.database import Database
 from vtadl.server.settings import Settings
 
-BINARIES = next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)), None)
+BINARIES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 ORDINARY_USER = "postgres"
 pytestmark = pytest.mark.slow
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from vtadl.server.tables import Inspection, Label, Version
+from vtadl.server.texts import Text
 
 Verdict = Literal["good", "review", "defective"]
 Judgement = Literal["good", "defective", "unsure"]
@@ -74,7 +75,7 @@ class LabelRequest(BaseModel):
     """What a person says of an inspection."""
 
     label: Judgement | None = Field(description="null takes back what was said before")
-    note: str = Field("", max_length=2000)
+    note: Text = ""
 
 
 class LabelAnswer(BaseModel):

@@ -4,23 +4,17 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session
 
 from vtadl.server.answers import Judgement, Verdict
 from vtadl.server.database import Database
 from vtadl.server.tables import ID_LENGTH, Inspection, Tag, first_id
+from vtadl.server.texts import Text
 
 EXPORTED_AT_ONCE = 500
 IDENTIFIER = rf"^[0-9a-f]{{{ID_LENGTH}}}$"
-
-
-def storable(text: str) -> str:
-    """Text that every database takes."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("characters that no text has")
-    return text
 
 
 def _absent(value: object) -> object:
@@ -28,7 +22,6 @@ def _absent(value: object) -> object:
     return None if value == "" else value
 
 
-Text = Annotated[str, AfterValidator(storable), Field(max_length=2000)]
 Moment = Annotated[AwareDatetime | None, BeforeValidator(_absent)]
 
 

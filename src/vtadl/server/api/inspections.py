@@ -22,7 +22,7 @@ from vtadl.server.answers import (
     label_answer,
 )
 from vtadl.server.exporting import csv_lines, json_lines
-from vtadl.server.filters import IDENTIFIER, Filters, Text, storable, tags_of
+from vtadl.server.filters import IDENTIFIER, Filters, tags_of
 from vtadl.server.labelling import put_label
 from vtadl.server.problems import NotFoundError
 from vtadl.server.recording import Context, Upload, checked_text
@@ -30,6 +30,7 @@ from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.storage import TooLargeError
 from vtadl.server.tables import Inspection, Label
+from vtadl.server.texts import Text
 from vtadl.server.versions import NAME
 
 MOST_TAGS = 20
@@ -135,7 +136,6 @@ def inspection(request: Request, identifier: Identifier) -> InspectionAnswer:
 @router.put("/inspections/{identifier}/label", openapi_extra=needs("operator"))
 def label(request: Request, identifier: Identifier, wanted: LabelRequest) -> InspectionAnswer:
     """Say what the part really was; what was said before is kept."""
-    storable(wanted.note)
     with server_of(request).database.write() as session:
         row = found(session.get(Inspection, identifier), identifier)
         put_label(session, row, wanted.label, wanted.note, by=request.state.principal.name)

@@ -11,12 +11,12 @@ from starlette.datastructures import UploadFile
 from vtadl.errors import DataError
 from vtadl.server.api.inspections import IMAGES, Name, shown_name
 from vtadl.server.detectors import presets
-from vtadl.server.filters import Text
 from vtadl.server.problems import NotFoundError
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.storage import save_upload
 from vtadl.server.tables import Training, new_id
+from vtadl.server.texts import Text
 
 MOST_AT_ONCE = 50
 router = APIRouter(prefix="/v1/trainings", tags=["trainings"])

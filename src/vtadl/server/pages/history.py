@@ -70,12 +70,13 @@ def address(wanted: View, **changed: object) -> str:
 def verdicts_by_hour(session: Session, wanted: Filters) -> list[Bar]:
     """How many pictures had which verdict in each of the last hours before ``until``."""
     end = now_ms() if wanted.until is None else int(wanted.until.timestamp() * 1000)
+    end = max(end, HOURS * HOUR_MS)
     first = end // HOUR_MS - HOURS + 1
     hour = Inspection.created_ms // HOUR_MS
     asked = select(hour, Inspection.verdict, func.count())
     asked = asked.where(
         Inspection.created_ms >= first * HOUR_MS,
-        Inspection.created_ms < max(end, 0) + 1,
+        Inspection.created_ms <= end,
         *wanted.model_copy(update={"since": None, "until": None}).conditions(),
     )
     counts = {

@@ -11,12 +11,12 @@ from sqlalchemy import delete, func, select
 
 from vtadl.errors import ConfigError
 from vtadl.server import retention
-from vtadl.server.filters import Text, storable
 from vtadl.server.pages.rendering import render
 from vtadl.server.retention import read_rule
 from vtadl.server.security import ROLES, add_token, needs, remove_token
 from vtadl.server.server import server_of
 from vtadl.server.tables import Act, Choice, Delivery, Token, Webhook, now_ms
+from vtadl.server.texts import Text, storable
 
 SHOWN_ACTS = 100
 Short = Annotated[str, Form(max_length=100), AfterValidator(storable)]

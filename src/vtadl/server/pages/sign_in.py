@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from vtadl.server.filters import storable
 from vtadl.server.pages.rendering import render, set_cookie
 from vtadl.server.problems import OftenError, UnknownError
 from vtadl.server.security import COOKIE, PUBLIC, begin_session, end_session, needs
 from vtadl.server.server import server_of
+from vtadl.server.texts import storable
 
 router = APIRouter(include_in_schema=False)
 
