@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def postgresql():
 @pytest.fixture
 def empty(postgresql):
     """An empty database."""
-    with Database(postgresql.url).engine.begin() as connection:
+    with closing(Database(postgresql.url)) as database, database.engine.begin() as connection:
         connection.exec_driver_sql("DROP SCHEMA public CASCADE")
         connection.exec_driver_sql("CREATE SCHEMA public")
     return postgresql.url

@@ -3,6 +3,7 @@
 import argparse
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,19 +126,17 @@ def _token(options: argparse.Namespace) -> int:
     from vtadl.server.security import add_token, remove_token
     from vtadl.server.storage import Storage
 
-    match options.detectors[1:]:
-        case ["add", name] if options.role is not None:
-            Storage(options.data)
-            database = Database(_settings(options).database_url)
-            database.migrate()
-            print(add_token(database, name, options.role, by="command line"))
-            print("Keep it: it is shown this once.")
-        case ["remove", name]:
-            database = Database(_settings(options).database_url)
-            database.migrate()
-            remove_token(database, name, by="command line")
-        case _:
-            raise ConfigError("expected token add NAME --role operator|engineer|admin, or token remove NAME")
+    Storage(options.data)
+    with closing(Database(_settings(options).database_url)) as database:
+        database.migrate()
+        match options.detectors[1:]:
+            case ["add", name] if options.role is not None:
+                print(add_token(database, name, options.role, by="command line"))
+                print("Keep it: it is shown this once.")
+            case ["remove", name]:
+                remove_token(database, name, by="command line")
+            case _:
+                raise ConfigError("expected token add NAME --role operator|engineer|admin, or token remove NAME")
     return 0
 
 
@@ -150,7 +149,9 @@ def _serve(options: argparse.Namespace, create_app: Callable[..., Any]) -> int:
     folders = _folders(options)
     settings = _settings(options, _watched(options, folders))
     app = create_app(settings, folders)
-    if options.host not in LOOPBACK and not has_tokens(Database(settings.database_url)):
+    with closing(Database(settings.database_url)) as database:
+        is_open = not has_tokens(database)
+    if is_open and options.host not in LOOPBACK:
         raise ConfigError(
             f"without a token the server listens on 127.0.0.1 only, not on '{options.host}'; "
             "make one: vtadl serve token add NAME --role admin"
