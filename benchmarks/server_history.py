@@ -26,7 +26,7 @@ def main() -> None:
     rows = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as scratch:
         app = create_app(Settings(data=Path(scratch), workers=0), [])
-        with TestClient(app) as client:
+        with TestClient(app, base_url="http://127.0.0.1") as client:
             fill(app.state.server.database, rows)
             for address in (
                 "/history",

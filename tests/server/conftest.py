@@ -42,7 +42,8 @@ def serve(run_folder, tmp_path) -> Iterator[Callable[..., TestClient]]:
 
     def start(**settings) -> TestClient:
         chosen = Settings(**{"data": tmp_path / "data", "workers": 0, **settings})
-        client = TestClient(create_app(chosen, [run_folder]), raise_server_exceptions=False)
+        app = create_app(chosen, [run_folder])
+        client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
         return client

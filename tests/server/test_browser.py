@@ -57,7 +57,7 @@ def inspect(page, server, content: bytes) -> None:
 def test_a_picture_is_judged_zoomed_and_corrected_by_key(page, server):
     inspect(page, server, DEFECTIVE)
     assert page.inner_text(".verdict h2") == "Defective"
-    page.wait_for_function("document.querySelector('.heat').naturalWidth > 0")
+    page.locator(".heat").evaluate("image => image.decode()")
     assert page.evaluate("document.querySelector('.heat').style.opacity") == "0.7"
     page.fill(".opacity", "20")
     assert page.evaluate("document.querySelector('.heat').style.opacity") == "0.2"
@@ -118,7 +118,7 @@ def test_a_threshold_is_tried_asked_for_and_rolled_back(page, server):
     page.click("#change")
     page.click("dialog[open] button.primary")
     page.wait_for_selector("text=by hand >> nth=0")
-    page.wait_for_function("document.querySelectorAll('tbody tr').length === 2")
+    page.wait_for_selector("tbody tr:nth-child(2)")
     page.click("text=Activate")
     page.wait_for_selector("tbody tr:nth-child(2) .badge.good")
 

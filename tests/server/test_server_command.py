@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def workplace(tmp_path, monkeypatch, run_folder):
     (tmp_path / "camera").mkdir()
     monkeypatch.setattr(uvicorn.Server, "run", lambda self: setattr(self, "started", True))
     monkeypatch.setattr(uvicorn.Config, "load", lambda self: None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

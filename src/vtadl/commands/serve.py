@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DEMO = Path("vtadl-demo")
 GRACE_SECONDS = 60
+CONNECTIONS = 256
 USAGE = "vtadl serve RUN_OR_EXPORT... | --demo | token add NAME --role ROLE | token remove NAME"
 
 
@@ -149,6 +151,8 @@ def _serve(options: argparse.Namespace, create_app: Callable[..., Any]) -> int:
     folders = _folders(options)
     settings = _settings(options, _watched(options, folders))
     app = create_app(settings, folders)
+    # Large uploads are spooled where their pictures will be, not into a /tmp that may be memory.
+    tempfile.tempdir = str(settings.data.absolute() / "incoming")
     with closing(Database(settings.database_url)) as database:
         is_open = not has_tokens(database)
     if is_open and options.host not in LOOPBACK:
@@ -164,6 +168,7 @@ def _serve(options: argparse.Namespace, create_app: Callable[..., Any]) -> int:
         ssl_keyfile=options.tls_key,
         log_level="warning",
         server_header=False,
+        limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = uvicorn.Server(config)

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import OrderedDict, deque
@@ -65,6 +66,9 @@ def start_worker(threads: int | None) -> None:
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    # Ctrl-C and systemd's SIGTERM reach every process; the server ends its workers when they have finished.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = str(threads or os.cpu_count() or 1)
 
     def leave_with_the_server() -> None:

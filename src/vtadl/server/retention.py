@@ -47,14 +47,14 @@ def apply_rule(database: Database, storage: Storage) -> int:
     """Remove the pictures that the rule no longer keeps; how many."""
     with database.read() as session:
         rule = read_rule(session)
-        kept = session.scalar(select(func.sum(Inspection.bytes)).where(Inspection.kept.is_(True))) or 0
     removed = 0
     if rule.days is not None:
         oldest = first_id(int(now_ms() - rule.days * DAY_MS))
         while gone := _remove(database, storage, [Inspection.id < oldest], None):
             removed += len(gone)
-            kept -= sum(row.bytes for row in gone)
     if rule.gigabytes is not None:
+        with database.read() as session:
+            kept = session.scalar(select(func.sum(Inspection.bytes)).where(Inspection.kept.is_(True))) or 0
         excess = kept - rule.gigabytes * 1e9
         for condition in (
             Inspection.verdict == "good",

@@ -1,6 +1,7 @@
 """A running server's parts, and its life: start, background work, stop."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import cast
 
 from fastapi import FastAPI, Request
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from vtadl.server.background import Background
 from vtadl.server.database import Database
@@ -81,7 +83,8 @@ class Server:
                 known = is_known(session, folder, mark)
             if not known:
                 description = await self.scorer.describe(str(folder.absolute()))
-                with self.database.write() as session:
+                # Another server on the same database may add it at the same moment.
+                with contextlib.suppress(IntegrityError), self.database.write() as session:
                     if not is_known(session, folder, mark):
                         add_version(session, name_of(folder), folder, mark, description, why="vtadl serve", by="serve")
 

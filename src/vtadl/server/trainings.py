@@ -25,7 +25,7 @@ from vtadl.server.versions import add_version
 if TYPE_CHECKING:
     from vtadl.server.server import Server
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, GRACE_SECONDS = 1.0, 2.0
 TAIL_BYTES = 8000
 
 
@@ -143,6 +143,11 @@ class Trainings:
             process.send_signal(signal.SIGINT)
             await ended
             return None
+        if ended.result():
+            # What ends the server may have ended the command just before.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), GRACE_SECONDS)
+                return None
         return ended.result()
 
     async def _add(self, training: Training, run: Path) -> None:
