@@ -15,7 +15,7 @@ async function inspect(files) {
       const one = await post(file);
       await showResult(result, one.id);
       // On a narrow screen the verdict is below what was pressed.
-      result.scrollIntoView({ block: "nearest" });
+      if (result.getBoundingClientRect().top > 0.6 * innerHeight) result.scrollIntoView();
       remember(one);
       say("");
     } catch (error) {
