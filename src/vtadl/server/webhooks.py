@@ -24,6 +24,7 @@ LONGEST_PAUSE_MS = 3_600_000
 MOST_TRIES = 60
 """Some two days; then a delivery is given up."""
 AT_ONCE = 20
+CLAIM_MS = 2 * 1000 * SECONDS * AT_ONCE
 SIGNATURE = "X-Vtadl-Signature"
 
 
@@ -60,15 +61,7 @@ async def deliver_forever(database: Database, stop: asyncio.Event, interval: flo
 
 def deliver_due(database: Database) -> int:
     """Send what is due now; how many were sent."""
-    with database.read() as session:
-        due = session.execute(
-            select(Delivery, Webhook, Inspection)
-            .join(Webhook, Webhook.id == Delivery.webhook)
-            .join(Inspection, Inspection.id == Delivery.inspection)
-            .where(Delivery.next_ms <= now_ms())
-            .order_by(Delivery.id)
-            .limit(AT_ONCE)
-        ).all()
+    due = _claim(database)
     for delivery, hook, row in due:
         error = _send(hook, delivery, row)
         with database.write() as session:
@@ -80,6 +73,28 @@ def deliver_due(database: Database) -> int:
                 kept.tries, kept.error = kept.tries + 1, error[:500]
                 kept.next_ms = now_ms() + pause_ms(kept.tries)
     return len(due)
+
+
+def _claim(database: Database) -> list[tuple[Delivery, Webhook, Inspection]]:
+    """What is due, put off for a while, so that no other server sends it too; a kill only delays it."""
+    asked = (
+        select(Delivery, Webhook, Inspection)
+        .join(Webhook, Webhook.id == Delivery.webhook)
+        .join(Inspection, Inspection.id == Delivery.inspection)
+        .where(Delivery.next_ms <= now_ms())
+        .order_by(Delivery.id)
+        .limit(AT_ONCE)
+    )
+    with database.read() as session:
+        if session.scalar(select(Delivery.id).where(Delivery.next_ms <= now_ms()).limit(1)) is None:
+            return []
+    with database.write() as session:
+        due = [
+            (one[0], one[1], one[2]) for one in session.execute(asked.with_for_update(of=Delivery, skip_locked=True))
+        ]
+        for delivery, _, _ in due:
+            delivery.next_ms = now_ms() + CLAIM_MS
+    return due
 
 
 def _send(hook: Webhook, delivery: Delivery, row: Inspection) -> str | None:
