@@ -24,7 +24,7 @@ from PIL import Image
 import vtadl
 from vtadl.data.demo import Shot, render_shot
 
-SIDE, PICTURES, PORT = 512, 32, 8177
+SIDE, PICTURES, PORT = 512, 12, 8177
 
 
 def main() -> None:

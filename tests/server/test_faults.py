@@ -19,6 +19,7 @@ def test_kill_9_under_load(export_folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_kill_9_at_200_moments(export_folder, tmp_path, workers):
     server = ServerProcess(tmp_path / "data", [export_folder], "--workers", workers)

@@ -105,6 +105,7 @@ def test_a_database_that_is_away_is_503_and_comes_back(serve, postgresql, empty)
     assert len(client.get("/v1/inspections").json()["inspections"]) == 2
 
 
+@pytest.mark.timeout(1800)
 def test_kill_9_under_load(export_folder, empty, tmp_path):
     server = ServerProcess(tmp_path / "data", [export_folder], "--workers", "0", "--database", empty)
     try:
