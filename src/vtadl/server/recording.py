@@ -72,7 +72,8 @@ class Recorder:
             OSError: no room on the disk.
         """
         version = await asyncio.to_thread(self._active, detector)
-        identifiers = [new_id() for _ in uploads]
+        # Sorted, so that the pictures of a request keep their order even within a millisecond.
+        identifiers = sorted(new_id() for _ in uploads)
         saved: list[_Saved] = []
         try:
             for identifier, upload in zip(identifiers, uploads, strict=True):
