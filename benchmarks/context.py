@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 import vtadl
+from vtadl.backbones.build import EfficientNetStem
 from vtadl.metrics.comparison import compare_resampled
 from vtadl.models.context import PARTS, ContextDetector
-from vtadl.models.stems import EfficientNetStem
 
 CATEGORIES = ("mvtec/transistor", "mvtec/bottle", "magnetic_tile")
 COLUMNS = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")

@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vtadl.bundle import Run, load_run
-from vtadl.calibration import Request, calibrate
-from vtadl.calibration_images import gather
-from vtadl.data.demo import make_demo
+from vtadl.calibration.calibrate import Request, calibrate
+from vtadl.calibration.images import gather
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import PRESETS, preset_config
 from vtadl.data.images import read_image
 from vtadl.data.layouts import read_category
-from vtadl.export import TOLERANCE, export_run
-from vtadl.prediction import predict_image
-from vtadl.presets import PRESETS, preset_config
+from vtadl.demo.dataset import make_demo
+from vtadl.export.export import TOLERANCE, export_run
+from vtadl.inference.predict import predict_image
+from vtadl.runs.run import Run, load_run
 from vtadl.runtime import load
 from vtadl.runtime.manifest import MODEL_FILES
-from vtadl.settings import apply_settings
-from vtadl.training import train_to
+from vtadl.training.train import train_to
 
 CPU = torch.device("cpu")
 FEW_STEPS = ["training.steps=3", "training.batch_size=2"]

@@ -3,9 +3,9 @@
 python benchmarks/fuzz.py [--files 100000] [--door NAME]... [--seed 0] [--out FINDINGS]
 python benchmarks/fuzz.py --atheris --door image [--seconds 600]
 
-The doors, the good files and the ways of breaking them are those of tests/fuzzing.py; the door `model` is tried here
-only, because a crash of ONNX Runtime would take the tests with it. Each worker is a process of its own that says which
-file it is about to try, so that a crash or a hang has a name. Findings are written as tests/corpus wants them.
+The doors, the good files and the ways of breaking them are those of tests/helpers/fuzzing.py; the door `model` is tried
+here only, because a crash of ONNX Runtime would take the tests with it. Each worker is a process of its own that says
+which file it is about to try, so that a crash or a hang has a name. Findings are written as tests/corpus wants them.
 ``--atheris`` lets coverage steer instead (pip install atheris).
 """
 
@@ -29,11 +29,11 @@ if "--atheris" in sys.argv:
     import atheris
 
     with atheris.instrument_imports(include=["vtadl", "fuzzing", "PIL"]):  # only what is imported now is steered
-        import fuzzing  # noqa: F401
+        from helpers import fuzzing  # noqa: F401
 
 import torch
 
-from fuzzing import REFUSED, TAKEN, Change, Door, break_file, make_doors, outcome
+from helpers.fuzzing import REFUSED, TAKEN, Change, Door, break_file, make_doors, outcome
 
 BATCH = 2000
 HANG_SECONDS = 30
@@ -47,9 +47,9 @@ SHARES = {
 
 def model_door(root: Path) -> Door:
     """An exported model whose checksum is right, broken inside: what ONNX Runtime makes of it."""
-    from categories import good_image
-    from exports import tiny_run
-    from vtadl.export import export_run
+    from helpers.categories import good_image
+    from helpers.exports import tiny_run
+    from vtadl.export.export import export_run
     from vtadl.runtime import load
 
     run = tiny_run(root / "model", "paper", "model.image_size=32", "model.patch_size=8")

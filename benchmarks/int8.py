@@ -15,17 +15,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from vtadl.bundle import Run
-from vtadl.data.demo import make_demo
+from vtadl.calibration.quantization import quantise_run
+from vtadl.config.presets import preset_config
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import Category, read_category
-from vtadl.export import export_run, sample_images
+from vtadl.demo.dataset import make_demo
+from vtadl.export.export import export_run, sample_images
+from vtadl.inference.predict import pick_device
 from vtadl.metrics import ScoredImage, evaluate
-from vtadl.prediction import pick_device
-from vtadl.presets import preset_config
-from vtadl.quantization import quantise_run
+from vtadl.runs.run import Run
 from vtadl.runtime import Detector, load
-from vtadl.training import train_run
+from vtadl.training.train import train_run
 
 FIGURES = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUROC", "image_AP")
 HELD_TO_THE_BAR = FIGURES[:2]

@@ -3,12 +3,12 @@
 python benchmarks/paper_speed.py [--rounds 5] [--batch 8] [--threads 2]
 
 Both versions run in one process, turn by turn, so that other work on the machine hits both alike: the figures are
-ratios of medians. The literal version (tests/literal_vtadl.py) routes capsules by a loop over explicit votes, expands
-the mixture, filters SSIM with a full window and fuses nothing. A step is forward pass, losses, backward pass and Adam,
-in float32 at 512 x 512. Peak memory is the largest resident set of a process that does nothing but three steps of one
-version. The machine's peak is the best of a product of two 2048 x 2048 matrices between the rounds; the share of it is
-reached by the products that the published network has, forward and backward (2 operations each), in the time of a step:
-what is computed twice or in vain counts as time, not as products.
+ratios of medians. The literal version (tests/helpers/literal_vtadl.py) routes capsules by a loop over explicit votes,
+expands the mixture, filters SSIM with a full window and fuses nothing. A step is forward pass, losses, backward pass
+and Adam, in float32 at 512 x 512. Peak memory is the largest resident set of a process that does nothing but three
+steps of one version. The machine's peak is the best of a product of two 2048 x 2048 matrices between the rounds; the
+share of it is reached by the products that the published network has, forward and backward (2 operations each), in the
+time of a step: what is computed twice or in vain counts as time, not as products.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from literal_vtadl import PublishedVtadl
-from vtadl.config import PaperConfig
+from helpers.literal_vtadl import PublishedVtadl
+from vtadl.config.schema import PaperConfig
 from vtadl.losses.objective import parse_objective
 from vtadl.models.paper import PaperModel
 from vtadl.models.reference import OBJECTIVE

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from vtadl.bundle import Run, load_run
 from vtadl.data.layouts import Category, read_category
-from vtadl.heatmap import overlay
-from vtadl.prediction import ScoredFile, predict_files
+from vtadl.decision.heatmap import overlay
+from vtadl.inference.predict import ScoredFile, predict_files
+from vtadl.runs.run import Run, load_run
 
 TILE, GAP, LABEL = 150, 4, 26
 INK, PAPER = (40, 44, 48), (255, 255, 255)

@@ -72,8 +72,8 @@ def original(folder: str, threads: int, side: int) -> dict[str, float]:
 
 def make(folder: str, preset: str, side: int, to: str) -> dict[str, float]:
     import vtadl
-    from vtadl.data.demo import make_demo
-    from vtadl.export import export_run, sample_images
+    from vtadl.demo.dataset import make_demo
+    from vtadl.export.export import export_run, sample_images
 
     few = ["training.steps=3", "training.batch_size=2"]
     category = make_demo(Path(folder) / "demo", train=20, test_good=1, test_per_defect=1)[-1]

@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 import vtadl
-from vtadl.data.demo import Shot, render_shot
+from vtadl.demo.dataset import Shot, render_shot
 
 SIDE, PICTURES, PORT = 512, 12, 8177
 

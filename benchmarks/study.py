@@ -20,25 +20,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vtadl.bundle import HeldOut, Run, Source
-from vtadl.data.demo import make_demo
+from vtadl.compare.cells import Cell, data_hash
+from vtadl.compare.outcomes import Outcome, read_outcome, read_resampled
+from vtadl.compare.workers import run_side_by_side
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import preset_config
 from vtadl.data.layouts import GOOD, Category, read_category
 from vtadl.data.loading import load_images
 from vtadl.data.repeated import RepeatedImages
 from vtadl.data.splits import training_split
+from vtadl.demo.dataset import make_demo
 from vtadl.evaluation import evaluate_run
-from vtadl.experiments.cells import Cell, data_hash
-from vtadl.experiments.outcomes import Outcome, read_outcome, read_resampled
-from vtadl.experiments.workers import run_side_by_side
-from vtadl.files import write_text
 from vtadl.metrics.comparison import compare_resampled
 from vtadl.models.build import build_model
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.smoothing import gaussian_smooth
-from vtadl.optimization import optimise
-from vtadl.presets import preset_config
-from vtadl.schedule import plan
-from vtadl.settings import apply_settings
+from vtadl.runs.files import write_text
+from vtadl.runs.run import HeldOut, Run, Source
+from vtadl.training.loop import optimise
+from vtadl.training.schedule import plan
 
 Baselines = dict[str, dict[str, dict[str, float | None]]]
 """Figures by category and name."""

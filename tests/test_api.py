@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import vtadl
-from categories import defective_image, good_image, make_category
+from helpers.categories import defective_image, good_image, make_category
 from vtadl.errors import BundleError, ConfigError, DataError, VtadlError
 
 SMALL = ["model.image_size=96"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from categories import make_category
-from stem_weights import save_hub, save_vit
+from helpers.backbone_weights import save_hub, save_vit
+from helpers.categories import make_category
 from vtadl.cli import main
-from vtadl.presets import PRESETS
+from vtadl.config.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

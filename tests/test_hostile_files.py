@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzzing import REFUSED, TAKEN, Change, break_file, make_doors, outcome
+from helpers.fuzzing import REFUSED, TAKEN, Change, break_file, make_doors, outcome
 
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = {

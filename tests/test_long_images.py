@@ -11,24 +11,24 @@ import pytest
 import torch
 from PIL import Image
 
-from categories import make_category
-from vtadl.bundle import load_run
+from helpers.categories import make_category
+from vtadl.calibration.quantization import quantise_run
 from vtadl.cli import main
-from vtadl.config import SQUARE
+from vtadl.compare.cells import run_cell
+from vtadl.compare.grid import plan_cells
+from vtadl.compare.outcomes import CELL_FILE
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import preset_config
+from vtadl.config.schema import SQUARE
 from vtadl.data.layouts import read_category
 from vtadl.errors import ConfigError, TrainingInterrupted
 from vtadl.evaluation import evaluate_run
-from vtadl.experiments.cells import run_cell
-from vtadl.experiments.grid import plan_cells
-from vtadl.experiments.outcomes import CELL_FILE
-from vtadl.export import TOLERANCE, export_run
+from vtadl.export.export import TOLERANCE, export_run
+from vtadl.inference.predict import predict_image
 from vtadl.models.context_network import ContextNetwork
-from vtadl.prediction import predict_image
-from vtadl.presets import preset_config
-from vtadl.quantization import quantise_run
+from vtadl.runs.run import load_run
 from vtadl.runtime import load
-from vtadl.settings import apply_settings
-from vtadl.training import train_run, train_to
+from vtadl.training.train import train_run, train_to
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 100, 252

@@ -7,7 +7,8 @@ report = vtadl.evaluate(detector, "data/mvtec/transistor")
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vtadl.version import __version__
+
 __all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
 
 if TYPE_CHECKING:

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.bundle import Run, load_run, save_run
-from vtadl.calibration import Request, calibrate, write_card
-from vtadl.calibration_images import gather
-from vtadl.card import Card
-from vtadl.config import Config
+from vtadl.calibration.calibrate import Request, calibrate, write_card
+from vtadl.calibration.images import gather
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import DEFAULT_PRESET, preset_config
+from vtadl.config.schema import Config
 from vtadl.data.check import problems
 from vtadl.data.images import as_rgb, read_image
 from vtadl.data.layouts import Sample, read_category
-from vtadl.data.regions_of_interest import read_region_of_interest
+from vtadl.data.roi import read_region_of_interest
+from vtadl.decision.card import Card
 from vtadl.errors import DataError
 from vtadl.evaluation import Report, evaluate_run
-from vtadl.prediction import Prediction, pick_device, predict_image
-from vtadl.presets import DEFAULT_PRESET, preset_config
-from vtadl.settings import apply_settings
-from vtadl.training import train_run
+from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.runs.run import Run, load_run, save_run
+from vtadl.training.train import train_run
 
 PathLike = str | Path
 

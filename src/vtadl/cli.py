@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from vtadl import __version__
 from vtadl.commands import (
     calibrate,
     compare,
@@ -24,6 +23,7 @@ from vtadl.commands import (
 )
 from vtadl.commands.arguments import Parser
 from vtadl.errors import ConfigError, VtadlError
+from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.bundle import Run
 from vtadl.data.images import image_size, read_mask, resize_map, resize_mask
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.maps import (
@@ -24,10 +23,11 @@ from vtadl.data.maps import (
     summarize_map,
 )
 from vtadl.errors import ConfigError, DataError
+from vtadl.inference.predict import predict_files
 from vtadl.metrics import Evaluation, ScoredImage, evaluate
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
-from vtadl.prediction import predict_files
 from vtadl.progress import Progress, silent
+from vtadl.runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)

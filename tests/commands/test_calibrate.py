@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from categories import defective_image, good_image, make_category
+from helpers.categories import defective_image, good_image, make_category
 from vtadl.cli import main
 
 
@@ -107,7 +107,7 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(run, capsys, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vtadl.calibration.write_text", full)
+    monkeypatch.setattr("vtadl.calibration.calibrate.write_text", full)
     assert calibrate(run, "--threshold", 8) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert (run / "card.json").read_bytes() == before

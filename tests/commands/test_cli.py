@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from categories import make_category
+from helpers.categories import make_category
 from vtadl.cli import main
+from vtadl.config.presets import PRESETS
 from vtadl.losses.objective import TERMS
-from vtadl.presets import PRESETS
 
 SMALL = ["--preset", "gaussian", "--set", "model.image_size=96", "--device", "cpu"]
 

@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 import pytest
 import torch
 
-from vtadl.bundle import load_run
 from vtadl.cli import main
-from vtadl.data import demo
+from vtadl.demo import dataset as demo
+from vtadl.runs.run import load_run
 
 SMALL = functools.partial(demo.make_demo, train=12, test_good=2, test_per_defect=1, size=64)
 

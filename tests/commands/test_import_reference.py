@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import vtadl
-from categories import good_image, make_category
-from literal_vtadl import PublishedVtadl
+from helpers.categories import good_image, make_category
+from helpers.literal_vtadl import PublishedVtadl
 from vtadl.cli import main
 from vtadl.models.reference import load_reference
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from categories import make_category
+from helpers.categories import make_category
 from vtadl import progress
 from vtadl.cli import main
 from vtadl.losses.objective import TERMS

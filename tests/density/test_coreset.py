@@ -2,7 +2,7 @@
 
 import torch
 
-from clusters import clustered, generator
+from helpers.clusters import clustered, generator
 from vtadl.density.coreset import greedy_coreset
 from vtadl.density.nearest import nearest_distance, searchable
 

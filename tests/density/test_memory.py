@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clusters import clustered, generator
+from helpers.clusters import clustered, generator
 from vtadl.density import memory as memory_module
 from vtadl.density.memory import PatchMemory, SampledPatches, places
 from vtadl.errors import DataError

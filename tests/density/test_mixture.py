@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from literal_vtadl import Mixture, patch_nll
+from helpers.literal_vtadl import Mixture, patch_nll
 from vtadl.density.mixture import CHUNK, ContextMixture, MixtureDensity
 from vtadl.losses.likelihood import LOG_VAR_LIMIT, bounded_log_var
 from vtadl.models.reference import rearranged

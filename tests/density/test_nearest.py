@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from clusters import clustered
+from helpers.clusters import clustered
 from vtadl.density.nearest import BLOCK, nearest_distance, searchable
 
 

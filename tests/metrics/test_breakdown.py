@@ -2,9 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scenes
 
-import oracles
+from helpers import oracles, scenes
 from vtadl.metrics import ScoredImage, evaluate
 
 

@@ -2,8 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scenes
 
+from helpers import scenes
 from vtadl.errors import DataError
 from vtadl.metrics import compare_figures, evaluate
 

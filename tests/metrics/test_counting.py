@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import scenes
 
+from helpers import scenes
 from vtadl.metrics.counting import count_by_groups, count_greater, order_keys
 
 EDGES = [-np.inf, -3e38, -1.5, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.nextafter(np.float32(1), np.float32(2)), 3e38, np.inf]

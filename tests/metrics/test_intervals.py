@@ -2,8 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scenes
 
+from helpers import scenes
 from vtadl.metrics import ScoredImage, evaluate
 from vtadl.metrics.binning import bin_pixels, bin_scores
 from vtadl.metrics.intervals import interval, perfect_bound

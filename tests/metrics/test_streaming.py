@@ -4,8 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import scenes
 
+from helpers import scenes
 from vtadl.errors import ConfigError, DataError
 from vtadl.metrics import ScoredImage, StreamingEvaluation, evaluate
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import mahalanobis
 
-from vtadl.config import ContextConfig
+from vtadl.config.schema import ContextConfig
 from vtadl.density.gaussian import GaussianMoments
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import parse_objective

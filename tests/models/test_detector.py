@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vtadl.config import GaussianConfig, MemoryConfig
+from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
 from vtadl.models.detector import Detector, GaussianDetector, MemoryDetector
 

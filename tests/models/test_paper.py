@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vtadl.config import PaperConfig
+from vtadl.config.schema import PaperConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import TERMS, parse_objective
 from vtadl.models.paper import PaperModel

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from literal_vtadl import PublishedVtadl, patch_nll, structural_similarity
+from helpers.literal_vtadl import PublishedVtadl, patch_nll, structural_similarity
 from vtadl.errors import BundleError
 from vtadl.losses.objective import parse_objective
 from vtadl.models.paper import PaperModel

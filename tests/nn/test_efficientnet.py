@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtadl.config import StemConfig
-from vtadl.models import stems
+from vtadl.backbones import build as stems
+from vtadl.config.schema import StemConfig
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vtadl.config import GaussianConfig
-from vtadl.models.stems import build_stem
+from vtadl.backbones.build import build_stem
+from vtadl.config.schema import GaussianConfig
 from vtadl.nn.tiling import tiled
 
 

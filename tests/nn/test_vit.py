@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from stem_weights import SHAPE
+from helpers.backbone_weights import SHAPE
 from vtadl.errors import ConfigError
 from vtadl.nn.vit import VisionTransformer, VitShape, resampled_positions, vit_shape
 

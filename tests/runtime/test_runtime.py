@@ -14,10 +14,10 @@ import onnx
 import pytest
 from PIL import Image
 
-from categories import defective_image, good_image
-from exports import card_for, tiny_run
+from helpers.categories import defective_image, good_image
+from helpers.exports import card_for, tiny_run
 from vtadl.errors import BundleError, DataError, DependencyError
-from vtadl.export import export_run
+from vtadl.export.export import export_run
 from vtadl.runtime import load
 from vtadl.runtime.cli import main
 

@@ -7,8 +7,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import vtadl
-from categories import good_image, make_category
-from server_client import NAME
+from helpers.categories import good_image, make_category
+from helpers.server_client import NAME
 from vtadl.cli import main
 from vtadl.server.app import create_app
 from vtadl.server.settings import Settings

@@ -10,7 +10,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from server_client import DEFECTIVE, GOOD, NAME, send
+from helpers.server_client import DEFECTIVE, GOOD, NAME, send
 from vtadl.cli import main
 from vtadl.errors import BundleError
 from vtadl.server import retention, watching, webhooks

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server_client import DEFECTIVE, GOOD, NAME
-from server_process import ServerProcess
+from helpers.server_client import DEFECTIVE, GOOD, NAME
+from helpers.server_process import ServerProcess
 from vtadl.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

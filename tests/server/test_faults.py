@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from server_process import ServerProcess, check_nothing_lost, kill_under_load
+from helpers.server_process import ServerProcess, check_nothing_lost, kill_under_load
 
 
 def test_kill_9_under_load(export_folder, tmp_path):

@@ -6,8 +6,8 @@ import random
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from fuzzing import Change, _images, break_file
-from server_client import GOOD, NAME, send
+from helpers.fuzzing import Change, _images, break_file
+from helpers.server_client import GOOD, NAME, send
 
 FEW, MANY = 40, 2000
 EXAMPLES = int(os.environ.get("VTADL_EXAMPLES", "5000"))

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import vtadl
-from categories import defective_image
-from server_client import DEFECTIVE, GOOD, NAME, send
+from helpers.categories import defective_image
+from helpers.server_client import DEFECTIVE, GOOD, NAME, send
 from vtadl.server.tables import Act
 
 

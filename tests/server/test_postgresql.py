@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from server_client import DEFECTIVE, GOOD, send
-from server_process import ServerProcess, check_nothing_lost, kill_under_load
+from helpers.server_client import DEFECTIVE, GOOD, send
+from helpers.server_process import ServerProcess, check_nothing_lost, kill_under_load
 from vtadl.server.database import Database
 from vtadl.server.settings import Settings
 

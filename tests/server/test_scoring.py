@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from categories import good_image
-from server_client import DEFECTIVE, GOOD, png, send
+from helpers.categories import good_image
+from helpers.server_client import DEFECTIVE, GOOD, png, send
 from vtadl.errors import DataError
 from vtadl.server import detectors
 from vtadl.server.detectors import Picture

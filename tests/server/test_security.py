@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from server_client import DEFECTIVE, GOOD, NAME, send
+from helpers.server_client import DEFECTIVE, GOOD, NAME, send
 from vtadl.server.security import FAILURES, PUBLIC, ROLE_KEY, ROLES, add_token, csrf_token, remove_token
 
 

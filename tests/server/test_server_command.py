@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from server_client import NAME
+from helpers.server_client import NAME
 from vtadl.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]

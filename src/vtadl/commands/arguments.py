@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vtadl.files import write_text
+from vtadl.runs.files import write_text
 
 Run = Callable[[argparse.Namespace], int]
 

@@ -44,16 +44,16 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the cells that are not done yet; exit code 1 if any failed."""
-    from vtadl.experiments.cells import Cell
-    from vtadl.experiments.compare import compare
-    from vtadl.experiments.findings import number
-    from vtadl.experiments.grid import plan_cells
-    from vtadl.experiments.outcomes import Outcome
-    from vtadl.experiments.results import FIGURES
-    from vtadl.experiments.sweep import parse_sweep
-    from vtadl.parallel import launched_rank
-    from vtadl.prediction import pick_device
+    from vtadl.compare.cells import Cell
+    from vtadl.compare.compare import compare
+    from vtadl.compare.findings import number
+    from vtadl.compare.grid import plan_cells
+    from vtadl.compare.outcomes import Outcome
+    from vtadl.compare.results import FIGURES
+    from vtadl.compare.sweep import parse_sweep
+    from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
+    from vtadl.training.distributed import launched_rank
 
     _check(options, FIGURES)
     if launched_rank() is not None:

@@ -10,7 +10,7 @@ from vtadl.commands.arguments import add_command, add_device, add_force, warn
 if TYPE_CHECKING:
     import torch
 
-    from vtadl.experiments.report import Evaluated
+    from vtadl.reports.evaluation import Evaluated
 
 DEFAULT_OUT = Path("vtadl-demo")
 PRESET = "gaussian"
@@ -40,12 +40,12 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do all steps, and say what came of them and what to do next."""
-    from vtadl.bundle import check_free, new_folder
     from vtadl.commands.tables import figure_lines
-    from vtadl.data.demo import make_demo
-    from vtadl.experiments.report import write_report
-    from vtadl.prediction import pick_device
+    from vtadl.demo.dataset import make_demo
+    from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
+    from vtadl.reports.evaluation import write_report
+    from vtadl.runs.run import check_free, new_folder
 
     started = time.perf_counter()
     device = pick_device(options.device)
@@ -66,13 +66,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
-    from vtadl.bundle import save_run
+    from vtadl.config.presets import preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
-    from vtadl.experiments.report import Evaluated
-    from vtadl.presets import preset_config
     from vtadl.progress import bar
-    from vtadl.training import train_run
+    from vtadl.reports.evaluation import Evaluated
+    from vtadl.runs.run import save_run
+    from vtadl.training.train import train_run
 
     category = read_category(root)
     _say(f"learning from {len(category.train)} good images of {category.name}")

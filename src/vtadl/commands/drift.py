@@ -18,11 +18,11 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare and print; exit code 1 if anything drifted."""
-    from vtadl.bundle import load_run
-    from vtadl.drift import find_drift
-    from vtadl.experiments.drift_page import drift_page
-    from vtadl.files import write_text
-    from vtadl.ledger import read_rows
+    from vtadl.calibration.drift import find_drift
+    from vtadl.inference.predictions_file import read_rows
+    from vtadl.reports.drift import drift_page
+    from vtadl.runs.files import write_text
+    from vtadl.runs.run import load_run
 
     drift = find_drift(load_run(options.run_folder), read_rows(options.predictions))
     if options.report:

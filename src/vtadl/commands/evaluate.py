@@ -32,14 +32,14 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from vtadl.bundle import load_run
-    from vtadl.commands.samples import usable
     from vtadl.commands.tables import figure_lines
+    from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
-    from vtadl.prediction import pick_device
+    from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
+    from vtadl.runs.run import load_run
 
     if options.report and options.report.is_dir():
         raise ConfigError(f"--report is the folder '{options.report}'; expected a file, such as report.html")
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         print_warning(line)
     write_json(options.json, report.to_json())
     if options.report:
-        from vtadl.experiments.report import Evaluated, write_report
+        from vtadl.reports.evaluation import Evaluated, write_report
 
         evaluated = Evaluated(run=loaded, category=category, report=report)
         write_report(options.report, [evaluated], device, title=f"{category.name}: {loaded.config.preset}")

@@ -8,8 +8,8 @@ from vtadl.commands.arguments import add_command, add_force, add_run, add_skip_b
 from vtadl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vtadl.bundle import Run
-    from vtadl.quantization import Quantized
+    from vtadl.calibration.quantization import Quantized
+    from vtadl.runs.run import Run
 
 
 def add_to(commands: Any) -> None:
@@ -38,8 +38,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, compare, and say how close and how fast it is."""
-    from vtadl.bundle import check_free, load_run
-    from vtadl.export import check_target, export_run, sample_images
+    from vtadl.export.export import check_target, export_run, sample_images
+    from vtadl.runs.run import check_free, load_run
 
     to = check_target(options.to)
     if options.int8 is not None and to != "openvino":
@@ -70,10 +70,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _quantised(loaded: "Run", options: argparse.Namespace) -> "Quantized":
-    from vtadl.commands.samples import usable
+    from vtadl.calibration.quantization import quantise_run
+    from vtadl.commands.usable_samples import usable
     from vtadl.data.layouts import read_category
     from vtadl.progress import bar
-    from vtadl.quantization import quantise_run
 
     category = read_category(options.int8)
     skip = usable(category.train + category.validation, skip_bad=options.skip_bad)

@@ -23,12 +23,12 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the tensors, and nothing but tensors, and write the run folder."""
-    from vtadl.bundle import check_free, save_run
     from vtadl.data.layouts import read_category
+    from vtadl.inference.predict import pick_device
     from vtadl.models.reference import load_reference
-    from vtadl.prediction import pick_device
     from vtadl.progress import bar
-    from vtadl.training import adopted_run
+    from vtadl.runs.run import check_free, save_run
+    from vtadl.training.train import adopted_run
 
     device = pick_device(options.device)
     check_free(options.out, force=options.force)

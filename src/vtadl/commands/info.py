@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
-from vtadl.presets import DEFAULT_PRESET, PRESETS
+from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 
 WIDTH = 80
 
@@ -21,9 +21,9 @@ def add_to(commands: Any) -> None:
 
 def run_info(options: argparse.Namespace) -> int:
     """Print what the run folder says of itself."""
-    from vtadl.bundle import load_run, read_record
     from vtadl.commands.tables import card_lines
-    from vtadl.settings import to_toml
+    from vtadl.config.overrides import to_toml
+    from vtadl.runs.run import load_run, read_record
 
     record = read_record(options.run_folder)
     loaded = load_run(options.run_folder)
@@ -52,8 +52,8 @@ def run_info(options: argparse.Namespace) -> int:
 
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
+    from vtadl.backbones.build import STEMS
     from vtadl.losses.objective import TERMS
-    from vtadl.models.stems import STEMS
 
     defaults = {DEFAULT_PRESET: " (default)"}
     _print_list("presets", {name: preset.summary + defaults.get(name, "") for name, preset in PRESETS.items()})

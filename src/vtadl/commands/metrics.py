@@ -25,8 +25,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate the maps and print the table."""
-    from vtadl.commands.samples import usable
     from vtadl.commands.tables import figure_lines
+    from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_maps

@@ -36,11 +36,11 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score and write; exit code 1 if any file could not be read."""
-    from vtadl.bundle import load_run
-    from vtadl.generation import write_samples
-    from vtadl.inspection import Options, inspect_files
-    from vtadl.prediction import pick_device
+    from vtadl.inference.batch import Options, inspect_files
+    from vtadl.inference.generate import write_samples
+    from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
+    from vtadl.runs.run import load_run
 
     _check(options)
     device = pick_device(options.device)
@@ -96,13 +96,13 @@ def _check(options: argparse.Namespace) -> None:
 def _spread(options: argparse.Namespace, device: Any, written: Any) -> Any:
     from functools import partial
 
-    from vtadl.ray_inspection import spread_over_ray
+    from vtadl.inference.ray_batch import spread_over_ray
 
     return partial(spread_over_ray, options.ray, options.run_folder, device, written) if options.ray else None
 
 
 def _watch(options: argparse.Namespace, loaded: Any, device: Any, written: Any) -> int:
-    from vtadl.watching import watch_folders
+    from vtadl.inference.watch import watch_folders
 
     file = next((path for path in options.images if path.is_file()), None)
     if file is not None:

@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from vtadl.card import Card
+from vtadl.decision.card import Card
 from vtadl.evaluation import Report
-from vtadl.experiments.card_page import percent, rate_rows, threshold_rows
+from vtadl.reports.card import percent, rate_rows, threshold_rows
 
 WIDTH = 80
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, warn
-from vtadl.config import Config
+from vtadl.config.overrides import overlay, read_config
+from vtadl.config.presets import DEFAULT_PRESET, PRESETS
+from vtadl.config.schema import Config
 from vtadl.errors import ConfigError
-from vtadl.presets import DEFAULT_PRESET, PRESETS
-from vtadl.settings import overlay, read_config
 
 
 def add_to(commands: Any) -> None:
@@ -37,15 +37,15 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train and write the run folder."""
-    from vtadl.bundle import check_free
-    from vtadl.commands.samples import usable
+    from vtadl.commands.usable_samples import usable
     from vtadl.data.layouts import read_category
-    from vtadl.data.regions_of_interest import read_region_of_interest
+    from vtadl.data.roi import read_region_of_interest
+    from vtadl.inference.predict import pick_device
     from vtadl.models.build import check_model
-    from vtadl.parallel import launched_rank
-    from vtadl.prediction import pick_device
     from vtadl.progress import bar
-    from vtadl.training import train_to
+    from vtadl.runs.run import check_free
+    from vtadl.training.distributed import launched_rank
+    from vtadl.training.train import train_to
 
     if options.force and options.resume:
         raise ConfigError("--force starts again and --resume goes on; give one of them")
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> Config:
     """The settings: those of the training to go on with, else what the command line asks for."""
-    from vtadl.resuming import resumed_config
+    from vtadl.training.resume import resumed_config
 
     flags = (options.config, options.preset, options.objective, options.seed, options.set)
     stored = resumed_config(options.out, lambda stored: overlay(stored, *flags)) if options.resume else None

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from vtadl.config import SQUARE
+from vtadl.config.schema import SQUARE
 from vtadl.data.images import image_size
 
 SHARE = 0.9

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtadl.data.content import content_hash
+from vtadl.data.hashing import content_hash
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
 from vtadl.errors import DataError

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.content import select_by_content
+from vtadl.data.hashing import select_by_content
 from vtadl.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -51,7 +51,7 @@ class Category:
     layout: str
     samples: tuple[Sample, ...]
     looked_at: NDArray[np.bool_] | None = field(default=None, compare=False)
-    """Region of interest (`vtadl.data.regions_of_interest`); ``None``: all of every image counts."""
+    """Region of interest (`vtadl.data.roi`); ``None``: all of every image counts."""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vtadl.data.loading import load_images
-from vtadl.data.regions_of_interest import blanked
+from vtadl.data.roi import blanked
 from vtadl.progress import Progress, silent
 
 KEPT_BYTES = 1_000_000_000

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vtadl.data.content import select_by_content
+from vtadl.data.hashing import select_by_content
 from vtadl.data.layouts import Category, Sample
 from vtadl.errors import DataError
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.metrics.aupro import ramp_areas
 from vtadl.metrics.counting import Keys, in_threads, order_keys
-from vtadl.metrics.overlap import ramp_areas
 from vtadl.metrics.pixels import PixelRanks
 from vtadl.metrics.ranking import Ranks
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.metrics.aupro import ramp_areas
 from vtadl.metrics.curves import auroc, average_precision, f1_max
-from vtadl.metrics.overlap import ramp_areas
 from vtadl.metrics.ranking import Ranks
 
 _ROUNDING = 2.0**-35

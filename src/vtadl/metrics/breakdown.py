@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.metrics.aupimo import image_aupimo
+from vtadl.metrics.aupro import region_aupro
 from vtadl.metrics.curves import auroc
 from vtadl.metrics.images import ScoredImage
-from vtadl.metrics.overlap import region_aupro
 from vtadl.metrics.pixels import PixelRanks
 from vtadl.metrics.ranking import rank
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.errors import ConfigError
+from vtadl.metrics.aupro import pro_curve, region_aupro
 from vtadl.metrics.breakdown import Breakdown, break_down
 from vtadl.metrics.curves import Curve, auroc, average_precision, f1_max, precision_recall_curve, roc_curve
 from vtadl.metrics.images import ScoredImage, check
 from vtadl.metrics.intervals import interval
-from vtadl.metrics.overlap import pro_curve, region_aupro
 from vtadl.metrics.pixels import rank_pixels
 from vtadl.metrics.ranking import Ranks, rank
 from vtadl.metrics.resampling import Resampled, resample

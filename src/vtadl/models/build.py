@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from vtadl.config import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
+from vtadl.config.schema import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector

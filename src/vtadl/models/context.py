@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.config import ContextConfig
+from vtadl.backbones.build import build_stem
+from vtadl.backbones.input_size import grid_shape, input_size, view_size
+from vtadl.config.schema import ContextConfig
 from vtadl.density.combination import Combination, background
 from vtadl.density.discriminants import Discriminants, described
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
@@ -13,8 +15,6 @@ from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
 from vtadl.models.context_network import ContextNetwork
 from vtadl.models.detector import check_covariances
-from vtadl.models.input_size import grid_shape, input_size, view_size
-from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
 
 PARTS = ("gaussian", "memory", "discriminant", "coarse", "wide", "context")
@@ -25,8 +25,8 @@ WHERE_WITHOUT_PLACE = (*WHERE, "coarse")
 WHETHER = ("coarse", "wide", "context")
 """Parts that say whether it is: those that see large ones. One small patch of many is odd in any image."""
 TEXTURES = ("scratch", "smear", "shaded")
-"""Kinds of planted defects (`vtadl.data.planted`) that the discriminant knows: those that change a texture, and look
-much alike whatever the texture is. The others show something else, which may look like anything."""
+"""Kinds of planted defects (`vtadl.data.synthetic_defects`) that the discriminant knows: those that change a texture,
+and look much alike whatever the texture is. The others show something else, which may look like anything."""
 WIDE, APART = 10, 4
 """Patches along a side of the windows that the part ``wide`` sees, and from one window to the next. What is a little
 wrong all over, such as a grain, shows in no patch but in their average."""

@@ -1,7 +1,7 @@
 """A transformer that says what every patch should be, given its surroundings: the trained part of preset ``context``.
 
 VT-ADL predicts a density from the very embedding that it scores. Here the embeddings are frozen, and what is predicted
-of a patch comes from the patches outside its neighbourhood alone (`vtadl.nn.surroundings`), so it cannot be copied.
+of a patch comes from the patches outside its neighbourhood alone (`vtadl.nn.masked_attention`), so it cannot be copied.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.config import ContextConfig
+from vtadl.config.schema import ContextConfig
 from vtadl.density.gaussian import PositionGaussian
 from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
+from vtadl.nn.masked_attention import SurroundingsBlock, other_blocks, outside
 from vtadl.nn.noise import generators, standard_normal
-from vtadl.nn.surroundings import SurroundingsBlock, other_blocks, outside
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
 """Of an objective; the first three are of reconstructed embeddings here, not of pixels."""

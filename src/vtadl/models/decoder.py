@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.config import PaperConfig
+from vtadl.config.schema import PaperConfig
 from vtadl.nn.convolution import UpconvolutionStack
 
 VECTOR_WIDTH = 512

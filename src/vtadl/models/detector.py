@@ -6,13 +6,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vtadl.config import GaussianConfig, MemoryConfig
+from vtadl.backbones.build import build_stem
+from vtadl.backbones.input_size import grid_shape, input_size
+from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.density.gaussian import PositionGaussian, shared_squares
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
-from vtadl.models.input_size import grid_shape, input_size
-from vtadl.models.stems import build_stem
 from vtadl.nn.resize import Resize
 from vtadl.nn.smoothing import gaussian_smooth
 

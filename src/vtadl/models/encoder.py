@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vtadl.config import PaperConfig
+from vtadl.config.schema import PaperConfig
 from vtadl.nn.attention import Block
 from vtadl.nn.patches import PatchEmbedding
 from vtadl.nn.position import LearnedPositions

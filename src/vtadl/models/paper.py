@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.config import PaperConfig
+from vtadl.config.schema import PaperConfig
 from vtadl.density.mixture import MixtureDensity, MixtureScores
 from vtadl.density.variational import PatchBound, PatchVae
 from vtadl.errors import ConfigError

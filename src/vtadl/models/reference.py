@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vtadl.config import PaperConfig
+from vtadl.config.schema import PaperConfig
 from vtadl.errors import BundleError
 from vtadl.losses.objective import parse_objective
 from vtadl.models.paper import PaperModel

@@ -4,7 +4,7 @@ detector = vtadl.runtime.load("runs/transistor/onnx")
 prediction = detector.predict("part.png")  # .score, .score_map, .verdict, .p_value, .regions
 """
 
-from vtadl.decision import Prediction
+from vtadl.decision.decide import Prediction
 from vtadl.runtime.detector import Detector, load
 
 __all__ = ["Detector", "Prediction", "load"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vtadl.errors import DependencyError
 
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From the model's input to its output, both as in `vtadl.onnx_graph`."""
+"""From the model's input to its output, both as in `vtadl.export.onnx_graph`."""
 
 OPENVINO_SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _ERRORS_ONLY = 3

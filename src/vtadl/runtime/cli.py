@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vtadl import __version__
 from vtadl.data.layouts import find_images
 from vtadl.errors import DataError, VtadlError
 from vtadl.runtime.detector import Detector, load
+from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 

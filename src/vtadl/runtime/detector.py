@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.card import Card
 from vtadl.data.images import as_rgb, read_image
-from vtadl.data.regions_of_interest import fitted_mask
-from vtadl.decision import Prediction, decide
+from vtadl.data.roi import fitted_mask
+from vtadl.decision.card import Card
+from vtadl.decision.decide import Prediction, decide
 from vtadl.errors import DataError, DependencyError
 from vtadl.runtime.backends import OPENERS, Session
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, damaged, read_card, read_manifest, read_model, read_region

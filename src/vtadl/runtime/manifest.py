@@ -18,8 +18,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.card import Card, from_json
-from vtadl.data.regions_of_interest import read_stored_mask
+from vtadl.data.roi import read_stored_mask
+from vtadl.decision.card import Card, from_json
 from vtadl.errors import BundleError, DataError
 
 FORMAT = 1

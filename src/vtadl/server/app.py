@@ -6,7 +6,6 @@ from pathlib import Path
 from fastapi import Depends, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 
-from vtadl import __version__
 from vtadl.server.api import detectors, health, inspections, pictures, trainings
 from vtadl.server.middleware import Headers, Limit, Timing
 from vtadl.server.pages import detectors as detector_pages
@@ -15,6 +14,7 @@ from vtadl.server.pages import settings as settings_pages
 from vtadl.server.problems import add_handlers
 from vtadl.server.server import Server, server_of
 from vtadl.server.settings import Settings
+from vtadl.version import __version__
 
 STATIC = Path(__file__).parent / "static"
 

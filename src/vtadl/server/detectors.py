@@ -23,8 +23,8 @@ from PIL import Image
 
 from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import read_image, resize_map
+from vtadl.decision.heatmap import colours, eight_bit, opacities, positions
 from vtadl.errors import BundleError, DataError
-from vtadl.heatmap import colours, eight_bit, opacities, positions
 
 RUN_FILE, EXPORT_FILE, CARD_FILE = "run.json", "manifest.json", "card.json"
 MAP_SIDE = 256
@@ -182,7 +182,7 @@ def compare(reference: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     Raises:
         DataError: too few images on either side.
     """
-    from vtadl.drift import find_drift
+    from vtadl.calibration.drift import find_drift
 
     appearance = tuple(zip(*(reference[name] for name in APPEARANCE), strict=True))
     held_out = SimpleNamespace(scores=tuple(reference["score"]), appearance=appearance)
@@ -192,14 +192,14 @@ def compare(reference: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
 
 def presets() -> list[str]:
     """Names of the presets that a training may take."""
-    from vtadl.presets import PRESETS
+    from vtadl.config.presets import PRESETS
 
     return list(PRESETS)
 
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
     """Where a counted share truly lies with 95 % probability."""
-    from vtadl.conformal import share_interval as exact
+    from vtadl.decision.conformal import share_interval as exact
 
     return exact(hits, count)
 
@@ -256,7 +256,8 @@ def _summary(card: Any) -> dict[str, Any]:
 
 
 def _reference(card: Any, held_out: Any) -> dict[str, list[float]]:
-    """Values of good images in calibration, by statistic, as `vtadl.drift` takes them; empty where there are none."""
+    """Values of good images in calibration, by statistic, as `vtadl.calibration.drift` takes them; empty where there
+    are none."""
     if card is None:
         scores, looks = ([], []) if held_out is None else (list(held_out.scores), list(held_out.appearance))
     else:

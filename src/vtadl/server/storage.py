@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vtadl.errors import DataError
-from vtadl.files import write_bytes
+from vtadl.runs.files import write_bytes
 
 CHUNK = 1 << 20
 ORPHAN_SECONDS = 3600

@@ -7,10 +7,10 @@ from fastapi.responses import PlainTextResponse, Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from vtadl import __version__
 from vtadl.server.problems import problem
 from vtadl.server.security import PUBLIC, needs
 from vtadl.server.server import server_of
+from vtadl.version import __version__
 
 router = APIRouter(tags=["health"])
 

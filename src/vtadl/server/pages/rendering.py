@@ -9,11 +9,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtadl import __version__
 from vtadl.server.answers import moment
 from vtadl.server.language import preferred, translations
 from vtadl.server.security import COOKIE, csrf_token
 from vtadl.server.server import server_of
+from vtadl.version import __version__
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 

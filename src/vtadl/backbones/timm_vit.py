@@ -1,0 +1,112 @@
+"""A frozen Vision Transformer from a file of timm's tensors, as a stem."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+
+from vtadl.backbones.input_size import input_size, view_size
+from vtadl.backbones.weights import Checksum, find_weights
+from vtadl.config.schema import ContextConfig, StemConfig
+from vtadl.errors import BundleError, ConfigError
+from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
+
+SCALINGS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and standard deviation by which a network's training scaled colours."""
+MAX_BYTES = 8_000_000_000
+WHERE = (
+    "get them where there is a network, such as model.safetensors of "
+    "https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m"
+)
+
+
+class VitStem(nn.Module):
+    """Some blocks' patch embeddings, joined.
+
+    Args:
+        config: its ``stem`` is ``vit:`` and the path of a safetensors file.
+
+    Raises:
+        ConfigError: settings that do not go with these weights.
+        BundleError: there is no such file, or it holds something else.
+    """
+
+    def __init__(self, config: StemConfig) -> None:
+        super().__init__()
+        path = find_weights(config.stem.partition(":")[2], WHERE)
+        shape, weights, sha256 = _read(path, config.stem_heads)
+        self.blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
+        self.width = shape.width * len(self.blocks)
+        self.stride = self.multiple = shape.patch
+        self.network = VisionTransformer(shape)
+        self.network.load_state_dict(weights, strict=False)  # tensors that it has no use for are left out
+        for height, width in _sizes(config, self.multiple, self.stride):
+            self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
+        mean, deviation = SCALINGS[config.stem_scaling or ("imagenet" if shape.layer_scale else "half")]
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1))
+        self.checksum = Checksum(sha256, path)
+
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        embeddings_BDHW = torch.cat(self.network((images_B3HW - self.mean) / self.deviation, self.blocks), dim=1)
+        return F.avg_pool2d(embeddings_BDHW, pooling)
+
+
+def _sizes(config: StemConfig, multiple: int, stride: int) -> set[tuple[int, int]]:
+    """Of all images that the stem will see."""
+    sizes = {input_size(config, multiple, stride)}
+    return sizes | {view_size(config, multiple, stride)} if isinstance(config, ContextConfig) else sizes
+
+
+def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
+    """The blocks that the settings name, else one.
+
+    Args:
+        config: the settings.
+        depth: blocks that the network has.
+        by_itself: whether it learned without labels, as DINOv2: its last block is taken, of others the middle one,
+            for what they say in the end is of classes and no longer of the patch.
+
+    Raises:
+        ConfigError: the network has no such block.
+    """
+    blocks = config.stem_blocks or (depth if by_itself else (depth + 1) // 2,)
+    if max(blocks) > depth:
+        raise ConfigError(f"model.stem_blocks asks for block {max(blocks)}; '{config.stem}' has {depth}")
+    return blocks
+
+
+def _read(path: Path, heads: int | None) -> tuple[VitShape, dict[str, Tensor], bytes]:
+    """Shape, tensors and checksum; names and shapes are looked at before memory is spent on values."""
+    if not path.is_file():  # a pipe would be waited for, a device has no end
+        raise BundleError(f"'{path}' is no file; vit: takes a .safetensors file, hub: a folder")
+    if path.stat().st_size > MAX_BYTES:
+        raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_BYTES:,} at most")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+        shape = vit_shape(shapes, heads)
+        content = path.read_bytes()
+        weights: dict[str, Tensor] = load_tensors(content)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(
+            f"'{path}' is no readable safetensors file ({' '.join(str(error).split())}); pickled weights (.pth, .bin) "
+            "can run code and are never opened: get them as safetensors"
+        ) from error
+    except ConfigError as error:
+        raise BundleError(
+            f"'{path}' is no Vision Transformer of timm's: {error} (Hugging Face's own go with hub:FOLDER)"
+        ) from error
+    for name, tensor in weights.items():
+        if not (tensor.is_floating_point() and tensor.isfinite().all()):
+            raise BundleError(f"'{path}' is damaged: tensor {name} is not of finite numbers; get it again")
+    return shape, weights, hashlib.sha256(content).digest()

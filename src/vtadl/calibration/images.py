@@ -1,0 +1,215 @@
+"""The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from vtadl.data.appearance import Appearance, measure_appearance
+from vtadl.data.hashing import content_hash
+from vtadl.data.layouts import Category, Sample, find_images
+from vtadl.data.splits import training_split
+from vtadl.decision.card import CALIBRATING, Kind, Part
+from vtadl.errors import DataError
+from vtadl.inference.predict import predict_files
+from vtadl.progress import Progress, silent
+from vtadl.runs.run import Run
+from vtadl.training.train import train_run
+
+FOLDS = 5
+
+OnBad = Callable[[Path, DataError], None] | None
+
+
+def gather(
+    run: Run,
+    device: torch.device,
+    *,
+    cross_fit: Category | None = None,
+    add_good: Sequence[Path] = (),
+    add_rejects: Sequence[Path] = (),
+    labelled: Category | None = None,
+    fresh: bool = False,
+    skip: frozenset[Sample] = frozenset(),
+    on_bad: OnBad = None,
+    warn: Callable[[str], None],
+    progress: Progress = silent,
+) -> tuple[Part, ...]:
+    """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
+
+    Args:
+        run: the detector.
+        device: where to score.
+        cross_fit: the category that it was trained on; each training image is scored by a detector that did not see
+            it, one of five.
+        add_good: folders of all good parts of a period.
+        add_rejects: folders of rejected parts that were fine.
+        labelled: a category whose test images measure, or choose, a threshold.
+        fresh: forget the images of the run's card.
+        skip: samples of the categories not to use, because they cannot be read.
+        on_bad: called with each file of the folders that cannot be read, which is then left out; without it, it raises.
+        warn: called with each line that the user should read.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: images that cannot be used.
+    """
+    kept = () if fresh or run.card is None else run.card.parts
+    parts = list(kept) or [_held_out(run)]
+    if cross_fit is not None:
+        parts = [part for part in parts if part.kind != "cross-fit"]
+        parts.insert(1, _cross_fit(run, cross_fit, device, skip, warn, progress))
+    kinds: tuple[tuple[Kind, Sequence[Path]], ...] = (("added good", add_good), ("added rejects", add_rejects))
+    for kind, folders in kinds:
+        for folder in folders:
+            known = {sha for part in parts if part.kind in CALIBRATING for sha in part.sha256}
+            parts.append(_added(run, kind, folder, known, device, on_bad, warn, progress))
+    if labelled is not None:
+        parts = [part for part in parts if part.kind in CALIBRATING]
+        parts += _labelled(run, labelled, device, skip, on_bad, progress)
+    return tuple(part for part in parts if part.scores or part.kind == "held out")
+
+
+def images_of(
+    run: Run, category: Category, skip: frozenset[Sample], flag: str
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """The images that a detector was trained on, and those held out, found again in its category.
+
+    Args:
+        run: the detector.
+        category: where they should be.
+        skip: samples that were left out, because they cannot be read.
+        flag: that names the category, for the message.
+
+    Raises:
+        DataError: it holds others.
+    """
+    kept, held_out = (tuple(s for s in part if s not in skip) for part in training_split(category))
+    hashes = sorted(content_hash(sample.path) for sample in (*kept, *held_out))
+    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
+        raise DataError(
+            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
+            f"{flag} takes the category that it was trained on"
+        )
+    return kept, held_out
+
+
+def _held_out(run: Run) -> Part:
+    held_out = run.held_out
+    return Part(
+        kind="held out",
+        folder=run.source.category,
+        added=str(run.times.get("date", "")),
+        sha256=held_out.sha256,
+        scores=held_out.scores,
+        appearance=held_out.appearance,
+    )
+
+
+def _cross_fit(
+    run: Run,
+    category: Category,
+    device: torch.device,
+    skip: frozenset[Sample],
+    warn: Callable[[str], None],
+    progress: Progress,
+) -> Part:
+    kept, held_out = images_of(run, category, skip, "--cross-fit")
+    hashes = {sample: content_hash(sample.path) for sample in (*kept, *held_out)}
+    sha256: list[str] = []
+    scores: list[float] = []
+    appearance: list[tuple[float, float, float]] = []
+    for fold in range(FOLDS):
+        inside = [sample for sample in kept if _fold(hashes[sample]) == fold]
+        others = [sample for sample, sha in hashes.items() if _fold(sha) != fold]
+        if not inside:
+            continue
+        samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
+        part = Category(root=category.root, layout=category.layout, samples=tuple(samples), looked_at=run.looked_at)
+        found = train_run(run.config, part, device, warn=warn, progress=progress).held_out
+        sha256 += found.sha256
+        scores += found.scores
+        appearance += found.appearance
+    return Part(
+        kind="cross-fit",
+        folder=str(category.root),
+        added=_now(),
+        sha256=tuple(sha256),
+        scores=tuple(scores),
+        appearance=tuple(appearance),
+    )
+
+
+def _fold(sha256: str) -> int:
+    """Copies of an image are always in one fold."""
+    return int(sha256[:8], 16) % FOLDS
+
+
+def _added(
+    run: Run,
+    kind: Kind,
+    folder: Path,
+    known: set[str],
+    device: torch.device,
+    on_bad: OnBad,
+    warn: Callable[[str], None],
+    progress: Progress,
+) -> Part:
+    found = find_images([folder])
+    hashes = {content_hash(path): path for path in reversed(found)}
+    trained = hashes.keys() & set(run.source.training_sha256)
+    if trained:
+        warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
+    repeated = len(found) - len(hashes) + len((hashes.keys() & known) - trained)
+    if repeated:
+        warn(f"'{folder}': {repeated} images left out: their like is counted already")
+    paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
+    return _scored(run, kind, folder, paths, device, on_bad, progress)
+
+
+def _labelled(
+    run: Run, category: Category, device: torch.device, skip: frozenset[Sample], on_bad: OnBad, progress: Progress
+) -> list[Part]:
+    samples = [sample for sample in category.test if sample not in skip]
+    if not any(sample.is_defective for sample in samples):
+        raise DataError(f"'{category.root}' has no defective test images; --labelled needs some")
+    good = [sample.path for sample in samples if not sample.is_defective]
+    defective = [sample.path for sample in samples if sample.is_defective]
+    kinds: tuple[tuple[Kind, list[Path]], ...] = (("labelled good", good), ("labelled defective", defective))
+    return [_scored(run, kind, category.root, paths, device, on_bad, progress) for kind, paths in kinds]
+
+
+def _scored(
+    run: Run,
+    kind: Kind,
+    folder: Path,
+    paths: Sequence[Path],
+    device: torch.device,
+    on_bad: OnBad,
+    progress: Progress,
+) -> Part:
+    sha256: list[str] = []
+    scores: list[float] = []
+    appearance: list[Appearance] = []
+    with progress("scoring", len(paths)) as advance:
+        for one in predict_files(run, paths, device, on_error=on_bad, keep_originals=True):
+            assert one.original is not None
+            sha256.append(content_hash(one.path))
+            scores.append(one.prediction.score)
+            appearance.append(measure_appearance(one.original))
+            advance(1)
+    return Part(
+        kind=kind,
+        folder=str(folder),
+        added=_now(),
+        sha256=tuple(sha256),
+        scores=tuple(scores),
+        appearance=tuple(appearance),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,110 @@
+"""Run the cells of a comparison, each once, and write what is known after each of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from vtadl.compare.cells import CELLS_FOLDER, Cell, forget, pending, run_cell
+from vtadl.compare.outcomes import Outcome, read_outcome
+from vtadl.compare.results import Results, write_results
+from vtadl.compare.sweep import Sweep
+from vtadl.compare.workers import run_on_ray, run_side_by_side
+from vtadl.errors import BundleError
+from vtadl.progress import Progress, silent
+
+LOCK_FILE = ".lock"
+
+Done = Callable[[Cell, Outcome], object]
+
+
+def compare(
+    cells: Sequence[Cell],
+    out: Path,
+    device: torch.device,
+    *,
+    figure: str,
+    sweep: Sweep | None = None,
+    workers: int = 1,
+    ray: str | None = None,
+    force: bool = False,
+    done: Done = lambda cell, outcome: None,
+    progress: Progress = silent,
+) -> Results:
+    """Run the cells that are not done yet, and write the tables and the page after each.
+
+    Args:
+        cells: from `plan_cells`.
+        out: the folder of the comparison; other cells there are left alone, and not in the tables.
+        device: where models run.
+        figure: what the main table shows.
+        sweep: whose curve to draw.
+        workers: processes that run cells side by side; the machine's threads are divided among them.
+        ray: address of a Ray cluster to run the cells on, whose nodes all see the images and ``out``; or ``local``.
+        force: run done cells again.
+        done: called with each cell as it ends, whether now or earlier.
+        progress: shows how far a cell is, where cells run one by one.
+
+    Raises:
+        BundleError: ``out`` is in the way, or another comparison is writing to it.
+        KeyboardInterrupt: after checkpoints were written; the message says how to go on.
+    """
+    _check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone_in(out):
+        if force:
+            for cell in cells:
+                forget(out / cell.place)
+        outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
+        results = Results(out=out, cells=tuple(cells), outcomes=outcomes, figure=figure, sweep=sweep)
+
+        def note(cell: Cell, outcome: Outcome) -> None:
+            outcomes[cell] = outcome
+            done(cell, outcome)
+            write_results(results)
+
+        todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
+        for cell, outcome in outcomes.items():
+            if outcome.status == "done":
+                done(cell, outcome)
+        try:
+            if ray is not None:
+                run_on_ray(todo, out, device, ray, note)
+            elif workers > 1 and len(todo) > 1:
+                run_side_by_side(todo, out, device, workers, note)
+            else:
+                for cell in todo:
+                    note(cell, run_cell(cell, out, device, progress=progress))
+        except KeyboardInterrupt as interrupt:
+            finished = sum(outcome.status == "done" for outcome in outcomes.values())
+            raise KeyboardInterrupt(
+                f"interrupted; {finished} of {len(cells)} cells are done, and the same command goes on from here"
+            ) from interrupt
+        write_results(results)
+    return results
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()) and not (out / CELLS_FOLDER).is_dir() and not (out / LOCK_FILE).exists():
+        raise BundleError(f"'{out}' holds something else than a comparison; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise BundleError(f"'{out}' is a file; --out takes a folder")
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep a second comparison away from the folder; where the system cannot lock files, nothing is kept away."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (out / LOCK_FILE).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BundleError(
+                f"another comparison is writing to '{out}'; wait for it or choose another --out"
+            ) from error
+        yield

@@ -1,0 +1,142 @@
+"""What a comparison writes, anew after each cell, from the cells' folders alone."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vtadl.compare.cells import Cell
+from vtadl.compare.findings import Findings, find
+from vtadl.compare.outcomes import Outcome, read_resampled
+from vtadl.compare.page import comparison_page
+from vtadl.compare.published import published_value
+from vtadl.compare.significance import Draws
+from vtadl.compare.sweep import Sweep
+from vtadl.compare.tables import Method, method_of
+from vtadl.compare.text import cells_csv, entries_csv, markdown, pairs_csv
+from vtadl.config.overrides import differences
+from vtadl.config.presets import preset_config
+from vtadl.metrics.evaluation import LIMITS
+from vtadl.runs.files import write_text
+
+FIGURES = (
+    *(f"{level}_{name}" for level in ("image", "pixel") for name in ("AUROC", "AP", "F1Max")),
+    *(f"pixel_AUPRO@{limit:g}" for limit in LIMITS),
+)
+DEFAULT_FIGURE = "pixel_AUPRO@0.3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The cells of a comparison and what came of them so far."""
+
+    out: Path
+    cells: tuple[Cell, ...]
+    outcomes: Mapping[Cell, Outcome]
+    figure: str
+    """What the main table shows."""
+    sweep: Sweep | None = None
+
+    @property
+    def failed(self) -> int:
+        """How many cells failed."""
+        return sum(outcome.status == "failed" for outcome in self.outcomes.values())
+
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """For each preset, the settings in which it differs from the preset as it comes."""
+        found = {}
+        for config in {cell.config.preset: cell.config for cell in self.cells}.values():
+            own = replace(preset_config(config.preset), seed=config.seed, objective=config.objective)
+            if config.objective is None:  # nothing is trained
+                own = replace(own, training=config.training)
+            found[config.preset] = differences(own, config)
+        return found
+
+    def findings(self, figures: tuple[str, ...] = FIGURES) -> dict[str, Findings]:
+        """Tables and tests for each figure."""
+        outcomes = list(self.outcomes.values())
+        places = {(o.category, method_of(o), o.seed): self.out / cell.place for cell, o in self.outcomes.items()}
+        read: dict[tuple[str, Method, int], Draws] = {}
+
+        def draws(outcome: Outcome) -> Draws:
+            key = (outcome.category, method_of(outcome), outcome.seed)
+            if key not in read:
+                read[key] = read_resampled(places[key])
+            return read[key]
+
+        published = {
+            (cell.name, method_of(outcome)): value
+            for cell, outcome in self.outcomes.items()
+            if (value := published_value(cell.config, cell.category)) is not None
+        }
+        return {figure: find(outcomes, figure, draws, published) for figure in figures}
+
+
+def write_results(results: Results) -> None:
+    """Write ``table.json``, ``table.csv``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.json``, ``.html``.
+
+    Each appears whole.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    outcomes = list(results.outcomes.values())
+    findings, settings = results.findings(), results.settings
+    rows = [table_row(outcome) for outcome in outcomes]
+    files = {
+        "comparison.json": _json(
+            {
+                "figure": results.figure,
+                "settings": settings,
+                "figures": {figure: _findings(found) for figure, found in findings.items()},
+            }
+        ),
+        "comparison.csv": entries_csv(findings),
+        "comparison.md": markdown(findings, results.figure, outcomes, settings, results.sweep),
+        "comparison.html": comparison_page(
+            findings, results.figure, results.outcomes, results.out, settings, results.sweep
+        ),
+        "pairs.csv": pairs_csv(findings),
+        "table.csv": cells_csv(outcomes, FIGURES),
+        "table.json": _json(rows),
+    }
+    for name, text in files.items():
+        write_text(results.out / name, text)
+
+
+def table_row(outcome: Outcome) -> dict[str, Any]:
+    """One object of ``table.json``."""
+    return {
+        "category": outcome.category,
+        "preset": outcome.preset,
+        "objective": outcome.objective,
+        "seed": outcome.seed,
+        "status": outcome.status,
+        "figures": {figure: outcome.figures.get(figure) for figure in FIGURES},
+        "error": outcome.error,
+    }
+
+
+def _findings(findings: Findings) -> dict[str, Any]:
+    table = findings.table
+    return {
+        "entries": [
+            {
+                "category": category,
+                **asdict(method),
+                **asdict(entry),
+                "published": findings.published.get((category, method)),
+            }
+            for (category, method), entry in table.entries.items()
+        ],
+        "mean_of": list(table.shared),
+        "means": [{**asdict(method), **asdict(entry)} for method, entry in table.means.items()],
+        "across_categories": [asdict(pair) for pair in findings.across],
+        "within_categories": [asdict(pair) for pair in findings.within],
+    }
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

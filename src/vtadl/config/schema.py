@@ -1,0 +1,269 @@
+"""What can be set of a run, as frozen dataclasses: ``Config(model=..., training=..., ...)``.
+
+The kind of the model decides which settings it has.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vtadl.errors import ConfigError
+
+SQUARE = 1.0
+"""``model.aspect`` of a square."""
+OPEN = 0
+"""A ``model.image_size`` that a training is to choose."""
+PART_SIZE, SURFACE_SIZE = 416, 480
+"""``model.image_size`` of preset ``context`` where its images show a part, and where they show a surface."""
+
+
+def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:  # NaN is in no range
+            raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemConfig:
+    """A frozen network, and the size of the images that it sees; what every detector over frozen features has."""
+
+    stem: str = "efficientnet-lite0"
+    """A name, or a file or folder of weights: ``vit:FILE.safetensors`` or ``hub:FOLDER`` (`vtadl presets`)."""
+    stem_blocks: tuple[int, ...] | None = None
+    """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last, of one trained on labels (no
+    layer scale, or Hugging Face's ViT) the middle."""
+    stem_heads: int | None = None
+    """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
+    stem_scaling: Literal["imagenet", "half"] | None = None
+    """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
+    ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
+    image_size: int = 288
+    """Side in pixels of the square that an image is resized to; of another ``aspect``, about the square root of the
+    area."""
+    aspect: float | None = None
+    """Width by height of what an image is resized to; ``None``: what a training finds its images to have in common
+    (`vtadl.data.aspect`), and in a run of before there was this setting, 1."""
+
+    @property
+    def side(self) -> int:
+        """``image_size``; where it is open, what it is likely to become."""
+        return self.image_size
+
+    def __post_init__(self) -> None:
+        # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
+        _check_ranges(self, "model", stem_heads=(1, 256), aspect=(0.1, 10))
+        blocks = self.stem_blocks
+        if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
+            raise ConfigError(
+                f"model.stem_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianConfig(StemConfig):
+    """One Gaussian per position over frozen features (PaDiM-like)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    smoothing: float = 4.0
+    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the score map."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig(StemConfig):
+    """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
+
+    kind: Literal["memory"] = "memory"
+    smoothing: float = 4.0
+    size: int = 4_000
+    """Patches kept in the memory, at most."""
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    """``euclidean``: between embeddings standardised by channel; ``cosine``: 1 - cosine of the angle between them."""
+    position_weight: float = 0.0
+    """What half the image's side adds to a distance, in the units of the score (a good patch's is about 0.7), so that
+    patches are compared with those of about their own place; 0: with those of any place."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ranges(
+            self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000), position_weight=(0, 1000)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """VT-ADL as published: a transformer over 64-pixel patches, a decoder and a Gaussian mixture density network."""
+
+    kind: Literal["paper"] = "paper"
+    variant: Literal["corrected", "faithful"] = "corrected"
+    image_size: int = 512
+    patch_size: int = 64
+    width: int = 512
+    depth: int = 6
+    heads: int = 8
+    mlp_width: int = 1024
+    mixtures: int = 10
+    noise: float = 0.2
+    """Standard deviation of the Gaussian noise on the encoded patches, in training only."""
+    latent_width: int = 64
+    """Dimensions of z in the variational autoencoder of patch embeddings (terms ``vae`` and ``kl``)."""
+    detached_density: bool = False
+    """Whether densities learn from the embeddings without moving them, so that other terms alone train the encoder."""
+    smoothing: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self,
+            "model",
+            image_size=(8, 2048),
+            patch_size=(1, 2048),
+            width=(1, 4096),
+            depth=(1, 64),
+            heads=(1, 64),
+            mlp_width=(1, 16_384),
+            mixtures=(1, 1024),
+            noise=(0, 100),
+            latent_width=(1, 4096),
+            smoothing=(0, 100),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextConfig(StemConfig):
+    """A density of each patch given its surroundings, by a transformer, and training-free ones beside it."""
+
+    kind: Literal["context"] = "context"
+    image_size: int = OPEN
+    """`OPEN`, 0: `PART_SIZE` or `SURFACE_SIZE`, as a training finds its images (`vtadl.training.surfaces`)."""
+    smoothing: float = 6.0
+    pooling: int = 2
+    """Cells of the stem's grid along a side that are averaged into one patch."""
+    context_scale: float = 0.6
+    """Of the copy of an image that the transformer sees, against the image that others see; where ``image_size`` is
+    open, against `PART_SIZE`."""
+    coarsening: int = 1
+    """Patches along a side that are averaged into one patch of the transformer."""
+    width: int = 192
+    depth: int = 2
+    heads: int = 6
+    radius: int = 2
+    """Patches hidden from the transformer on each side of the patch that it predicts; below 0 nothing is hidden."""
+    hidden: Literal["neighbourhood", "block"] = "neighbourhood"
+    """What is hidden: all that is near, or the block of 2 ``radius`` + 1 patches a side in which a patch lies."""
+    dropout: float = 0.5
+    """Share of the surroundings that a training step drops, the same for all patches of an image."""
+    noise: float = 0.0
+    """Standard deviation of the noise on what the transformer sees (whitened embeddings), in training only."""
+    mixtures: int = 1
+    latent_width: int = 32
+    """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
+    size: int = 6_500
+    """Patches kept in the memory, at most."""
+    position_weight: float = 3.0
+    """As in the preset ``memory``."""
+    poses: Literal["auto", "fixed", "flips", "any"] = "auto"
+    """In which poses parts come, so that each good image teaches them all: as they are; flipped; flipped and turned by
+    quarters; ``auto``: those in which good images look as likely as in their own (`vtadl.training.posing`)."""
+    exposures: Literal["auto", "fixed"] = "auto"
+    """Whether each good image is learned from at another exposure too; ``auto``: where their brightness varies
+    (`vtadl.training.exposure`)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ranges(
+            self,
+            "model",
+            image_size=(0, 4096),
+            position_weight=(0, 1000),
+            smoothing=(0, 100),
+            pooling=(1, 64),
+            context_scale=(0.1, 1),
+            coarsening=(1, 64),
+            width=(1, 2048),
+            depth=(1, 64),
+            heads=(1, 64),
+            radius=(-1, 64),
+            dropout=(0, 0.95),
+            noise=(0, 100),
+            mixtures=(1, 256),
+            latent_width=(1, 2048),
+            size=(1, 1_000_000),
+        )
+
+    @property
+    def side(self) -> int:
+        return PART_SIZE if self.image_size == OPEN else self.image_size
+
+
+ModelConfig = GaussianConfig | MemoryConfig | PaperConfig | ContextConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a detector with weights is trained; training-free presets do not use it."""
+
+    epochs: int = 400
+    steps: int | None = None
+    """Optimiser steps; where it is set it wins over ``epochs``."""
+    batch_size: int = 8
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    gradient_clip: float | None = None
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products and convolutions; ``auto``: bfloat16 on a GPU that has it, else float32."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether torch.compile makes the network's parts faster; ``auto``: in long trainings on a GPU with Triton."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        _check_ranges(
+            self,
+            "training",
+            epochs=(1, 1_000_000),
+            steps=(1, 1_000_000_000),
+            batch_size=(1, 65_536),
+            learning_rate=(1e-12, 1e3),
+            weight_decay=(0, 1e3),
+            gradient_clip=(1e-12, 1e12),
+            checkpoint_every=(1, 1_000_000_000),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one run."""
+
+    preset: str
+    seed: int = 0
+    objective: str | None = None
+    """Weighted sum of losses, for presets that are trained; ``None`` where nothing is."""
+    model: ModelConfig
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; expected a number from 0 to 2^63 - 1")
+
+
+def with_aspect(config: Config, aspect: float) -> Config:
+    """The settings with ``model.aspect``, where there is such a setting and it is open."""
+    if not isinstance(config.model, StemConfig) or config.model.aspect is not None:
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
+
+
+def with_image_size(config: Config, image_size: int) -> Config:
+    """The settings with ``model.image_size``, where it is open; the transformer's copy of the image keeps its size."""
+    model = config.model
+    if not isinstance(model, ContextConfig) or model.image_size != OPEN:
+        return config
+    scale = min(model.context_scale * model.side / image_size, 1.0)
+    return dataclasses.replace(config, model=dataclasses.replace(model, image_size=image_size, context_scale=scale))

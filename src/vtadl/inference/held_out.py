@@ -1,0 +1,51 @@
+"""Score good images that a detector did not learn from: what calibrates its colours and thresholds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vtadl.data.appearance import measure_appearance
+from vtadl.data.hashing import content_hash
+from vtadl.data.roi import fitted_mask
+from vtadl.decision.heatmap import colour_scale
+from vtadl.inference.predict import predict_files
+from vtadl.progress import Progress
+from vtadl.runs.run import HeldOut, Run
+
+CALM_QUANTILE = 0.5
+
+
+def score_held_out(run: Run, paths: Sequence[Path], device: torch.device, progress: Progress) -> HeldOut:
+    """Scores and appearance of good images, and the colour scale on which they look calm.
+
+    Args:
+        run: the detector.
+        paths: good images, in an order that their content decides.
+        device: where to score them.
+        progress: shows how far it is.
+    """
+    calm, scores, appearance = [], [], []
+    with progress("calibrating", len(paths)) as advance:
+        for scored in predict_files(run, paths, device, keep_originals=True):
+            assert scored.original is not None
+            appearance.append(measure_appearance(scored.original))
+            calm.append(_calm(scored.prediction.score_map, run.looked_at))
+            scores.append(scored.prediction.score)
+            advance(1)
+    low, high = colour_scale(calm, scores)
+    return HeldOut(
+        scores=tuple(scores),
+        sha256=tuple(content_hash(path) for path in paths),
+        appearance=tuple(appearance),
+        colour_low=low,
+        colour_high=high,
+    )
+
+
+def _calm(score_map: NDArray[np.float32], looked_at: NDArray[np.bool_] | None) -> float:
+    height, width = score_map.shape
+    counted = score_map if looked_at is None else score_map[fitted_mask(looked_at, (height, width))]
+    return float(np.quantile(counted, CALM_QUANTILE))

@@ -1,0 +1,84 @@
+"""A period's scores and image statistics over time, beside those of calibration: one HTML file."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vtadl.calibration.drift import Comparison, Drift
+from vtadl.reports.charts import significant, ticks
+from vtadl.reports.page import chart_grid, document, paragraph, table
+
+WIDTH, HEIGHT = 360, 180
+LEFT, RIGHT, TOP, BOTTOM = 56, 10, 8, 36
+POINTS = 60
+"""Medians along the line, at most: of so many consecutive images each that they fit."""
+BAND = (0.05, 0.95)
+
+
+def drift_page(drift: Drift, title: str) -> str:
+    """The page as text."""
+    found = f"Alarm: {', '.join(drift.alarms)}." if drift.alarms else "No alarm."
+    share = "" if drift.not_good is None else f" {100 * drift.not_good:.1f} % were not judged good."
+    images = f"{drift.images} images compared with {drift.calibrated_on} of calibration.{share}"
+    charts = [(c.name, _over_time(drift.period[c.name], drift.reference[c.name], c.name)) for c in drift.comparisons]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        paragraph(found, "warning" if drift.alarms else ""),
+        paragraph(images),
+        "<h2>Over time</h2>",
+        paragraph("Lines are medians of consecutive images; the band holds 90 % of the calibration images.", "quiet"),
+        chart_grid(charts),
+        "<h2>Compared</h2>",
+        table(
+            "Medians, and the largest difference of the distribution functions (Kolmogorov-Smirnov)",
+            ["Statistic", "Calibration", "Now", "Difference", "p-value", ""],
+            [_row(comparison) for comparison in drift.comparisons],
+        ),
+    ]
+    return document(title, "\n".join(body))
+
+
+def _row(comparison: Comparison) -> list[str]:
+    span = abs(comparison.now - comparison.before)
+    medians = [significant(value, span) for value in (comparison.before, comparison.now)]
+    state = "drifted" if comparison.drifted else ""
+    return [comparison.name, *medians, f"{comparison.difference:.2f}", f"{comparison.p_value:.1e}", state]
+
+
+def _over_time(values: Sequence[float], reference: Sequence[float], name: str) -> str:
+    medians = np.array([np.median(part) for part in np.array_split(values, min(POINTS, len(values)))])
+    floor, ceiling = np.quantile(reference, BAND)
+    low, high = min(float(floor), float(medians.min())), max(float(ceiling), float(medians.max()))
+    margin = 0.05 * (high - low) or 0.5 * abs(low) or 0.5
+    low, high = low - margin, high + margin
+
+    def up(value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
+
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    band = (
+        f'<rect class="bars held-out" opacity="0.3" x="{LEFT}" y="{up(ceiling):.1f}" width="{right - LEFT}" '
+        f'height="{up(floor) - up(ceiling):.1f}"/>'
+    )
+    labels = "".join(
+        f'<text x="{LEFT - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:.6g}</text>'
+        for tick in ticks(low, high, 4)
+    )
+    axis = f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>'
+    middle = (LEFT + right) / 2
+    legend = f'<text class="name" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">image 1 to {len(values)}</text>'
+    label = escape(f"{name} over time")
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f"{band}{axis}{labels}{legend}{_line(medians, up)}</svg>"
+    )
+
+
+def _line(medians: NDArray[np.float64], up: Callable[[float], float]) -> str:
+    step = (WIDTH - RIGHT - LEFT) / len(medians)
+    points = [f"{LEFT + (i + 0.5) * step:.1f} {up(float(value)):.1f}" for i, value in enumerate(medians)]
+    # A single median has no length: a short stroke shows it.
+    path = f"M{points[0]}h1" if len(points) == 1 else f"M{'L'.join(points)}"
+    return f'<path class="line s0" d="{path}"/>'

@@ -1,0 +1,256 @@
+"""The report of an evaluation: figures, curves, scores and heat maps in one HTML file that needs nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vtadl.config.overrides import to_toml
+from vtadl.data.layouts import Category
+from vtadl.decision.heatmap import score_at
+from vtadl.evaluation import Report
+from vtadl.reports.charts import Group, Line, colour_bar, histograms, line_chart, significant
+from vtadl.reports.page import chart_grid, document, paragraph, table
+from vtadl.reports.pictures import by_type, choose, draw, gallery
+from vtadl.runs.files import write_bytes
+from vtadl.runs.run import Run
+from vtadl.version import __version__
+
+MEANINGS = {
+    "image_AUROC": "chance that a defective image scores higher than a good one",
+    "image_AP": "mean precision over the defective images",
+    "image_F1Max": "best F1 over all thresholds; chosen on these images, so for comparison only",
+    "pixel_AUROC": "chance that a defective pixel scores higher than a good one",
+    "pixel_AP": "mean precision over the defective pixels",
+    "pixel_F1Max": "best F1 over all thresholds; chosen on these pixels, so for comparison only",
+    "pixel_AUPRO@0.3": "how much of each defect is covered, up to 30 % false positive pixels",
+    "pixel_AUPRO@0.05": "the same, up to 5 %: the strict one",
+}
+NONE = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """A detector, and how it did on a category's test images."""
+
+    run: Run
+    category: Category
+    report: Report
+
+
+def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str) -> None:
+    """Write the report; the images that it shows are scored once more.
+
+    Args:
+        path: the HTML file; one that is there is replaced.
+        evaluated: at least one; each gets a section.
+        device: where the models run.
+        title: the page's heading.
+
+    Raises:
+        DataError: an image can no longer be read.
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    body = [f"<h1>{escape(title)}</h1>", paragraph(f"Made by vtadl {__version__}.", "quiet")]
+    if len(evaluated) > 1:
+        links = (f'<a href="#category-{i}">{escape(one.category.name)}</a>' for i, one in enumerate(evaluated))
+        body += [f'<nav aria-label="Categories">{"".join(links)}</nav>', _overview(evaluated)]
+    for i, one in enumerate(evaluated):
+        heading = f'<h2 id="category-{i}">{escape(one.category.name)}</h2>' if len(evaluated) > 1 else ""
+        body.append(f"<section>{heading}{_section(one, f'scale-{i}', device)}</section>")
+    # A file's name need not be valid text; what cannot be shown becomes a question mark.
+    write_bytes(path, document(title, "\n".join(body)).encode("utf-8", errors="replace"))
+
+
+def why_missing(report: Report) -> str:
+    """The reason for figures of this report that are ``None``."""
+    counts = report.protocol["counts"]
+    if not counts["good"]:
+        return "no good test images"
+    if not counts["defective"]:
+        return "no defective test images"
+    return "no masks" if not counts["masks"] else "masks of some defective images are missing or empty"
+
+
+def protocol_text(report: Report) -> str:
+    """How the figures were made, in a sentence or two."""
+    counts, protocol = report.protocol["counts"], report.protocol
+    skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+    at = "the images' own resolution"
+    if protocol["resolution"] != "native":
+        at = f"{protocol['resolution']} pixels along the shorter side, masks resampled by nearest neighbour"
+    return (
+        f"{counts['good']} good and {counts['defective']} defective images, {counts['masks']} masks{skipped}. "
+        f"Figures at {at}; {protocol['connectivity']}-connected regions; a threshold at every distinct score; "
+        "nothing cropped, no mask dilated."
+    )
+
+
+def _overview(evaluated: Sequence[Evaluated]) -> str:
+    names = list(MEANINGS)
+    values = [[one.report.figures[name] for name in names] for one in evaluated]
+    rows = [[one.category.name, *map(_shown, row)] for one, row in zip(evaluated, values, strict=True)]
+    means = [
+        None if None in column else sum(v for v in column if v is not None) / len(column)
+        for column in zip(*values, strict=True)
+    ]
+    heads = ["category", *(name.replace("_", " ") for name in names)]
+    rows.append(["mean", *map(_shown, means)])
+    return table("All categories", heads, rows)
+
+
+def _section(one: Evaluated, scale_id: str, device: torch.device) -> str:
+    run, report = one.run, one.report
+    source = run.source
+    trained = f"Preset {run.config.preset}, trained on {source.trained_on} good images of {source.category}"
+    held_out = f"; {source.held_out} more were held out to set the colours." if source.held_out else "; none held out."
+    parts = [
+        paragraph(f"{trained}{held_out}"),
+        *(paragraph(f"Warning: {line}", "warning") for line in report.warnings),
+        _figure_table(report),
+        paragraph(protocol_text(report), "quiet small"),
+        _type_table(report),
+        "<h3>Curves and scores</h3>",
+        _charts(run, report),
+        _pictures(one, scale_id, device),
+        f"<h3>Settings</h3><details><summary>All settings of this run</summary>"
+        f"<pre>{escape(to_toml(run.config))}</pre></details>",
+    ]
+    return "\n".join(parts)
+
+
+def _figure_table(report: Report) -> str:
+    rows, notes = [], []
+    for name, value in report.figures.items():
+        interval = report.evaluation.intervals.get(name)
+        spread = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else NONE
+        rows.append([name.replace("_", " "), _shown(value), spread])
+        notes.append(MEANINGS.get(name, "") if value is not None else f"cannot be computed: {why_missing(report)}")
+    return table("Figures on the test images", ["figure", "value", "95 % interval"], rows, notes=notes)
+
+
+def _type_table(report: Report) -> str:
+    groups = report.evaluation.breakdown.by_defect
+    span = max(report.scores) - min(report.scores)
+    rows = []
+    for label, indices in by_type(report).items():
+        median = float(np.median([report.scores[index] for index in indices]))
+        group = groups.get(label) if report.samples[indices[0]].is_defective else None
+        overlap = group.overlap if group else None
+        rows.append(
+            [
+                label,
+                str(len(indices)),
+                significant(median, span),
+                _shown(group.image_auroc if group else None),
+                str(overlap.regions) if overlap else NONE,
+                str(overlap.missed) if overlap else NONE,
+                _shown(overlap.aupro["0.3"] if overlap else None),
+            ]
+        )
+    heads = ["type", "images", "median score", "image AUROC", "regions", "missed", "AUPRO@0.3"]
+    return table("By type of defect", heads, rows) + paragraph(
+        "Each type against all good images. A region is missed if no pixel of it reaches the threshold on pixels "
+        "(the calibrated one, else that of the best F1).",
+        "quiet small",
+    )
+
+
+def _charts(run: Run, report: Report) -> str:
+    curves, figures = report.evaluation.curves, report.figures
+
+    def lines(kind: str, figure: str) -> list[Line]:
+        return [
+            Line(
+                label=f"{level} {_shown(figures[f'{level}_{figure}'])}",
+                x=curves[f"{level}_{kind}"].x,
+                y=curves[f"{level}_{kind}"].y,
+            )
+            for level in ("image", "pixel")
+            if f"{level}_{kind}" in curves
+        ]
+
+    charts = []
+    if roc := lines("ROC", "AUROC"):
+        chart = line_chart(
+            roc, title="ROC curves", x_label="false positive rate", y_label="true positive rate", diagonal=True
+        )
+        charts.append(("ROC, with the area under it", chart))
+    if precision := lines("PR", "AP"):
+        chart = line_chart(
+            precision, title="Precision-recall curves", x_label="recall", y_label="precision", legend="left"
+        )
+        charts.append(("Precision and recall, with the average precision", chart))
+    if "pixel_PRO" in curves:
+        pro = Line(
+            label=f"AUPRO {_shown(figures['pixel_AUPRO@0.3'])}", x=curves["pixel_PRO"].x, y=curves["pixel_PRO"].y
+        )
+        chart = line_chart(
+            [pro], title="PRO curve", x_label="false positive rate of pixels", y_label="per-region overlap", x_limit=0.3
+        )
+        charts.append(("Per-region overlap (PRO), up to 0.3", chart))
+    charts.append(("Image scores; dashed: the threshold of the best F1", _score_chart(run, report)))
+    return chart_grid(charts)
+
+
+def _score_chart(run: Run, report: Report) -> str:
+    def scores(defective: bool) -> list[float]:
+        pairs = zip(report.samples, report.scores, strict=True)
+        return [score for sample, score in pairs if sample.is_defective == defective]
+
+    groups = [
+        Group(label="good, held out of training", values=run.held_out.scores, style="held-out"),
+        Group(label="good", values=scores(False), style="good"),
+        Group(label="defective", values=scores(True), style="bad"),
+    ]
+    return histograms(
+        [group for group in groups if group.values],
+        title="Histograms of image scores",
+        x_label="image score",
+        mark=report.evaluation.thresholds["image"],
+    )
+
+
+def _pictures(one: Evaluated, scale_id: str, device: torch.device) -> str:
+    run, report = one.run, one.report
+    choice = choose(report)
+    names = [_name(sample.path, one.category) for sample in report.samples]
+    pairs = draw(run, report, choice.all, device)
+    parts = [
+        "<h3>Heat maps</h3>",
+        paragraph(_scale_text(run)),
+        f'<div class="scale">{colour_bar(run.held_out.colour_low, run.held_out.colour_high, scale_id)}</div>',
+    ]
+    if any(sample.mask is not None for sample in report.samples):
+        parts.append(
+            '<label class="toggle small"><input type="checkbox" checked> outlines of the masks, in white</label>'
+        )
+    sections = [("Worst misses", "The defective images that score lowest.", choice.misses)]
+    sections.append(("Worst false alarms", "The good images that score highest.", choice.false_alarms))
+    for label, indices in choice.spread.items():
+        sections.append((f"A spread: {label}", "Evenly by rank of the score, lowest first.", indices))
+    for heading, text, indices in sections:
+        if indices:
+            parts += [f"<h3>{escape(heading)}</h3>", paragraph(text, "quiet"), gallery(report, indices, pairs, names)]
+    return "\n".join(parts)
+
+
+def _scale_text(run: Run) -> str:
+    low, high = run.held_out.colour_low, run.held_out.colour_high
+    begins = significant(score_at(0, low, high), high - low)
+    whose = "held out of training" if run.held_out.scores else "of the training set (too few to hold any out)"
+    return (
+        f"One scale for all pictures of this run. Colour begins at a score of {begins}: "
+        f"nine of ten good images {whose} stay below it everywhere."
+    )
+
+
+def _shown(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _name(path: Path, category: Category) -> str:
+    return path.relative_to(category.root).as_posix() if path.is_relative_to(category.root) else str(path)

@@ -1,0 +1,175 @@
+"""Photos with their masks and heat maps: which ones to show, and how they stand in a page."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vtadl.data.images import read_mask, resize_map, resize_mask
+from vtadl.data.layouts import Sample
+from vtadl.decision import heatmap
+from vtadl.evaluation import Report
+from vtadl.inference.predict import ScoredFile, predict_files
+from vtadl.reports.charts import outline, significant
+from vtadl.runs.run import Run
+
+SIDE = 288
+"""Longer side in pixels of the pictures in a page."""
+JPEG_QUALITY = 80
+TINY = 64
+"""Images up to this side are shown with their pixels as squares."""
+EXTREMES = 6
+"""Misses, and false alarms, at most."""
+ROW = 3
+"""Pictures of each type in the spread: as many as stand in a row; twice as many of types that are few."""
+FEW_TYPES = 3
+SHAPES = (0.6, 2.0)
+"""The narrowest and the widest frame that a picture stands in, as width through height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which of a report's images a page shows: indices into ``report.samples``."""
+
+    misses: tuple[int, ...]
+    """Defective images, lowest score first."""
+    false_alarms: tuple[int, ...]
+    """Good images, highest score first."""
+    spread: dict[str, tuple[int, ...]]
+    """For each label, good last: evenly by rank of the score, lowest first."""
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Each image once."""
+        spread = [index for indices in self.spread.values() for index in indices]
+        return tuple(sorted({*self.misses, *self.false_alarms, *spread}))
+
+
+def choose(report: Report) -> Choice:
+    """Choose by score alone, so that nothing is picked for its looks."""
+    order = sorted(range(len(report.samples)), key=lambda index: report.scores[index])
+    by_label = by_type(report)
+    defects = [label for label, indices in by_label.items() if report.samples[indices[0]].is_defective]
+    each = ROW if len(defects) > FEW_TYPES else 2 * ROW
+    return Choice(
+        misses=tuple(index for index in order if report.samples[index].is_defective)[:EXTREMES],
+        false_alarms=tuple(index for index in reversed(order) if not report.samples[index].is_defective)[:EXTREMES],
+        spread={label: _evenly(by_label[label], each if label in defects else 2 * ROW) for label in by_label},
+    )
+
+
+def by_type(report: Report) -> dict[str, list[int]]:
+    """Indices of the images of each label, lowest score first; defects by name, then the good ones."""
+    labels = sorted({sample.label for sample in report.samples if sample.is_defective})
+    good = sorted({sample.label for sample in report.samples if not sample.is_defective})
+    order = sorted(range(len(report.samples)), key=lambda index: report.scores[index])
+    return {label: [i for i in order if report.samples[i].label == label] for label in (*labels, *good)}
+
+
+def draw(run: Run, report: Report, indices: Sequence[int], device: torch.device) -> dict[int, str]:
+    """The photo and the heat map of each image, with the outline of its mask, as markup.
+
+    Images are scored once more, so that no score map has to be kept since the evaluation.
+    """
+    paths = [report.samples[index].path for index in indices]
+    drawn = {}
+    for one in predict_files(run, paths, device, keep_originals=True):
+        drawn[indices[one.index]] = _pair(run, report.samples[indices[one.index]], one)
+    return drawn
+
+
+def gallery(report: Report, indices: Sequence[int], pairs: Mapping[int, str], names: Sequence[str]) -> str:
+    """The pictures of some images, each with its type, its name and its score.
+
+    Args:
+        report: whose images.
+        indices: which of them.
+        pairs: from `draw`.
+        names: of all images of the report.
+    """
+    span = max(report.scores) - min(report.scores)
+    figures = "\n".join(
+        f"<figure>{pairs[index]}<figcaption><strong>{escape(report.samples[index].label)}</strong> "
+        f"score {significant(report.scores[index], span)}<br>"
+        f'<span class="quiet">{escape(names[index])}</span></figcaption></figure>'
+        for index in indices
+    )
+    return f'<div class="pictures">{figures}</div>'
+
+
+def _evenly(indices: Sequence[int], count: int) -> tuple[int, ...]:
+    places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
+    return tuple(indices[place] for place in places)
+
+
+def heat_picture(run: Run, one: ScoredFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The photo, shrunk, and its heat map on the run's own scale."""
+    assert one.original is not None
+    photo = heatmap.shrunk(one.original, SIDE)
+    size = (photo.shape[0], photo.shape[1])
+    score_map = resize_map(one.prediction.score_map, size)
+    looked_at = None if run.looked_at is None else resize_mask(run.looked_at, size)
+    return photo, heatmap.overlay(photo, score_map, run.held_out.colour_low, run.held_out.colour_high, looked_at)
+
+
+def encoded(image: NDArray[np.uint8]) -> bytes:
+    """A picture as a file: JPEG, or PNG where every pixel counts."""
+    file = io.BytesIO()
+    if max(image.shape[:2]) <= TINY:
+        Image.fromarray(image).save(file, "PNG")
+    else:
+        Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def picture(content: bytes, description: str, truth: str = "") -> str:
+    """A picture from `encoded` in a page, under the layer of a mask's outline."""
+    tiny = content.startswith(b"\x89PNG")
+    source = f"data:image/{'png' if tiny else 'jpeg'};base64,{base64.b64encode(content).decode()}"
+    kind = ' class="tiny"' if tiny else ""
+    return f'<div class="picture"><img{kind} src="{source}" alt="{escape(description)}">{truth}</div>'
+
+
+def mask_outline(mask: NDArray[np.bool_]) -> tuple[float, float, str]:
+    """The outline of a mask, as the width and the height of its drawing and a path in it."""
+    height, width = mask.shape
+    # A cell of several pixels counts as defective if one of them is: a defect of one pixel must not vanish here.
+    cell = -(-max(height, width) // SIDE)
+    padded = np.pad(mask, ((0, -height % cell), (0, -width % cell)))
+    path = outline(np.any(padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell), axis=(1, 3)))
+    return width / cell, height / cell, path
+
+
+def outline_layer(width: float, height: float, path: str) -> str:
+    """What `mask_outline` gives, as a layer that lies over a picture."""
+    path = escape(path)
+    return (
+        f'<svg viewBox="0 0 {width:.4f} {height:.4f}" aria-hidden="true">'
+        f'<path class="halo" d="{path}"/><path class="truth" d="{path}"/></svg>'
+    )
+
+
+def frame_shape(width: int, height: int) -> float:
+    """Width through height of the frame that a picture of this size stands in."""
+    return min(max(width / height, SHAPES[0]), SHAPES[1])
+
+
+def _pair(run: Run, sample: Sample, one: ScoredFile) -> str:
+    photo, heat = heat_picture(run, one)
+    truth = ""
+    if sample.mask is not None:
+        truth = outline_layer(*mask_outline(read_mask(sample.mask, one.prediction.score_map.shape[:2])))
+    height, width = photo.shape[:2]
+    what = f"{sample.label}, {sample.path.name}"
+    marked = " with the mask's outline" if truth else ""
+    return (
+        f'<div class="pair" style="--shape: {frame_shape(width, height):.3f}">'
+        f"{picture(encoded(photo), f'Photo: {what}{marked}', truth)}"
+        f"{picture(encoded(heat), f'Heat map: {what}{marked}', truth)}</div>"
+    )

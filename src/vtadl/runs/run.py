@@ -1,0 +1,377 @@
+"""A run folder on disk: weights as safetensors, settings as TOML, the rest as JSON. Nothing in it can run code.
+
+    RUN/config.toml          the settings
+    RUN/weights.safetensors  the fitted or trained tensors; a frozen stem's own weights are not repeated
+    RUN/run.json             format, versions, what it was trained on, scores of the held-out good images
+    RUN/times.json           dates, durations and hardware: the only file that differs between equal runs
+    RUN/log.jsonl            a line a training step, where there were steps
+    RUN/region_of_interest.png  what counts of every image, where that is not everything
+    RUN/card.json            the decision card, once the detector is calibrated; RUN/card.html shows it
+
+A folder is a finished run if it has ``run.json``. One that is fitted in one go appears whole: it is written beside its
+place and renamed. One that is trained grows in its place (see `vtadl.runs.checkpoint`), and ``run.json`` comes last.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vtadl.config.overrides import from_toml, to_toml
+from vtadl.config.schema import SQUARE, Config, PaperConfig, with_aspect
+from vtadl.data.roi import mask_png, read_stored_mask
+from vtadl.decision.card import Card, from_json, to_json
+from vtadl.errors import BundleError, ConfigError, DataError
+from vtadl.runs.checkpoint import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    LOG_FILE,
+    is_unfinished,
+    read_metadata,
+    remove_checkpoint,
+    sync,
+)
+from vtadl.runs.files import write_bytes
+from vtadl.runs.weights import MAX_TEXT_BYTES, check_regular, check_weights, load_weights, weights_of
+from vtadl.version import __version__
+
+FORMAT = 1
+RECORD_FILE = "run.json"
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "card.json"
+REGION_FILE = "region_of_interest.png"
+SAMPLES_FILE = "samples.json"
+"""In a folder of generated images (`vtadl.inference.generate`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a detector was trained on."""
+
+    category: str
+    layout: str
+    trained_on: int
+    held_out: int
+    content_sha256: str
+    """Of the sorted content hashes of all training and held-out images: equal for equal data, whatever its names."""
+    training_sha256: tuple[str, ...] = ()
+    """Content hashes of the training images, sorted: their scores calibrate nothing."""
+
+    @property
+    def images(self) -> int:
+        """Training and held-out images together."""
+        return self.trained_on + self.held_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """How the good images that were held out of training score; calibrates colours and thresholds, nothing else."""
+
+    scores: tuple[float, ...] = ()
+    """Image scores, in the order of the images' content hashes."""
+    sha256: tuple[str, ...] = ()
+    """Content hash of each image."""
+    appearance: tuple[tuple[float, float, float], ...] = ()
+    """Brightness, contrast and sharpness of each image (`vtadl.data.appearance`)."""
+    colour_low: float = 0.0
+    """Score that the heat maps show as calm: the median pixel of good images."""
+    colour_high: float = 1.0
+    """Score that the heat maps show as fully abnormal."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A trained detector with everything that is stored beside it."""
+
+    config: Config
+    model: nn.Module
+    source: Source
+    held_out: HeldOut
+    times: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    """Steps, epochs and the best epoch, where there were any."""
+    looked_at: NDArray[np.bool_] | None = None
+    """Region of interest; ``None``: all of every image counts."""
+    card: Card | None = None
+    """How scores become verdicts; ``None`` until it is calibrated."""
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that an image is resized to for the model."""
+        if isinstance(self.config.model, PaperConfig):
+            return self.config.model.image_size, self.config.model.image_size
+        size: tuple[int, int] = self.model.input_size  # type: ignore[assignment]
+        return size
+
+
+def save_run(run: Run, folder: Path, *, force: bool = False) -> None:
+    """Write a run; it appears whole or not at all.
+
+    Raises:
+        BundleError: the folder exists (and no ``force``), or cannot be written.
+    """
+    files = _files(run)
+    with new_folder(folder, force=force) as partial:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+
+
+def begin_run(folder: Path, config: Config, looked_at: NDArray[np.bool_] | None = None, *, force: bool = False) -> None:
+    """Make the folder of a training: an unfinished run without any step.
+
+    Raises:
+        BundleError: the folder exists (and no ``force``), or cannot be written.
+    """
+    with new_folder(folder, force=force) as partial:
+        (partial / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
+        (partial / LOG_FILE).touch()
+        if looked_at is not None:
+            (partial / REGION_FILE).write_bytes(mask_png(looked_at))
+
+
+def finish_run(run: Run, folder: Path) -> None:
+    """Turn the folder of a training that has ended into a finished run.
+
+    Raises:
+        BundleError: it cannot be written; the training can still go on from its checkpoint.
+    """
+    files = _files(run)
+    try:
+        for name in sorted(files, key=lambda name: name == RECORD_FILE):
+            write_bytes(folder / name, files[name])
+            sync(folder / name)
+        remove_checkpoint(folder)
+    except OSError as error:
+        raise BundleError(
+            f"cannot write '{folder}': {error.strerror}; the trained weights are kept: make room, then --resume"
+        ) from error
+
+
+def _files(run: Run) -> dict[str, bytes]:
+    weights = weights_of(run.model)
+    record = {
+        "format": FORMAT,
+        "vtadl": __version__,
+        "torch": torch.__version__,
+        "preset": run.config.preset,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "source": asdict(run.source),
+        "training": run.training,
+        "held_out": asdict(run.held_out),
+    }
+    card = {} if run.card is None else {CARD_FILE: to_json(run.card).encode()}
+    region = {} if run.looked_at is None else {REGION_FILE: mask_png(run.looked_at)}
+    return {
+        **card,
+        **region,
+        CONFIG_FILE: to_toml(run.config).encode(),
+        WEIGHTS_FILE: weights,
+        RECORD_FILE: (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
+        "times.json": (json.dumps(run.times, indent=2) + "\n").encode(),
+    }
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run back, verified.
+
+    Raises:
+        BundleError: no run, an unfinished, damaged or newer one.
+    """
+    record = read_record(folder)
+    try:
+        config = with_aspect(from_toml(_read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
+        source, held_out = _source(record["source"]), _held_out(record["held_out"])
+        training = dict(record.get("training", {}))
+        expected_hash = record["weights_sha256"]
+        check_weights(folder / WEIGHTS_FILE, config)
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        if hashlib.sha256(weights).hexdigest() != expected_hash:
+            raise BundleError(f"'{folder / WEIGHTS_FILE}' is damaged: its checksum differs; restore it or train again")
+        model = load_weights(weights, config, folder / WEIGHTS_FILE)
+    except BundleError:
+        raise
+    except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"'{folder}' is damaged: {error}; restore it or train again") from error
+    times = _read_json(folder / "times.json") if (folder / "times.json").exists() else {}
+    return Run(
+        config=config,
+        model=model,
+        source=source,
+        held_out=held_out,
+        times=times,
+        training=training,
+        looked_at=read_region(folder),
+        card=_card(folder / CARD_FILE, expected_hash),
+    )
+
+
+def read_region(folder: Path) -> NDArray[np.bool_] | None:
+    """The region of interest of a run, finished or not; ``None`` where it has none.
+
+    Raises:
+        BundleError: it is damaged.
+    """
+    if not (folder / REGION_FILE).exists():
+        return None
+    try:
+        return read_stored_mask(folder / REGION_FILE)
+    except DataError as error:
+        raise BundleError(f"{error}; or train again") from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of ``run.json``, its format checked.
+
+    Raises:
+        BundleError: no run, an unfinished, damaged or newer one.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"no run at '{folder}'; expected the folder that vtadl train --out wrote")
+    if is_unfinished(folder):
+        raise BundleError(
+            f"'{folder}' is an unfinished training{_so_far(folder)}; go on with: vtadl train CATEGORY --out {folder} "
+            "--resume"
+        )
+    if not (folder / RECORD_FILE).exists():
+        raise BundleError(
+            f"'{folder}' is no finished run: it has no run.json; expected a folder that vtadl train wrote"
+        )
+    record = _read_json(folder / RECORD_FILE)
+    version = record.get("format")
+    if not isinstance(version, int):
+        raise BundleError(f"'{folder / 'run.json'}' is damaged: no format number; restore it or train again")
+    if version > FORMAT:
+        raise BundleError(
+            f"'{folder}' has format {version}, written by vtadl {record.get('vtadl')}; "
+            f"this is vtadl {__version__}, which reads up to {FORMAT}: upgrade vtadl"
+        )
+    return record
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Checksum of what a run stores of a model: tells detectors apart."""
+    return hashlib.sha256(weights_of(model)).hexdigest()
+
+
+@contextmanager
+def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed otherwise.
+
+    Raises:
+        BundleError: ``folder`` exists (and no ``force``), or its place cannot be written.
+    """
+    check_free(folder, force=force)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write to '{folder.parent}': {error.strerror}") from error
+    try:
+        yield partial
+        partial.chmod(0o755)
+        _replace(partial, folder)
+    except OSError as error:
+        raise BundleError(f"cannot write '{folder}': {error.strerror}; nothing was left behind") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds something already.
+
+    Raises:
+        BundleError: it does, and there is no ``force``; or it is a file; or, forced, it holds no run.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir():
+        raise BundleError(f"'{folder}' is a file; --out takes a folder")
+    if not force and is_unfinished(folder):
+        raise BundleError(
+            f"'{folder}' is an unfinished training{_so_far(folder)}; go on with --resume, or replace it with --force"
+        )
+    if not force:
+        raise BundleError(f"'{folder}' exists already; choose another --out, or replace it with --force")
+    known = (RECORD_FILE, SAMPLES_FILE, "manifest.json", "report.html", "predictions.jsonl")
+    if not (is_unfinished(folder) or any((folder / name).exists() for name in known)):
+        raise BundleError(f"'{folder}' was not written by vtadl, so --force does not replace it; choose another --out")
+
+
+def _so_far(folder: Path) -> str:
+    try:
+        return f" (step {int(read_metadata(folder / CHECKPOINT_FILE)['state']['step'])})"
+    except (BundleError, KeyError, TypeError, ValueError):
+        return ""
+
+
+def _source(values: dict[str, Any]) -> Source:
+    return Source(**{**values, "training_sha256": tuple(str(sha) for sha in values.get("training_sha256", ()))})
+
+
+def _held_out(values: dict[str, Any]) -> HeldOut:
+    appearance = [(float(b), float(c), float(s)) for b, c, s in values.get("appearance", ())]
+    scores = tuple(float(score) for score in values["scores"])
+    lists = {
+        "scores": scores,
+        "sha256": tuple(str(sha) for sha in values.get("sha256", ())),
+        "appearance": tuple(appearance),
+    }
+    colours = {name: float(values[name]) for name in ("colour_low", "colour_high")}
+    if not all(map(math.isfinite, (*scores, *colours.values(), *chain(*appearance)))):
+        raise ValueError("a score of held-out images is not finite")
+    return HeldOut(**{**values, **lists, **colours})
+
+
+def _card(path: Path, weights_sha256: str) -> Card | None:
+    if not path.exists():
+        return None
+    card = from_json(_read_text(path), str(path))
+    if card.weights_sha256 != weights_sha256:
+        raise BundleError(
+            f"'{path}' belongs to a detector with other weights; remove it and run vtadl calibrate on this one"
+        )
+    return card
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
+    folder.replace(old)
+    partial.rename(folder)
+    shutil.rmtree(old)
+
+
+def _read_text(path: Path) -> str:
+    check_regular(path, MAX_TEXT_BYTES)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"'{path}' is damaged: it is not text; restore it or train again") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read_text(path))
+    except BundleError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"'{path}' is damaged: {error}; restore it or train again") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"'{path}' is damaged: expected an object; restore it or train again")
+    return content

@@ -1,0 +1,119 @@
+"""The weights of a run: what a detector stores of itself, and reading it back without trusting it."""
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor, nn
+
+from vtadl.config.schema import Config, ContextConfig, MemoryConfig, StemConfig
+from vtadl.errors import BundleError
+from vtadl.models.build import build_model, empty_model
+
+FROZEN_PREFIX = "stem."
+STEM_CHECKSUM = "stem.checksum.sha256"
+"""What is stored of a stem whose weights are the user's own (`vtadl.backbones.weights`)."""
+MAX_TEXT_BYTES = 100_000_000
+"""A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
+
+
+def weights_of(model: nn.Module) -> bytes:
+    """The tensors that a run stores, as a safetensors file."""
+    return tensor_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in own_state(model).items()})
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a run stores: all but those of a frozen stem, which is found by name or path instead."""
+    state = model.state_dict()
+    frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN_PREFIX))
+    left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {STEM_CHECKSUM}
+    return {name: tensor for name, tensor in state.items() if name not in left_out}
+
+
+def stem_checksum(config: Config) -> str:
+    """Digest of a stem's weights that are the user's own, in hexadecimal; empty where they are not.
+
+    Raises:
+        BundleError: they cannot be read.
+        ConfigError: settings that do not fit together.
+    """
+    if not isinstance(config.model, StemConfig) or ":" not in config.model.stem:
+        return ""
+    return bytes(empty_model(config).state_dict()[STEM_CHECKSUM].tolist()).hex()
+
+
+def check_weights(path: Path, config: Config) -> None:
+    """Compare the names and shapes that a file claims with what its settings ask for, before memory is spent on either.
+
+    Raises:
+        BundleError: they differ, or it is no such file.
+        ConfigError: settings that do not fit together.
+    """
+    check_regular(path)
+    expected = {name: tuple(tensor.shape) for name, tensor in own_state(empty_model(config)).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+    differing = sorted(name for name in found.keys() | expected.keys() if not _fits(found, expected, name, config))
+    if differing:
+        raise BundleError(f"'{path}' does not fit its config.toml: tensors {', '.join(differing[:3])}; train again")
+
+
+def load_weights(content: bytes, config: Config, path: Path) -> nn.Module:
+    """The detector of these settings with these weights.
+
+    Raises:
+        BundleError: they do not fit, or are not finite.
+        ConfigError: settings that do not fit together.
+    """
+    try:
+        state: Mapping[str, Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise _damaged(path, f"tensor {name} holds NaN or infinity")
+    model = build_model(config)
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BundleError(f"'{path}' does not fit its config.toml: {reason}") from error
+    return model.eval()
+
+
+def check_regular(path: Path, most: int | None = None) -> None:
+    """Refuse what is no plain file (a pipe would be waited for, a device has no end), or has more than ``most`` bytes.
+
+    Raises:
+        BundleError: it is one, or there is nothing.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise _damaged(path, "it is no plain file")
+    if most is not None and found.st_size > most:
+        raise _damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
+
+
+def _fits(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], name: str, config: Config
+) -> bool:
+    if name not in found or name not in expected:
+        return False
+    shape, wanted = found[name], expected[name]
+    # A memory of few images holds few patches.
+    if isinstance(config.model, MemoryConfig | ContextConfig) and wanted[:1] == (0,):
+        return shape[1:] == wanted[1:] and 0 < shape[0] <= config.model.size
+    return shape == wanted
+
+
+def _damaged(path: Path, reason: object) -> BundleError:
+    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())}; restore it or train again")

@@ -1,0 +1,127 @@
+"""The size of a network's input: squares stay what they were, oblongs keep the area and what stem and pooling take."""
+
+import pytest
+import torch
+
+from helpers.backbone_weights import save_vit
+from vtadl.backbones.build import build_stem
+from vtadl.backbones.input_size import MIN_SIDE, grid_shape, input_size, view_size
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import preset_config
+from vtadl.config.schema import ContextConfig, GaussianConfig, MemoryConfig, StemConfig
+from vtadl.errors import ConfigError
+from vtadl.losses.objective import parse_objective
+from vtadl.models.build import build_model
+from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.detector import GaussianDetector
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [
+        (None, (288, 288)),
+        (1.0, (288, 288)),
+        (1.02, (288, 288)),
+        (2.52, (192, 448)),  # 181.4 x 457.2
+        (1 / 2.52, (448, 192)),
+        (1.5, (224, 352)),  # 235.2 x 352.7
+        (10.0, (96, 896)),  # 91.1 x 910.7
+        (0.1, (896, 96)),
+    ],
+)
+def test_shapes_at_a_stem_of_multiples_of_32(aspect, expected):
+    assert input_size(GaussianConfig(aspect=aspect), 32, 8) == expected
+    assert grid_shape(GaussianConfig(aspect=aspect), 32, 8) == (expected[0] // 8, expected[1] // 8)
+
+
+@pytest.mark.parametrize("aspect", [0.1, 0.4, 0.9, 1.3, 2.52, 7.0, 10.0])
+@pytest.mark.parametrize(("multiple", "stride"), [(32, 8), (14, 14), (16, 16)])
+@pytest.mark.parametrize("config", [MemoryConfig, ContextConfig])
+def test_sides_are_near_the_ideal_ones_and_fit_together(aspect, multiple, stride, config):
+    settings = config(image_size=448, aspect=aspect)
+    sides, ideal = input_size(settings, multiple, stride), (448 / aspect**0.5, 448 * aspect**0.5)
+    cells = 2 if config is ContextConfig else 1
+    for side, near in zip(sides, ideal, strict=True):
+        assert side % multiple == 0 and side >= MIN_SIDE and side // stride % cells == 0
+        assert abs(side - near) <= max(multiple, stride * cells) / 2
+
+
+@pytest.mark.parametrize("aspect", [0.1, 10.0])
+def test_no_side_is_shorter_than_a_grid_needs(aspect):
+    assert min(input_size(GaussianConfig(image_size=64, aspect=aspect), 32, 8)) == 64
+    assert min(input_size(MemoryConfig(image_size=70, aspect=aspect), 14, 14)) == 70
+
+
+def test_pooling_and_coarsening_divide_an_oblong_grid_in_any_case():
+    config = ContextConfig(image_size=288, aspect=2.0, pooling=3, coarsening=2, context_scale=0.5)
+    assert input_size(config, 32, 8) == (192, 384)  # multiples of 96
+    assert view_size(config, 32, 8) == (96, 192)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (256, 256)),  # 249.6 in multiples of 32
+        ({"aspect": 2.52}, (160, 416)),  # of 256 x 672: 153.6 x 403.2
+        ({"context_scale": 1.0}, (416, 416)),
+        ({"image_size": 64}, (64, 64)),  # as small as can be
+        ({"image_size": 96, "context_scale": 0.1}, (64, 64)),
+        ({"coarsening": 4}, (256, 256)),  # of steps of 64
+    ],
+)
+def test_the_transformers_copy_is_smaller_in_steps_that_fit(settings, expected):
+    assert view_size(ContextConfig(**settings), 32, 8) == expected
+
+
+@pytest.mark.parametrize("aspect", [0.0, 0.09, 10.1, float("nan"), -2.0])
+def test_aspects_that_cannot_be(aspect):
+    with pytest.raises(ConfigError, match=r"model.aspect is .*; expected 0.1 to 10"):
+        StemConfig(aspect=aspect)
+
+
+def test_the_preset_paper_has_none():
+    with pytest.raises(ConfigError, match=r"unknown key 'model.aspect'"):
+        apply_settings(preset_config("paper"), ["model.aspect=2"])
+
+
+@pytest.mark.parametrize("preset", ["gaussian", "memory", "context", "fast"])
+def test_detectors_score_oblong_images(preset):
+    settings = ["model.image_size=96", "model.aspect=2.5"]
+    if preset in ("context", "fast"):
+        settings += ["model.pooling=2", "model.coarsening=2", "model.radius=0", "model.width=16", "model.heads=2"]
+        settings += ["model.context_scale=0.8"]
+    model = build_model(apply_settings(preset_config(preset), settings))
+    assert model.input_size == (64, 160)
+    if isinstance(model, ContextDetector):
+        assert model.grid == (4, 10) and model.view_size == (64, 128) and model.network.grid == (2, 4)
+        images = torch.rand(1, 3, 64, 160)
+        embeddings = model.embed(images)
+        assert embeddings.shape[-2:] == (4, 10)
+        assert model.embed_view(images, embeddings).shape[-2:] == (4, 8)
+        model.memory.fit(embeddings.flatten(2)[0].T, torch.Generator().manual_seed(0), torch.zeros(40, 2))
+        assert model.parts(images).shape == (1, len(PARTS), 4, 10)
+    else:
+        model.fit([torch.rand(4, 3, 64, 160)], 4, 0)
+        assert model.score_map(torch.rand(2, 3, 64, 160)).shape == (2, 64, 160)
+
+
+def test_the_neighbourhood_must_leave_something_along_the_longer_side():
+    objective = parse_objective("nll")
+    settings = {"image_size": 128, "pooling": 2, "coarsening": 2, "width": 16, "heads": 2, "context_scale": 1.0}
+    with pytest.raises(ConfigError, match="on 8 x 8; expected a divisor that leaves more"):
+        ContextDetector(ContextConfig(**settings, radius=2), objective)
+    oblong = ContextDetector(ContextConfig(**settings, radius=2, aspect=3.0), objective)
+    assert oblong.network.grid == (2, 7)
+    assert oblong.network.visible.any(1).all()
+
+
+def test_a_transformers_positions_are_made_ready_for_the_oblong_grid(tmp_path):
+    path = save_vit(tmp_path / "w.safetensors")
+    stem, square = (build_stem(StemConfig(stem=f"vit:{path}", image_size=128, aspect=aspect)) for aspect in (2.0, None))
+    images = torch.rand(1, 3, 96, 176)
+    ready = stem.network.positions_6x11
+    assert ready.shape[1] - stem.network.shape.prefix * stem.network.shape.prefix_positions == 66
+    torch.testing.assert_close(stem(images), square(images))
+    assert stem(images).shape[-2:] == (6, 11)
+    path_config = GaussianConfig(stem=f"vit:{path}", image_size=128, aspect=2.0)
+    assert GaussianDetector(path_config).density.grid == (6, 11)

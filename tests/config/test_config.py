@@ -1,0 +1,151 @@
+"""Settings: presets, TOML there and back, and errors that list the choices."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vtadl.config.overrides import apply_settings, from_toml, read_config, to_toml
+from vtadl.config.presets import PRESETS, preset_config
+from vtadl.config.schema import Config
+from vtadl.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_toml(name):
+    config = preset_config(name, seed=7)
+    assert from_toml(to_toml(config), "config.toml") == config
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    smoothing=st.floats(0, 20, allow_nan=False),
+    batch_size=st.integers(1, 64),
+    steps=st.none() | st.integers(1, 10**6),
+)
+def test_changed_settings_survive_toml(seed, smoothing, batch_size, steps):
+    config = preset_config("paper", seed=seed)
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, smoothing=smoothing),
+        training=dataclasses.replace(config.training, batch_size=batch_size, steps=steps),
+    )
+    assert from_toml(to_toml(config), "config.toml") == config
+
+
+def test_settings_reach_their_section():
+    config = apply_settings(
+        preset_config("paper"),
+        ["training.steps=20", "model.variant=faithful", "training.learning_rate=1", "model.smoothing = 2"],
+    )
+    assert (config.training.steps, config.model.variant) == (20, "faithful")
+    assert (config.training.learning_rate, config.model.smoothing) == (1.0, 2.0)
+    assert isinstance(config.training.learning_rate, float)
+
+
+def test_none_unsets_a_setting():
+    config = apply_settings(preset_config("paper"), ["training.steps=20", "training.steps=none"])
+    assert config.training.steps is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.steps", "expects KEY=VALUE"),
+        ("training.step=3", r"unknown key 'training.step' \(did you mean 'steps'\?\)"),
+        ("trainig.steps=3", r"unknown key 'trainig' \(did you mean 'training'\?\)"),
+        ("training=3", "'training' is a section"),
+        ("training.steps=many", "training.steps is 'many'; expected int"),
+        ("training.steps=1.5", "expected int"),
+        ("training.steps=true", "expected int"),
+        ("training.optimizer=sgd", "expected one of: adam, adamw"),
+        ("model.patches=3", "unknown key 'model.patches'"),
+    ],
+)
+def test_wrong_settings_say_what_is_right(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_settings(preset_config("paper"), [setting])
+
+
+def test_a_list_of_numbers_is_a_setting():
+    config = apply_settings(preset_config("memory"), ["model.stem_blocks=[8, 12]"])
+    assert config.model.stem_blocks == (8, 12)
+    assert from_toml(to_toml(config), "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("12", "stem_blocks is 12; expected a list of whole numbers"),
+        ("[true]", "expected a list of whole numbers"),
+        ("[1.5]", "expected a list of whole numbers"),
+        ("[]", "expected different numbers from 1"),
+        ("[0, 1]", "expected different numbers from 1"),
+        ("[3, 3]", "expected different numbers from 1"),
+    ],
+)
+def test_blocks_that_cannot_be(value, message):
+    with pytest.raises(ConfigError, match=message):
+        apply_settings(preset_config("gaussian"), [f"model.stem_blocks={value}"])
+
+
+def test_unknown_preset_lists_the_choices():
+    with pytest.raises(ConfigError, match=r"did you mean 'gaussian'\?\); choose from: .*memory"):
+        preset_config("gausian")
+
+
+def test_an_objective_needs_a_preset_that_is_trained():
+    with pytest.raises(ConfigError, match="takes no objective; --objective goes with: context, fast, dinomaly, paper"):
+        preset_config("gaussian", objective="mse")
+
+
+def read(file: Path | None = None, **flags) -> Config:
+    defaults = {"preset": None, "objective": None, "seed": None, "settings": ()}
+    return read_config(file, **(defaults | flags))
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "paper"\nseed = 3\nobjective = "mse"\n[model]\ndepth = 2\n[training]\nsteps = 9\n')
+    config = read(file)
+    assert (config.preset, config.seed, config.objective) == ("paper", 3, "mse")
+    config = read(file, seed=5, objective="l1", settings=["training.steps=10"])
+    assert (config.seed, config.objective, config.model.depth, config.training.steps) == (5, "l1", 2, 10)
+
+
+def test_a_runs_own_settings_are_a_config_file(tmp_path):
+    file = tmp_path / "config.toml"
+    config = apply_settings(preset_config("memory", seed=4), ["model.size=50"])
+    file.write_text(to_toml(config))
+    assert read(file) == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("preset = ", "is not valid TOML"),
+        ("steps = 3", "unknown key 'steps'"),
+        ('preset = "nothing"', "unknown preset 'nothing'"),
+        ('preset = "memory"\n[model]\nkind = "gaussian"', "expected one of: memory"),
+        ("\x00", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, content, message):
+    file = tmp_path / "mine.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read '.*none.toml': No such file"):
+        read(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    file = tmp_path / "image.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="it is not text"):
+        read(file)

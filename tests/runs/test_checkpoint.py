@@ -1,0 +1,173 @@
+"""Checkpoints: safetensors as others read it, whole or not there, and damage that is noticed."""
+
+import os
+import resource
+import shutil
+import subprocess
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from vtadl.errors import BundleError, TrainingError
+from vtadl.runs.checkpoint import (
+    CHECKPOINT_FILE,
+    LOG_FILE,
+    Conditions,
+    Journal,
+    TrainingState,
+    read_checkpoint,
+    read_metadata,
+    write_checkpoint,
+)
+
+CONDITIONS = Conditions(config="x = 1", images=3, content_sha256="0", torch="2", threads=1, processes=1, device="cpu")
+
+
+def model_and_optimizer(width=4):
+    torch.manual_seed(width)
+    model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.rand(5, 3)).square().sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with a checkpoint of step 2 and a log of three lines, one of them written since."""
+    model, optimizer = model_and_optimizer()
+    with Journal(tmp_path, CONDITIONS) as journal:
+        journal.log({"step": 1})
+        journal.log({"step": 2})
+        journal.save(model, optimizer, TrainingState(step=2, best_loss=0.1 + 0.2))
+        journal.log({"step": 3})
+    return tmp_path, model, optimizer
+
+
+def test_other_readers_of_safetensors_read_it(tmp_path):
+    tensors = {
+        "a": torch.arange(6.0).reshape(2, 3).T,  # not contiguous
+        "b": torch.tensor(7),
+        "c": torch.rand(3, dtype=torch.float64).bfloat16(),
+        "d": torch.tensor([True, False]),
+        "e": torch.zeros(0, 4, dtype=torch.float16),
+    }
+    write_checkpoint(tmp_path / "x.safetensors", tensors, {"step": 3})
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        assert set(file.keys()) == set(tensors)
+        for name, tensor in tensors.items():
+            assert torch.equal(file.get_tensor(name), tensor)
+            assert file.get_tensor(name).dtype == tensor.dtype
+    assert read_metadata(tmp_path / "x.safetensors") == {"step": 3}
+
+
+def test_everything_comes_back_and_the_log_is_cut_to_the_checkpoint(saved):
+    folder, model, optimizer = saved
+    generator = torch.get_rng_state()
+    other, empty = model_and_optimizer(), None
+    other[0][0].weight.data.zero_()
+    empty = torch.optim.Adam(other[0].parameters(), lr=0.1)
+    torch.manual_seed(99)
+    with Journal(folder, CONDITIONS) as journal:
+        state = journal.restore(other[0], empty)
+        journal.log({"step": 3})
+    assert state == TrainingState(step=2, best_loss=0.1 + 0.2, log_bytes=24)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), other[0].state_dict().values(), strict=True)
+    )
+    for before, after in zip(optimizer.state.values(), empty.state.values(), strict=True):
+        assert all(torch.equal(before[key], after[key]) for key in before)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert (folder / LOG_FILE).read_text() == '{"step": 1}\n{"step": 2}\n{"step": 3}\n'
+
+
+def test_a_failed_write_keeps_the_last_checkpoint(saved, monkeypatch):
+    folder, model, optimizer = saved
+    before = (folder / CHECKPOINT_FILE).read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with Journal(folder, CONDITIONS) as journal, pytest.raises(TrainingError, match="No space left on device"):
+        journal.save(model, optimizer, TrainingState(step=3))
+    assert (folder / CHECKPOINT_FILE).read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE]
+
+
+def test_a_file_size_limit_is_an_error_and_not_a_signal(saved):
+    folder, model, optimizer = saved
+    before = (folder / CHECKPOINT_FILE).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with Journal(folder, CONDITIONS) as journal, pytest.raises(TrainingError, match=r"cannot write .*too large"):
+            journal.save(model, optimizer, TrainingState(step=3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / CHECKPOINT_FILE).read_bytes() == before
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(mount)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("this user cannot mount a small disk")
+    try:
+        model, optimizer = model_and_optimizer()
+        with Journal(mount, CONDITIONS) as journal:
+            journal.log({"step": 1})
+            journal.save(model, optimizer, TrainingState(step=1))
+            (mount / "filler").write_bytes(b"x" * 16_000)
+            with pytest.raises(TrainingError, match="No space left on device; the last good state, step 1, is kept"):
+                journal.save(model, optimizer, TrainingState(step=2))
+        assert read_metadata(mount / CHECKPOINT_FILE)["state"]["step"] == 1
+        (mount / "filler").unlink()
+        with Journal(mount, CONDITIONS) as journal:
+            assert journal.restore(model, optimizer).step == 1
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_what_a_kill_left_behind_is_overwritten(saved):
+    folder, model, optimizer = saved
+    (folder / f".{CHECKPOINT_FILE}.partial").write_bytes(b"half")
+    with Journal(folder, CONDITIONS) as journal:
+        journal.save(model, optimizer, TrainingState(step=3))
+    assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE]
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_a_truncated_checkpoint_is_named(saved, keep):
+    path = saved[0] / CHECKPOINT_FILE
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(BundleError, match=r"checkpoint.safetensors' is damaged: .*--force"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(saved):
+    model, optimizer = model_and_optimizer(width=5)
+    with Journal(saved[0], CONDITIONS) as journal, pytest.raises(BundleError, match="is damaged"):
+        journal.restore(model, optimizer)
+
+
+def test_a_log_shorter_than_its_checkpoint_is_refused(saved):
+    folder, model, optimizer = saved
+    (folder / LOG_FILE).write_text("")
+    with Journal(folder, CONDITIONS) as journal, pytest.raises(BundleError, match="shorter than its checkpoint"):
+        journal.restore(model, optimizer)
+
+
+def test_a_reader_among_several_processes_writes_nothing(saved):
+    folder, model, optimizer = saved
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with Journal(folder, CONDITIONS, writes=False) as journal:
+        assert journal.restore(model, optimizer).step == 2
+        journal.log({"step": 3})
+        journal.save(model, optimizer, TrainingState(step=3))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
