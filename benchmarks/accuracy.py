@@ -19,10 +19,10 @@ COLUMNS = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AUPRO@0.3", "pixel_A
 
 
 def measure(folder: Path, preset: str, settings: list[str], seed: int) -> dict[str, float | None]:
-    """The figures of one preset on one category."""
+    """The metrics of one preset on one category."""
     detector = vtadl.train(folder, preset=preset, settings=settings, seed=seed)
     report = vtadl.evaluate(detector, folder)
-    return report.figures
+    return report.metrics
 
 
 def cell(values: list[float | None]) -> str:
@@ -54,8 +54,8 @@ def main() -> None:
                 for s in (seeds[:1] if preset == "gaussian" else seeds)
             ]
             rows.append({"category": category, "preset": preset, "seeds": seeds, "measured": measured})
-            figures = " | ".join(cell([m[column] for m in measured]) for column in COLUMNS)
-            print(f"| {category} | {preset} | {figures} |", flush=True)
+            metrics = " | ".join(cell([m[column] for m in measured]) for column in COLUMNS)
+            print(f"| {category} | {preset} | {metrics} |", flush=True)
     today = datetime.now(UTC).date()
     print(f"\n{today}, {torch.get_num_threads()} threads, torch {torch.__version__}, seeds {options.seeds}")
     if options.json:

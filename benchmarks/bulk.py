@@ -2,7 +2,7 @@
 
 python benchmarks/bulk.py [--images 5000] [--side 256] [--preset gaussian] [--set KEY=VALUE]...
 
-It makes the images, trains on 40 of their kind, and calls `vtadl predict` (overlays and score maps included) three
+It makes the images, trains on 40 of their kind, and calls `vtadl predict` (overlays and anomaly maps included) three
 times: the first two are killed with SIGKILL after a third and two thirds of the rows. Memory is the peak of each
 process, as the system counts it.
 """

@@ -1,12 +1,14 @@
-"""What each part of the preset `context`, and each loss of its transformer, is worth. Prints docs/context.md's tables.
+"""What each component of the preset `context`, and each loss of its transformer, is worth. Prints docs/context.md's
+tables.
 
 python benchmarks/context.py [--data ../shared/data] [--category mvtec/transistor]... [--objective nll]...
     [--seeds 0,1,2] [--against gaussian --against memory] [--set KEY=VALUE]... [--remember] [--whole] [--json FILE]
 
-One setting for all categories. `together` is the preset; its parts are alone, by the same trainings (all but `context`
-of the first seed). With --against, presets are measured too, and the paired difference to the better of them is shown,
-with its 95 % interval over images (first seed). --remember keeps the frozen features of every image in memory (0.5 to
-1 MB each): the figures are the same, and the times are not what a training takes. --whole leaves the parts out.
+One setting for all categories. `together` is the preset; its components are alone, by the same trainings (all but
+`context` of the first seed). With --against, presets are measured too, and the paired difference to the better of them
+is shown, with its 95 % interval over images (first seed). --remember keeps the frozen features of every image in memory
+(0.5 to 1 MB each): the metrics are the same, and the times are not what a training takes. --whole leaves the components
+out.
 """
 
 import argparse
@@ -21,43 +23,43 @@ import numpy as np
 import torch
 
 import vtadl
-from vtadl.backbones.build import EfficientNetStem
+from vtadl.backbones.build import EfficientNetBackbone
 from vtadl.metrics.comparison import compare_resampled
-from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.context import COMPONENTS, ContextDetector
 
 CATEGORIES = ("mvtec/transistor", "mvtec/bottle", "magnetic_tile")
 COLUMNS = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUPRO@0.05")
 
 
 def measure(
-    folder: Path, objective: str, settings: list[str], seed: int, parts: tuple[int, ...]
+    folder: Path, objective: str, settings: list[str], seed: int, components: tuple[int, ...]
 ) -> tuple[dict[str, Any], vtadl.Report]:
-    """Figures of the whole and of some parts alone, and the whole's report."""
+    """Metrics of the whole and of some components alone, and the whole's report."""
     detector = vtadl.train(folder, preset="context", objective=objective, settings=settings, seed=seed)
     model = detector.run.model
     assert isinstance(model, ContextDetector)
     whole = vtadl.evaluate(detector, folder)
-    figures = {"together": whole.figures}
-    for part, name in enumerate(PARTS):
-        if part in parts and (name != "discriminant" or model.discriminant.fitted):
-            alone = torch.eye(len(PARTS)).to(model.combination.where)[part]
+    metrics = {"together": whole.metrics}
+    for component, name in enumerate(COMPONENTS):
+        if component in components and (name != "discriminant" or model.discriminant.fitted):
+            alone = torch.eye(len(COMPONENTS)).to(model.combination.where)[component]
             model.combination.whether, model.combination.where = alone, alone
-            figures[name] = vtadl.evaluate(detector, folder).figures
-    return {"figures": figures, "times": detector.run.times, "training": detector.run.training}, whole
+            metrics[name] = vtadl.evaluate(detector, folder).metrics
+    return {"metrics": metrics, "times": detector.run.times, "training": detector.run.training}, whole
 
 
 def remember_features() -> None:
-    """Let the stem see each image once."""
+    """Let the backbone see each image once."""
     known: dict[bytes, torch.Tensor] = {}
-    look = EfficientNetStem.forward
+    look = EfficientNetBackbone.forward
 
-    def remembered(stem: EfficientNetStem, images_B3HW: torch.Tensor, pooling: int = 1) -> torch.Tensor:
+    def remembered(backbone: EfficientNetBackbone, images_B3HW: torch.Tensor, pooling: int = 1) -> torch.Tensor:
         keys = [hashlib.sha256(image.cpu().numpy().tobytes()).digest() for image in images_B3HW]
         if not all(key in known for key in keys):
-            known.update(zip(keys, look(stem, images_B3HW, pooling), strict=True))
+            known.update(zip(keys, look(backbone, images_B3HW, pooling), strict=True))
         return torch.stack([known[key] for key in keys])
 
-    EfficientNetStem.forward = remembered  # type: ignore[method-assign]
+    EfficientNetBackbone.forward = remembered  # type: ignore[method-assign]
 
 
 def cell(values: list[float | None]) -> str:
@@ -70,23 +72,23 @@ def cell(values: list[float | None]) -> str:
 
 def row(category: str, what: str, objective: str, measured: list[dict[str, Any]]) -> str:
     """A line of the table."""
-    figures = " | ".join(cell([one[column] for one in measured]) for column in COLUMNS)
-    return f"| {category} | {what} | {objective} | {figures} | {len(measured)} |"
+    metrics = " | ".join(cell([one[column] for one in measured]) for column in COLUMNS)
+    return f"| {category} | {what} | {objective} | {metrics} | {len(measured)} |"
 
 
 def difference(whole: vtadl.Report, others: dict[str, vtadl.Report]) -> str:
-    """How far the whole is above the better of the others, figure by figure."""
+    """How far the whole is above the better of the others, metric by metric."""
     lines = []
     for column in COLUMNS:
-        known = {name: report.figures[column] for name, report in others.items()}
-        if whole.figures[column] is None or None in known.values():
+        known = {name: report.metrics[column] for name, report in others.items()}
+        if whole.metrics[column] is None or None in known.values():
             continue
         best = max(known, key=lambda name: known[name] or 0.0)
         ours, theirs = whole.evaluation, others[best].evaluation
         is_good = np.array([not sample.is_defective for sample in whole.samples])
         found = compare_resampled(
-            ours.figures[column] or 0.0,
-            theirs.figures[column] or 0.0,
+            ours.metrics[column] or 0.0,
+            theirs.metrics[column] or 0.0,
             ours.resampled[column],
             theirs.resampled[column],
             is_good,
@@ -120,21 +122,21 @@ def main() -> None:
             for preset in options.against
         }
         for preset, report in others.items():
-            print(row(category, f"preset {preset}", "–", [report.figures]), flush=True)
+            print(row(category, f"preset {preset}", "–", [report.metrics]), flush=True)
         for objective in options.objective or ["nll"]:
             measured = []
             for seed in seeds:
                 first = objective == (options.objective or ["nll"])[0] and seed == seeds[0]
-                # Parts without steps hardly depend on seeds, and not at all on the objective.
-                every = tuple(range(len(PARTS))) if first else (PARTS.index("context"),)
-                parts = () if options.whole else every
-                one, whole = measure(folder, objective, options.set, seed, parts)
+                # Components without steps hardly depend on seeds, and not at all on the objective.
+                every = tuple(range(len(COMPONENTS))) if first else (COMPONENTS.index("context"),)
+                components = () if options.whole else every
+                one, whole = measure(folder, objective, options.set, seed, components)
                 measured.append(one)
                 if seed == seeds[0] and others:
                     differences.append(f"{category}, {objective}: {difference(whole, others)}")
             rows.append({"category": category, "objective": objective, "seeds": seeds, "measured": measured})
-            for what in measured[0]["figures"]:
-                known = [one["figures"][what] for one in measured if what in one["figures"]]
+            for what in measured[0]["metrics"]:
+                known = [one["metrics"][what] for one in measured if what in one["metrics"]]
                 print(row(category, what, objective, known), flush=True)
             seconds = [one["times"]["training_seconds"] for one in measured]
             print(f"<!-- {category} {objective}: training {min(seconds):.0f} to {max(seconds):.0f} s -->", flush=True)

@@ -1,4 +1,4 @@
-"""What the presets `context` and `fast` cost, and what `fast` loses. Prints docs/context.md's figures.
+"""What the presets `context` and `fast` cost, and what `fast` loses. Prints docs/context.md's numbers.
 
 python benchmarks/context_cost.py [--category ../shared/data/mvtec/transistor]
 
@@ -46,8 +46,8 @@ def main() -> None:
             detector.save(Path(run) / "run")
             megabytes = sum(file.stat().st_size for file in (Path(run) / "run").iterdir()) / 1e6
         one = milliseconds(detector, paths)
-        figures = vtadl.evaluate(detector, folder).figures
-        auroc, aupro = (figures[name] for name in ("image_AUROC", "pixel_AUPRO@0.3"))
+        metrics = vtadl.evaluate(detector, folder).metrics
+        auroc, aupro = (metrics[name] for name in ("image_AUROC", "pixel_AUPRO@0.3"))
         shown = f"{auroc:.4f} | {'–' if aupro is None else f'{aupro:.4f}'}"
         print(f"| `{preset}` | {seconds:.0f} s | {one:.0f} ms | {megabytes:.0f} MB | {shown} |", flush=True)
     print(f"\n{datetime.now(UTC).date()}, {torch.get_num_threads()} threads, torch {torch.__version__}")

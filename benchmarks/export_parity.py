@@ -3,7 +3,7 @@
 python benchmarks/export_parity.py [--category FOLDER] [--preset NAME]... [--to onnx]... [--set KEY=VALUE]...
 
 Each preset is trained on the category (without ``--category``: on the demo's flanges), one that takes steps for a few,
-since agreement does not hang on quality. A threshold by hand, at the median of the test images' scores, makes half of
+since agreement does not depend on quality. A threshold by hand, at the median of the test images' scores, makes half of
 them defective. The bar is a map within 1e-4 of its highest score, and equal verdicts.
 """
 
@@ -45,8 +45,8 @@ def row(run: Run, to: str, images: list[np.ndarray], folder: Path) -> str:
     maps, scores, verdicts = [], [], 0
     for image in images:
         ours, theirs = predict_image(run, image, CPU), detector.predict(image)
-        scale = float(np.abs(ours.score_map).max())
-        maps.append(float(np.abs(ours.score_map - theirs.score_map).max()) / scale)
+        scale = float(np.abs(ours.anomaly_map).max())
+        maps.append(float(np.abs(ours.anomaly_map - theirs.anomaly_map).max()) / scale)
         scores.append(abs(ours.score - theirs.score) / scale)
         verdicts += ours.verdict == theirs.verdict
     passed = "yes" if max(*maps, *scores) <= TOLERANCE and verdicts == len(images) else "NO"

@@ -55,7 +55,7 @@ def model_door(root: Path) -> Door:
     run = tiny_run(root / "model", "paper", "model.image_size=32", "model.patch_size=8")
     export_run(run, root / "model/onnx", to="onnx", images=[good_image(60)])
 
-    def mend(path: Path) -> None:
+    def fix(path: Path) -> None:
         manifest = path.with_name("manifest.json")
         content = json.loads(manifest.read_text())
         content["files"] = {"model.onnx": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -66,7 +66,7 @@ def model_door(root: Path) -> Door:
         seeds=(("model.onnx", (root / "model/onnx/model.onnx").read_bytes()),),
         folder=root / "model/onnx",
         open=lambda path: load(path.parent, threads=1).predict(good_image(60)),
-        mend=mend,
+        fix=fix,
     )
 
 

@@ -1,9 +1,9 @@
-"""What do eight bits cost? Figures in float32 and int8, from the exported models, category by category.
+"""What do eight bits cost? Metrics in float32 and int8, from the exported models, category by category.
 
 python benchmarks/int8.py [--data ../shared/data] [--preset NAME]... [--category FOLDER]... [--seeds 0,1,2]
 
 Without ``--category``: MVTec's transistors, and the two products of the demo set at their usual size. Each preset is
-trained with its defaults and exported to OpenVINO twice; the figures are those of the exported models on all test
+trained with its defaults and exported to OpenVINO twice; the metrics are those of the exported models on all test
 images, means over the seeds where the seed matters (`memory`). The bar is a mean loss of at most 0.005 in image AUROC
 and in AUPRO@0.3.
 """
@@ -27,13 +27,13 @@ from vtadl.runs.run import Run
 from vtadl.runtime import Detector, load
 from vtadl.training.train import train_run
 
-FIGURES = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUROC", "image_AP")
-HELD_TO_THE_BAR = FIGURES[:2]
+METRICS = ("image_AUROC", "pixel_AUPRO@0.3", "pixel_AUROC", "image_AP")
+HELD_TO_THE_BAR = METRICS[:2]
 BAR = 0.005
 
 
 def measure(detector: Detector, category: Category) -> tuple[dict[str, float | None], float]:
-    """Figures on all test images, and the median of milliseconds from pixels to score map."""
+    """Metrics on all test images, and the median of milliseconds from pixels to anomaly map."""
     images, times = [], []
     for sample in category.test:
         pixels = read_image(sample.path)
@@ -45,11 +45,11 @@ def measure(detector: Detector, category: Category) -> tuple[dict[str, float | N
                 name=sample.path.name,
                 defect=sample.label,
                 score=prediction.score,
-                score_map=prediction.score_map,
+                anomaly_map=prediction.anomaly_map,
                 mask=None if sample.mask is None else read_mask(sample.mask, pixels.shape[:2]),
             )
         )
-    return evaluate(images, bootstrap=0).figures, statistics.median(times)
+    return evaluate(images, bootstrap=0).metrics, statistics.median(times)
 
 
 def export_both(run: Run, category: Category, folder: Path) -> dict[str, Detector]:
@@ -61,22 +61,22 @@ def export_both(run: Run, category: Category, folder: Path) -> dict[str, Detecto
 
 
 def rows(preset: str, seeds: list[int], category: Category, folder: Path) -> tuple[list[str], float]:
-    """A line for each precision, and the largest loss of a figure that is held to the bar."""
+    """A line for each precision, and the largest loss of a metric that is held to the bar."""
     found: dict[str, list[dict[str, float]]] = {"float32": [], "int8": []}
     for seed in seeds:
         run = train_run(preset_config(preset, seed=seed), category, pick_device("cpu"), warn=print)
         for precision, detector in export_both(run, category, folder / str(seed)).items():
-            figures, milliseconds = measure(detector, category)
+            metrics, milliseconds = measure(detector, category)
             agreement = detector.manifest.agreement
             size = sum(file.stat().st_size for file in (folder / str(seed) / precision).glob("model.*")) / 1e6
-            rest = {"ms": milliseconds, "MB": size, "map": agreement["score_map"], "score": agreement["score"]}
-            found[precision].append({name: v for name, v in figures.items() if v is not None} | rest)
+            rest = {"ms": milliseconds, "MB": size, "map": agreement["anomaly_map"], "score": agreement["score"]}
+            found[precision].append({name: v for name, v in metrics.items() if v is not None} | rest)
     lines = []
     for precision, all_seeds in found.items():
         means = {name: statistics.mean(one[name] for one in all_seeds) for name in all_seeds[0]}
-        figures = " | ".join(f"{means[name]:.4f}" if name in means else "–" for name in FIGURES)
+        metrics = " | ".join(f"{means[name]:.4f}" if name in means else "–" for name in METRICS)
         largest = ", ".join(f"{max(one[name] for one in all_seeds):.1g}" for name in ("map", "score"))
-        lines.append(f"{precision} | {figures} | {means['ms']:.1f} | {means['MB']:.0f} | {largest}")
+        lines.append(f"{precision} | {metrics} | {means['ms']:.1f} | {means['MB']:.0f} | {largest}")
     losses = [
         statistics.mean(exact[name] - rounded[name] for exact, rounded in zip(*found.values(), strict=True))
         for name in HELD_TO_THE_BAR
@@ -93,8 +93,8 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     options = parser.parse_args()
     worst = 0.0
-    print(f"| category | preset | precision | {' | '.join(FIGURES)} | ms an image | MB | agreement: map, score |")
-    print("|---" * (6 + len(FIGURES)) + "|")
+    print(f"| category | preset | precision | {' | '.join(METRICS)} | ms an image | MB | agreement: map, score |")
+    print("|---" * (6 + len(METRICS)) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         demo = None if options.category else make_demo(Path(scratch) / "demo")
         for root in options.category or [options.data / "mvtec/transistor", *demo]:

@@ -24,8 +24,8 @@ import sys, time, numpy, vtadl
 detector = vtadl.load(sys.argv[1])
 started = time.perf_counter()
 found = detector.predict(sys.argv[2])
-row, column = numpy.unravel_index(found.score_map.argmax(), found.score_map.shape)
-print(found.score_map.shape, row, column, round(time.perf_counter() - started, 1))
+row, column = numpy.unravel_index(found.anomaly_map.argmax(), found.anomaly_map.shape)
+print(found.anomaly_map.shape, row, column, round(time.perf_counter() - started, 1))
 """
 
 

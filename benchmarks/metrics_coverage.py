@@ -1,8 +1,8 @@
-"""Do the 95 % intervals cover the truth in 95 % of test sets? Simulated, figure by figure.
+"""Do the 95 % intervals cover the truth in 95 % of test sets? Simulated, metric by metric.
 
 Each set has 60 good and 40 defective images of 12 x 12 pixels, each defect a square of 3 x 3. An image's own level
 shifts its score and all of its pixels; a defect lifts the score, and its pixels by an amount that differs between
-images. The truth is the figure of one set of 20,000 images. Run: python benchmarks/metrics_coverage.py
+images. The truth is the metric of one set of 20,000 images. Run: python benchmarks/metrics_coverage.py
 """
 
 import argparse
@@ -21,15 +21,17 @@ def simulate(rng: np.random.Generator, n_good: int, n_bad: int, auroc: float) ->
     images = []
     for index in range(n_good + n_bad):
         level = float(rng.standard_normal())
-        score_map = rng.standard_normal((SIDE, SIDE)) + 0.5 * level
+        anomaly_map = rng.standard_normal((SIDE, SIDE)) + 0.5 * level
         if index < n_good:
-            images.append(ScoredImage(name=str(index), defect="good", score=level, score_map=score_map, mask=None))
+            images.append(ScoredImage(name=str(index), defect="good", score=level, anomaly_map=anomaly_map, mask=None))
             continue
         mask = np.zeros((SIDE, SIDE), dtype=bool)
         row, column = rng.integers(0, SIDE - DEFECT + 1, 2)
         mask[row : row + DEFECT, column : column + DEFECT] = True
-        score_map[mask] += lift * rng.uniform(0.5, 1.5)
-        images.append(ScoredImage(name=str(index), defect="defect", score=level + lift, score_map=score_map, mask=mask))
+        anomaly_map[mask] += lift * rng.uniform(0.5, 1.5)
+        images.append(
+            ScoredImage(name=str(index), defect="defect", score=level + lift, anomaly_map=anomaly_map, mask=mask)
+        )
     return images
 
 
@@ -43,7 +45,7 @@ def main() -> None:
     started = time.perf_counter()
     for auroc in arguments.auroc or (0.80, 0.90, 0.97):
         rng = np.random.default_rng([arguments.seed, round(100 * auroc)])
-        truth = evaluate(simulate(rng, 12_000, 8_000, auroc), bootstrap=0).figures
+        truth = evaluate(simulate(rng, 12_000, 8_000, auroc), bootstrap=0).metrics
         covered, widths = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0.0)
         for number in range(arguments.sets):
             evaluation = evaluate(simulate(rng, 60, 40, auroc), bootstrap=arguments.resamples, seed=number)

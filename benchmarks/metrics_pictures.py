@@ -1,4 +1,4 @@
-"""Draw docs/pictures/metrics_*.svg from the simulated set of metrics_traps.py: what each figure is the area of.
+"""Draw docs/pictures/metrics_*.svg from the simulated set of metrics_traps.py: what each metric is the area of.
 
 Run: python benchmarks/metrics_pictures.py
 """
@@ -63,11 +63,11 @@ def panel(name: str, title: str, across: str, up: str, parts: list[str]) -> None
 
 
 def draw(evaluation: Evaluation) -> None:
-    figures, curves = evaluation.figures, evaluation.curves
+    metrics, curves = evaluation.metrics, evaluation.curves
     roc, pr, pro = curves["pixel_ROC"], curves["pixel_PR"], curves["pixel_PRO"]
     panel(
         "roc",
-        f"pixel AUROC {figures['pixel_AUROC']:.3f}",
+        f"pixel AUROC {metrics['pixel_AUROC']:.3f}",
         "share of defect-free pixels flagged",
         "share of defective pixels found",
         [area(roc, 1.0, SHADE), line(roc.x, roc.y)],
@@ -77,7 +77,7 @@ def draw(evaluation: Evaluation) -> None:
     cx, cy = at(float(pr.x[best]), float(pr.y[best])).split(",")
     panel(
         "pr",
-        f"pixel AP {figures['pixel_AP']:.3f}, F1Max {figures['pixel_F1Max']:.3f}",
+        f"pixel AP {metrics['pixel_AP']:.3f}, F1Max {metrics['pixel_F1Max']:.3f}",
         "recall",
         "precision",
         [
@@ -89,13 +89,13 @@ def draw(evaluation: Evaluation) -> None:
     )
     panel(
         "pro",
-        f"AUPRO@0.3 {figures['pixel_AUPRO@0.3']:.3f}, AUPRO@0.05 {figures['pixel_AUPRO@0.05']:.3f}",
+        f"AUPRO@0.3 {metrics['pixel_AUPRO@0.3']:.3f}, AUPRO@0.05 {metrics['pixel_AUPRO@0.05']:.3f}",
         "share of defect-free pixels flagged",
         "mean share covered, over regions",
         [area(pro, 0.3, SHADE), area(pro, 0.05, STRONG), line(pro.x, pro.y)],
     )
     bars = []
-    for row, (name, value) in enumerate(figures.items()):
+    for row, (name, value) in enumerate(metrics.items()):
         y = 0.97 - row * 0.122
         low, high = evaluation.intervals[name]
         bars += [
@@ -103,7 +103,7 @@ def draw(evaluation: Evaluation) -> None:
             f'<circle cx="{at(value, y).split(",")[0]}" cy="{at(value, y).split(",")[1]}" r="3" fill="{INK}"/>',
             text(MARGIN + 4, float(at(0, y).split(",")[1]) + 18, name, "start", 'font-size="10"'),
         ]
-    panel("intervals", "figures and their 95 % intervals", "", "", bars)
+    panel("intervals", "metrics and their 95 % intervals", "", "", bars)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How fast are all figures together, against scikit-learn's pixel AUROC alone and anomalib's AUPRO alone?
+"""How fast are all metrics together, against scikit-learn's pixel AUROC alone and anomalib's AUPRO alone?
 
-100 float32 score maps, Student's t with 2 degrees of freedom (heavy tails), 40 of them with two round defects, 2 % of
+100 float32 anomaly maps, Student's t with 2 degrees of freedom (heavy tails), 40 of them with two round defects, 2 % of
 all pixels. Everything runs in one process on the same maps; our times are medians of five, the
 others', many times as long, are of one run.
 Run: python benchmarks/metrics_speed.py [--quick]; with anomalib: in an environment of its own that has it and vtadl.
@@ -25,18 +25,18 @@ def make(n: int, side: int, dtype: type = np.float32) -> list[ScoredImage]:
     radius = side * np.sqrt(0.02 / 0.4 / 2 / np.pi)
     images = []
     for index in range(n):
-        score_map = rng.standard_t(2, (side, side)).astype(dtype)
+        anomaly_map = rng.standard_t(2, (side, side)).astype(dtype)
         mask = None
         if index % 5 < 2:
             centres = rng.uniform(radius, side - radius, (2, 2))
             mask = np.logical_or(*((rows - y) ** 2 + (columns - x) ** 2 < radius**2 for y, x in centres))
-            score_map[mask] += dtype(1.5)
+            anomaly_map[mask] += dtype(1.5)
         images.append(
             ScoredImage(
                 name=f"{index:04d}",
                 defect="good" if mask is None else "blob",
-                score=float(score_map.max()),
-                score_map=score_map,
+                score=float(anomaly_map.max()),
+                anomaly_map=anomaly_map,
                 mask=mask,
             )
         )
@@ -44,8 +44,8 @@ def make(n: int, side: int, dtype: type = np.float32) -> list[ScoredImage]:
 
 
 def stacked(images: list[ScoredImage]) -> tuple[np.ndarray, np.ndarray]:
-    maps = np.stack([i.score_map for i in images])
-    masks = np.stack([i.mask if i.mask is not None else np.zeros(i.score_map.shape, dtype=bool) for i in images])
+    maps = np.stack([i.anomaly_map for i in images])
+    masks = np.stack([i.mask if i.mask is not None else np.zeros(i.anomaly_map.shape, dtype=bool) for i in images])
     return maps, masks
 
 
@@ -96,7 +96,7 @@ def intervals() -> None:
     with_them = median_seconds(lambda: evaluate(images, bootstrap=1000), 3)
     error = evaluate(images, bootstrap=1).binning_error
     print(
-        f"intervals of all figures, 1,000 resamples of 100 maps of 512 x 512: {with_them - without:.2f} s more; ",
+        f"intervals of all metrics, 1,000 resamples of 100 maps of 512 x 512: {with_them - without:.2f} s more; ",
         end="",
     )
     print(f"binning error {error:.1e}")
@@ -108,7 +108,7 @@ def scaling(sizes: tuple[int, ...]) -> None:
         started = time.perf_counter(), time.process_time()
         evaluate(images, bootstrap=0)
         seconds, busy = time.perf_counter() - started[0], time.process_time() - started[1]
-        size = sum(i.score_map.nbytes for i in images)
+        size = sum(i.anomaly_map.nbytes for i in images)
         tracemalloc.start()
         evaluate(images, bootstrap=0)
         peak = tracemalloc.get_traced_memory()[1]
@@ -126,7 +126,7 @@ def streaming() -> None:
     streaming = StreamingEvaluation()
     for image in images:
         streaming.update(image)
-    error = max(f.error for f in streaming.figures().values() if f)
+    error = max(f.error for f in streaming.metrics().values() if f)
     tracemalloc.reset_peak()
     peaks, started = [], time.perf_counter()
     for image in images * 5:

@@ -1,4 +1,4 @@
-"""What the known mistakes do to a number: one simulated test set, figures computed rightly and wrongly.
+"""What the known mistakes do to a number: one simulated test set, metrics computed rightly and wrongly.
 
 60 good and 40 defective images of 128 x 128, heavy-tailed scores, defects of many sizes.
 Run: python benchmarks/metrics_traps.py
@@ -29,13 +29,13 @@ def make(n_good: int = 60, n_bad: int = 40) -> list[ScoredImage]:
             blob = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
             mask |= blob
             noise += ndimage.gaussian_filter(blob * rng.uniform(0.3, 1.5), 2)
-        score_map = np.exp(2 * noise).astype(np.float32)
+        anomaly_map = np.exp(2 * noise).astype(np.float32)
         images.append(
             ScoredImage(
                 name=f"{index:03d}",
                 defect="blob" if defective else "good",
-                score=float(score_map.max()),
-                score_map=score_map,
+                score=float(anomaly_map.max()),
+                anomaly_map=anomaly_map,
                 mask=mask if defective else None,
             )
         )
@@ -45,24 +45,24 @@ def make(n_good: int = 60, n_bad: int = 40) -> list[ScoredImage]:
 def changed(images: list[ScoredImage], change: Callable[[NDArray], NDArray]) -> list[ScoredImage]:
     found = []
     for image in images:
-        score_map = change(image.score_map).astype(np.float32)
-        found.append(dataclasses.replace(image, score_map=score_map, score=float(score_map.max())))
+        anomaly_map = change(image.anomaly_map).astype(np.float32)
+        found.append(dataclasses.replace(image, anomaly_map=anomaly_map, score=float(anomaly_map.max())))
     return found
 
 
-def figure(images: list[ScoredImage], name: str) -> float:
-    return evaluate(images, bootstrap=0).figures[name]
+def metric(images: list[ScoredImage], name: str) -> float:
+    return evaluate(images, bootstrap=0).metrics[name]
 
 
 def sampled_aupro(images: list[ScoredImage], limit: float = 0.3, interpolate: bool = True) -> float:
     """AUPRO from 200 thresholds at equal distances between the lowest and the highest score, as many tools do."""
-    maps = [i.score_map for i in images]
+    maps = [i.anomaly_map for i in images]
     masks = [i.mask if i.mask is not None else np.zeros((SIDE, SIDE), dtype=bool) for i in images]
     free = np.concatenate([m[~k] for m, k in zip(maps, masks, strict=True)])
     regions = []
-    for score_map, mask in zip(maps, masks, strict=True):
+    for anomaly_map, mask in zip(maps, masks, strict=True):
         labels, count = ndimage.label(mask, np.ones((3, 3)))
-        regions += [score_map[labels == n + 1] for n in range(count)]
+        regions += [anomaly_map[labels == n + 1] for n in range(count)]
     x, y = [0.0], [0.0]
     for threshold in np.linspace(max(m.max() for m in maps), min(m.min() for m in maps), 200):
         x.append(np.mean(free >= threshold))
@@ -91,32 +91,32 @@ def dilated(images: list[ScoredImage]) -> list[ScoredImage]:
 
 def main() -> None:
     images = make()
-    raw = evaluate(images, bootstrap=0).figures
+    raw = evaluate(images, bootstrap=0).metrics
     logs = changed(images, np.log)
     squares = changed(images, lambda m: m.astype(np.float64) ** 4)
     sigmoid = changed(images, lambda m: 1 / (1 + np.exp(-(m + np.float32(10)))))
     single = changed(images, lambda m: (m - m.min()) / (m.max() - m.min()))
-    top = max(i.score_map.max() for i in images)
+    top = max(i.anomaly_map.max() for i in images)
     eight = changed(images, lambda m: np.floor(m / top * 255))
     pro, roc, image_roc = raw["pixel_AUPRO@0.3"], raw["pixel_AUROC"], raw["image_AUROC"]
     rows = [
         ("pixel AUROC printed as PRO", "AUPRO@0.3", pro, roc),
         ("200 thresholds at equal distances", "AUPRO@0.3", pro, sampled_aupro(images)),
-        ("the same, of the logarithm of the scores", "AUPRO@0.3", figure(logs, "pixel_AUPRO@0.3"), sampled_aupro(logs)),
+        ("the same, of the logarithm of the scores", "AUPRO@0.3", metric(logs, "pixel_AUPRO@0.3"), sampled_aupro(logs)),
         (
             "the same, of the scores to the fourth power",
             "AUPRO@0.3",
-            figure(squares, "pixel_AUPRO@0.3"),
+            metric(squares, "pixel_AUPRO@0.3"),
             sampled_aupro(squares),
         ),
         ("no interpolation at the limit", "AUPRO@0.3", pro, sampled_aupro(images, interpolate=False)),
-        ("a float32 sigmoid over the scores (plus 10)", "pixel AUROC", roc, figure(sigmoid, "pixel_AUROC")),
-        ("maps normalised per image", "pixel AUROC", roc, figure(single, "pixel_AUROC")),
-        ("maps normalised per image", "image AUROC", image_roc, figure(single, "image_AUROC")),
-        ("maps stored in 8 bits", "AUPRO@0.3", pro, figure(eight, "pixel_AUPRO@0.3")),
-        ("masks interpolated, then > 0", "AUPRO@0.3", pro, figure(dilated(images), "pixel_AUPRO@0.3")),
+        ("a float32 sigmoid over the scores (plus 10)", "pixel AUROC", roc, metric(sigmoid, "pixel_AUROC")),
+        ("maps normalised per image", "pixel AUROC", roc, metric(single, "pixel_AUROC")),
+        ("maps normalised per image", "image AUROC", image_roc, metric(single, "image_AUROC")),
+        ("maps stored in 8 bits", "AUPRO@0.3", pro, metric(eight, "pixel_AUPRO@0.3")),
+        ("masks interpolated, then > 0", "AUPRO@0.3", pro, metric(dilated(images), "pixel_AUPRO@0.3")),
     ]
-    print("| mistake | figure | right | with the mistake |\n|---|---|---|---|")
+    print("| mistake | metric | right | with the mistake |\n|---|---|---|---|")
     for mistake, name, right, wrong in rows:
         print(f"| {mistake} | {name} | {right:.4f} | {wrong:.4f} |")
 

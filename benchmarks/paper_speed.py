@@ -2,7 +2,7 @@
 
 python benchmarks/paper_speed.py [--rounds 5] [--batch 8] [--threads 2]
 
-Both versions run in one process, turn by turn, so that other work on the machine hits both alike: the figures are
+Both versions run in one process, turn by turn, so that other work on the machine hits both alike: the numbers are
 ratios of medians. The literal version (tests/helpers/literal_vtadl.py) routes capsules by a loop over explicit votes,
 expands the mixture, filters SSIM with a full window and fuses nothing. A step is forward pass, losses, backward pass
 and Adam, in float32 at 512 x 512. Peak memory is the largest resident set of a process that does nothing but three
@@ -147,7 +147,7 @@ def main() -> None:
     x = images(1)
     works: dict[str, Callable[[], object]] = {
         "literal": torch.inference_mode()(lambda: literal(x)),
-        "map": lambda: ours.score_map(x),
+        "map": lambda: ours.anomaly_map(x),
         "map and image": lambda: ours.score_and_reconstruct(x),
     }
     scoring = medians(works, 5 * options.rounds)

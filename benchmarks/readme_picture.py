@@ -55,7 +55,7 @@ def block(run: Run, images: dict[str, ScoredFile]) -> Image.Image:
     picture = Image.new("RGB", (len(images) * (TILE + GAP) - GAP, 2 * (TILE + GAP) + LABEL), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
     for column, (label, one) in enumerate(images.items()):
-        heat = overlay(one.original, one.prediction.score_map, run.held_out.colour_low, run.held_out.colour_high)
+        heat = overlay(one.original, one.prediction.anomaly_map, run.held_out.colour_low, run.held_out.colour_high)
         x = column * (TILE + GAP)
         for row, pixels in enumerate((one.original, heat)):
             tile = Image.fromarray(np.asarray(pixels, np.uint8)).resize((TILE, TILE), Image.Resampling.LANCZOS)

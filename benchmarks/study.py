@@ -5,7 +5,7 @@ python benchmarks/study.py --out runs/study [--steps 100] [--workers 2]
 
 The FULL schedule is the published one: 400 epochs at 512 x 512, for a GPU. The SHORT one on small images is for
 machines without: it says what moves early in training. Each has a part of the page of its own. Killed, the same command
-goes on; ``--page`` writes the page from the cells that are there.
+resumes; ``--page`` writes the page from the cells that are there.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from vtadl.training.loop import optimise
 from vtadl.training.schedule import plan
 
 Baselines = dict[str, dict[str, dict[str, float | None]]]
-"""Figures by category and name."""
+"""Metrics by category and name."""
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/study.md"
 BEGIN, END = "<!-- {}: written by benchmarks/study.py -->", "<!-- {}: end of what benchmarks/study.py writes -->"
@@ -71,7 +71,7 @@ class Arm:
     objectives: tuple[str, ...] = (ORIGINAL, PROPOSED)
     categories: tuple[str, ...] = SHOWN
     density_weight: float = 1.0
-    """Of the likelihood or the bound; 0 leaves it out, and the reconstruction's residual is the score map."""
+    """Of the likelihood or the bound; 0 leaves it out, and the reconstruction's residual is the anomaly map."""
     cost: float = 1.0
     """Of a step, in steps of the corrected model."""
 
@@ -143,7 +143,7 @@ FULL = Schedule(
 class ConstantMap(nn.Module):
     """Knows nothing."""
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return torch.zeros(images_B3HW.shape[0], *images_B3HW.shape[2:])
 
 
@@ -154,7 +154,7 @@ class MeanImage(nn.Module):
         super().__init__()
         self.mean_3HW, self.smoothing = mean_3HW, smoothing
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return gaussian_smooth((images_B3HW - self.mean_3HW).square().mean(1), self.smoothing)
 
 
@@ -203,7 +203,7 @@ def _run(study: "Study", device: torch.device, options: argparse.Namespace) -> N
         keep_trace(options.out / cell.place)
         seconds = time.monotonic() - started
         print(
-            f"{seconds:.0f} s", outcome.status, cell.place, outcome.figures.get(AUPRO), outcome.error or "", flush=True
+            f"{seconds:.0f} s", outcome.status, cell.place, outcome.metrics.get(AUPRO), outcome.error or "", flush=True
         )
 
     def starts(cell: Cell) -> bool:
@@ -254,9 +254,9 @@ class Study:
                 found[seed] = cell
         return found
 
-    def values(self, name: str, arm: Arm, objective: str, figure: str) -> list[float]:
+    def values(self, name: str, arm: Arm, objective: str, metric: str) -> list[float]:
         outcomes = [self.outcome(cell) for cell in self.done(name, arm, objective).values()]
-        found = [outcome.figures[figure] for outcome in outcomes if outcome is not None]
+        found = [outcome.metrics[metric] for outcome in outcomes if outcome is not None]
         return [value for value in found if value is not None]
 
     def write_page(self, baselines: Baselines, hardware: str) -> None:
@@ -293,7 +293,7 @@ class Study:
     def _setting(self, hardware: str) -> str:
         done = sum(map(self.is_done, self.cells))
         count = len(self.cells)
-        left = "" if done == count else f" {done} of {count} cells are done; a dash is one that is not, or no figure."
+        left = "" if done == count else f" {done} of {count} cells are done; a dash is one that is not, or no metric."
         length = "400 epochs" if self.steps is None else f"{self.steps} steps"
         size = self.schedule.size
         return (
@@ -305,17 +305,17 @@ class Study:
 
     def _tables(self, baselines: Baselines) -> Iterator[str]:
         yield "### Against baselines"
-        for figure in (AUPRO, AUROC):
+        for metric in (AUPRO, AUROC):
             names = list(next(iter(baselines.values())))
             rows = [
                 [
                     name,
-                    *(number(baselines[name][base][figure]) for base in names),
-                    *(spread(self.values(name, BASE, objective, figure)) for objective in BASE.objectives),
+                    *(number(baselines[name][base][metric]) for base in names),
+                    *(spread(self.values(name, BASE, objective, metric)) for objective in BASE.objectives),
                 ]
                 for name in self.categories
             ]
-            yield table([figure.replace("_", " "), *names, *(f"`{objective}`" for objective in BASE.objectives)], rows)
+            yield table([metric.replace("_", " "), *names, *(f"`{objective}`" for objective in BASE.objectives)], rows)
         yield f"The bar: {BAR:.2f} AUPRO above the best baseline."
         yield "\n".join(
             self._against_bar(name, objective, baselines) for name in SHOWN for objective in BASE.objectives
@@ -325,7 +325,7 @@ class Study:
         values = self.values(name, BASE, objective, AUPRO)
         if not values:
             return f"- {name}, `{objective}`: not done."
-        of = {base: value for base, figures in baselines[name].items() if (value := figures[AUPRO]) is not None}
+        of = {base: value for base, metrics in baselines[name].items() if (value := metrics[AUPRO]) is not None}
         best = max(of, key=lambda base: of[base])
         above = fmean(values) - of[best]
         verdict = "reaches the bar" if above >= BAR else "**fails the bar**"
@@ -360,7 +360,7 @@ class Study:
         found = []
         for name, arm, objective, _ in self.of_arm:
             values = self.values(name, arm, objective, AUPRO)
-            best = max(figures[AUPRO] or 0.0 for figures in baselines[name].values())
+            best = max(metrics[AUPRO] or 0.0 for metrics in baselines[name].values())
             if arm is not BASE and values and fmean(values) >= best + BAR:
                 what = f"{name}, {arm.name}, `{arm.objective(objective)}`"
                 found.append(f"{what} ({fmean(values):.3f}, the best baseline {best:.3f})")
@@ -375,14 +375,14 @@ class Study:
             if seed == self.seeds[0] and self.is_done(cell) and path.exists():
                 lines = json.loads(path.read_text())
                 at = {line["step"]: f"{line['embedding_variance']:.2g}" for line in lines}
-                figure = self.values(name, arm, objective, AUPRO)
+                metric = self.values(name, arm, objective, AUPRO)
                 rows.append(
                     [
                         name,
                         f"{arm.name}, `{arm.objective(objective)}`",
                         *(at.get(step, "–") for step in TRACED),
                         f"{at[lines[-1]['step']]} ({lines[-1]['step']:,})",
-                        number(figure[0] if figure else None),
+                        number(metric[0] if metric else None),
                     ]
                 )
         if rows:
@@ -400,15 +400,15 @@ class Study:
         seeds = [seed for seed in new if seed in old]
         if not seeds:
             return []
-        figures, draws = [], []
+        metrics, draws = [], []
         for cells in (new, old):
             outcomes = [self.outcome(cells[seed]) for seed in seeds]
-            figures.append(fmean(o.figures[AUPRO] or 0.0 for o in outcomes if o is not None))
+            metrics.append(fmean(o.metrics[AUPRO] or 0.0 for o in outcomes if o is not None))
             draws.append(np.mean([read_resampled(self.out / cells[seed].place)[AUPRO] for seed in seeds], axis=0))
         outcome = self.outcome(new[seeds[0]])
         assert outcome is not None
         is_good = np.array([label == GOOD for _, label, _ in outcome.images])
-        found = compare_resampled(figures[0], figures[1], draws[0], draws[1], is_good)
+        found = compare_resampled(metrics[0], metrics[1], draws[0], draws[1], is_good)
         low, high = found.interval
         of_seeds = self.values(name, *before, AUPRO)
         noise = stdev(of_seeds) if len(of_seeds) > 1 else None
@@ -454,7 +454,7 @@ def time_steps(schedule: Schedule, category: Category, device: torch.device) -> 
 
 
 def read_baselines(study: Study) -> Baselines:
-    """Figures of detectors that learned next to nothing, by category and name; measured once, on the CPU."""
+    """Metrics of detectors that learned next to nothing, by category and name; measured once, on the CPU."""
     path = study.out / f"baselines-{study.schedule.size}.json"
     if not path.exists():
         size = study.schedule.size
@@ -477,11 +477,11 @@ def measure_baselines(category: Category, size: int) -> dict[str, dict[str, floa
         untrained = apply_settings(preset_config("paper", objective=objective), [f"model.image_size={size}"])
         models[f"untrained, `{objective}`"] = build_model(untrained)
     source = Source(category=category.name, layout=category.layout, trained_on=0, held_out=0, content_sha256="")
-    figures = {}
+    metrics = {}
     for name, model in models.items():
         run = Run(config=config, model=model.eval(), source=source, held_out=HeldOut())
-        figures[name] = evaluate_run(run, category, torch.device("cpu")).figures
-    return figures
+        metrics[name] = evaluate_run(run, category, torch.device("cpu")).metrics
+    return metrics
 
 
 def mean_image(paths: Sequence[Path], size: int) -> Tensor:

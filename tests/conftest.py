@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Golden:
-    """Compares an array with the one in tests/golden; ``VTADL_REWRITE_GOLDEN=1`` writes it anew, for a reason."""
+    """Compares an array with the one in tests/golden; ``VTADL_REWRITE_GOLDEN=1`` writes it again, for a reason."""
 
     folder = Path(__file__).parent / "golden"
 

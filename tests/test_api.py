@@ -26,18 +26,18 @@ def detector(request, category):
 def test_a_defect_is_found_where_it_is(detector):
     image, mask = defective_image(300)
     prediction = detector.predict(image)
-    assert prediction.score_map.shape == mask.shape
-    assert prediction.score_map.dtype == np.float32
-    assert prediction.score == prediction.score_map.max()
+    assert prediction.anomaly_map.shape == mask.shape
+    assert prediction.anomaly_map.dtype == np.float32
+    assert prediction.score == prediction.anomaly_map.max()
     assert prediction.verdict is None
-    assert mask[np.unravel_index(prediction.score_map.argmax(), mask.shape)]
+    assert mask[np.unravel_index(prediction.anomaly_map.argmax(), mask.shape)]
     assert prediction.score > 2 * detector.predict(good_image(301)).score
 
 
 def test_maps_come_back_at_each_images_own_size(detector):
     for height, width in ((40, 200), (131, 57), (72, 72)):
         image = np.asarray(Image.fromarray(good_image(5)).resize((width, height)))
-        assert detector.predict(image).score_map.shape == (height, width)
+        assert detector.predict(image).anomaly_map.shape == (height, width)
 
 
 def test_grey_and_sixteen_bit_arrays(detector):
@@ -58,8 +58,8 @@ def test_other_arrays_are_refused(detector, wrong):
 
 def test_evaluation_of_an_easy_set(detector, category):
     report = vtadl.evaluate(detector, category)
-    assert report.figures["image_AUROC"] == 1.0
-    assert report.figures["pixel_AUPRO@0.3"] > 0.85
+    assert report.metrics["image_AUROC"] == 1.0
+    assert report.metrics["pixel_AUPRO@0.3"] > 0.85
     content = report.to_json()
     assert {"image_AUROC", "pixel_AUPRO@0.05", "protocol", "timing"} <= content.keys()
     assert content["protocol"]["counts"] == {"good": 4, "defective": 4, "masks": 4, "skipped": 0}
@@ -70,21 +70,21 @@ def test_another_resolution_is_stated(detector, category):
     report = vtadl.evaluate(detector, category, resolution=36)
     assert report.protocol["resolution"] == 36
     assert report.protocol["mask_resampling"] == "nearest"
-    assert report.figures["pixel_AUPRO@0.3"] > 0.7
+    assert report.metrics["pixel_AUPRO@0.3"] > 0.7
 
 
-def test_without_masks_pixel_figures_are_none(detector, tmp_path):
+def test_without_masks_pixel_metrics_are_none(detector, tmp_path):
     report = vtadl.evaluate(detector, make_category(tmp_path / "bare", train=1, masks=False))
-    assert report.figures["image_AUROC"] == 1.0
-    assert report.figures["pixel_AUROC"] is None
-    assert report.figures["pixel_AUPRO@0.3"] is None
+    assert report.metrics["image_AUROC"] == 1.0
+    assert report.metrics["pixel_AUROC"] is None
+    assert report.metrics["pixel_AUPRO@0.3"] is None
 
 
 def test_saved_and_loaded_it_says_the_same_to_the_bit(detector, tmp_path):
     detector.save(tmp_path / "run")
     loaded = vtadl.load(tmp_path / "run", device="cpu")
     image, _ = defective_image(302)
-    assert np.array_equal(loaded.predict(image).score_map, detector.predict(image).score_map)
+    assert np.array_equal(loaded.predict(image).anomaly_map, detector.predict(image).anomaly_map)
     assert loaded.config == detector.config
     with pytest.raises(BundleError, match="exists already"):
         detector.save(tmp_path / "run")
@@ -120,7 +120,7 @@ def test_a_few_images_work_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="only 3 good images"):
         detector = vtadl.train(few, preset="gaussian", settings=SMALL, device="cpu")
     assert detector.run.held_out.scores == ()
-    assert vtadl.evaluate(detector, few).figures["image_AUROC"] == 1.0
+    assert vtadl.evaluate(detector, few).metrics["image_AUROC"] == 1.0
 
 
 def test_wrong_calls_say_what_is_right(category):

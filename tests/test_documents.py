@@ -34,11 +34,11 @@ def commands(block: str) -> list[list[str]]:
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, request):
     """A folder with what the documents assume: good parts in ``parts``, and a few new ones in ``new``."""
-    if request.node.callspec.params["document"] in ("stems.md", "context.md"):
-        save_vit(tmp_path / "stems/vit_small.safetensors", depth=8)
-        save_vit(tmp_path / "stems/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
-        save_hub(tmp_path / "stems/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
-    # The default preset takes minutes; that its command runs does not hang on how long it learns.
+    if request.node.callspec.params["document"] in ("backbones.md", "context.md"):
+        save_vit(tmp_path / "backbones/vit_small.safetensors", depth=8)
+        save_vit(tmp_path / "backbones/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
+        save_hub(tmp_path / "backbones/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
+    # The default preset takes minutes; that its command runs does not depend on how long it learns.
     light = dataclasses.replace(
         PRESETS["context"],
         model=dataclasses.replace(PRESETS["context"].model, image_size=224, size=500),

@@ -1,4 +1,4 @@
-"""Long images: trained at their own shape, stored with it, resumed, exported; and runs of before stay square."""
+"""Long images: trained at their own shape, stored with it, resumed, exported; and earlier runs stay square."""
 
 import dataclasses
 import json
@@ -33,7 +33,14 @@ from vtadl.training.train import train_run, train_to
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 100, 252
 CONTEXT = [
-    *("model.pooling=2", "model.coarsening=1", "model.radius=1", "model.width=32", "model.heads=2", "model.depth=1"),
+    *(
+        "model.pooling=2",
+        "model.coarsening=1",
+        "model.mask_radius=1",
+        "model.width=32",
+        "model.heads=2",
+        "model.depth=1",
+    ),
     *("model.size=50", "training.steps=4", "training.batch_size=4", "training.checkpoint_every=3"),
 ]
 SETTINGS = {"gaussian": [], "context": CONTEXT}
@@ -117,10 +124,10 @@ def test_a_run_keeps_the_shape_that_its_images_have(finished, category, capsys):
     assert run.input_size == SIZE
     good, image = concrete(60), cracked(80)[0]
     found = predict_image(run, image, CPU)
-    assert found.score_map.shape == (HEIGHT, WIDTH)
+    assert found.anomaly_map.shape == (HEIGHT, WIDTH)
     assert found.score > 1.5 * predict_image(run, good, CPU).score
-    figures = evaluate_run(run, read_category(category), CPU).figures
-    assert figures["image_AUROC"] == 1.0 and figures["pixel_AUROC"] > 0.9
+    metrics = evaluate_run(run, read_category(category), CPU).metrics
+    assert metrics["image_AUROC"] == 1.0 and metrics["pixel_AUROC"] > 0.9
     assert main(["info", str(finished)]) == 0
     assert "input       160 x 64 pixels" in capsys.readouterr().out
 
@@ -134,8 +141,8 @@ def test_exports_of_it_say_the_same(finished, tmp_path, kind):
     assert detector.manifest == exported.manifest
     for image in (concrete(62), cracked(82)[0], cracked(83)[0].transpose(1, 0, 2)):
         ours, theirs = predict_image(run, image, CPU), detector.predict(image)
-        assert theirs.score_map.shape == image.shape[:2]
-        assert np.abs(ours.score_map - theirs.score_map).max() <= TOLERANCE * ours.score
+        assert theirs.anomaly_map.shape == image.shape[:2]
+        assert np.abs(ours.anomaly_map - theirs.anomaly_map).max() <= TOLERANCE * ours.score
 
 
 def test_a_manifest_of_before_is_of_a_square(square, tmp_path):
@@ -152,10 +159,10 @@ def test_in_eight_bits_too(category, tmp_path):
     quantised = quantise_run(run, read_category(category))
     assert quantised.run.input_size == SIZE
     good, defective = (predict_image(quantised.run, image, CPU) for image in (concrete(60), cracked(80)[0]))
-    assert defective.score_map.shape == (HEIGHT, WIDTH) and defective.score > 1.5 * good.score
+    assert defective.anomaly_map.shape == (HEIGHT, WIDTH) and defective.score > 1.5 * good.score
 
 
-def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_as_if_nothing_had_happened(category, tmp_path, monkeypatch):
     terms = ContextNetwork.terms
 
     def press(self, images, **keys):
@@ -174,7 +181,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, tm
 
 
 @pytest.mark.parametrize("preset", ["context"])
-def test_a_training_of_before_goes_on_as_a_square(category, tmp_path, monkeypatch, preset):
+def test_a_training_of_before_resumes_as_a_square(category, tmp_path, monkeypatch, preset):
     def stop(self, images, **keys):
         raise RuntimeError("cut off")
 
@@ -194,7 +201,7 @@ def test_a_finished_run_of_before_is_a_square(square, category, tmp_path):
     old, new = load_run(before), load_run(square)
     assert old.input_size == (96, 96) and old.config == new.config
     image = cracked(80)[0]
-    assert np.array_equal(predict_image(old, image, CPU).score_map, predict_image(new, image, CPU).score_map)
+    assert np.array_equal(predict_image(old, image, CPU).anomaly_map, predict_image(new, image, CPU).anomaly_map)
     assert to(before, category, "gaussian", resume=True).input_size == (96, 96)
     # What is trained again by its settings, as in cross-fitting, is a square too.
     again = train_run(old.config, read_category(category), CPU, warn=print)
@@ -218,9 +225,9 @@ def test_square_images_and_those_of_many_shapes_are_seen_as_squares(category, tm
 
 
 def test_a_region_of_interest_is_kept_to(category):
-    looked_at = np.zeros((50, 126), bool)
-    looked_at[:15] = True
-    whole = dataclasses.replace(read_category(category), looked_at=looked_at)
+    roi_mask = np.zeros((50, 126), bool)
+    roi_mask[:15] = True
+    whole = dataclasses.replace(read_category(category), roi_mask=roi_mask)
     run = train_run(config("gaussian"), whole, CPU, warn=print)
     assert run.input_size == SIZE
     good, cracked_below = concrete(80), cracked(80)[0]
@@ -236,4 +243,4 @@ def test_a_comparison_names_cells_by_what_was_asked_for(category, tmp_path):
     assert outcome.status == "done", outcome.error
     assert load_run(tmp_path / cell.place / "run").input_size == SIZE
     (tmp_path / cell.place / CELL_FILE).unlink()  # as if killed after the training
-    assert run_cell(cell, tmp_path, CPU).figures == outcome.figures
+    assert run_cell(cell, tmp_path, CPU).metrics == outcome.metrics

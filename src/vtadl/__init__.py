@@ -1,7 +1,7 @@
 """vtadl: Vision Transformers for visual anomaly detection and localization.
 
 detector = vtadl.train("data/mvtec/transistor", preset="gaussian", seed=0)
-prediction = detector.predict("part.png")  # .score, .score_map (H, W) at the image's own size, .verdict
+prediction = detector.predict("part.png")  # .score, .anomaly_map (H, W) at the image's own size, .verdict
 report = vtadl.evaluate(detector, "data/mvtec/transistor")
 """
 

@@ -87,8 +87,8 @@ class Detector:
             review_threshold=review_threshold,
         )
         folders = [Path(folder) for folder in add_good]
-        parts = gather(self.run, self.device, add_good=folders, warn=lambda line: warnings.warn(line, stacklevel=4))
-        self.run.card = calibrate(self.run, parts, request)
+        sets = gather(self.run, self.device, add_good=folders, warn=lambda line: warnings.warn(line, stacklevel=4))
+        self.run.card = calibrate(self.run, sets, request)
         return self.run.card
 
     def save(self, folder: PathLike, *, force: bool = False) -> None:
@@ -131,7 +131,7 @@ def train(
     """
     config = apply_settings(preset_config(preset, seed=seed, objective=objective), settings)
     files = (None if file is None else Path(file) for file in (roi, ignore))
-    content = replace(read_category(Path(category)), looked_at=read_region_of_interest(*files))
+    content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     stop_on_problems(content.train + content.validation)
     run = train_run(config, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
     return Detector(run, device)
@@ -147,12 +147,12 @@ def load(folder: PathLike, device: str = "auto") -> Detector:
 
 
 def evaluate(detector: Detector, category: PathLike, *, resolution: int | None = None) -> Report:
-    """Compute every figure of a detector on a category's test images.
+    """Compute every metric of a detector on a category's test images.
 
     Args:
         detector: from `train` or `load`.
         category: folder of one product with test images.
-        resolution: shorter side in pixels that figures are computed at; ``None``: the masks' own.
+        resolution: shorter side in pixels that metrics are computed at; ``None``: the masks' own.
 
     Raises:
         DataError: no test images, or files that cannot be used.

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the data or a check failed, 2 the command line is wrong.
     """
     options = _parser().parse_args(arguments)
-    # Pillow warns of odd metadata in images that are fine to read.
+    # Pillow warns of unusual metadata in images that are fine to read.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         return int(options.run(options))

@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message is one line: what was expected, what came, which file, how to mend it."""
+"""The errors a user can meet. Each message is one line: what was expected, what came, which file, how to fix it."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ class ConfigError(VtadlError, ValueError):
 
 
 class DataError(VtadlError, ValueError):
-    """An image, mask, score map or folder of images that cannot be used."""
+    """An image, mask, anomaly map or folder of images that cannot be used."""
 
 
 class BundleError(VtadlError, ValueError):
@@ -29,11 +29,11 @@ class BundleError(VtadlError, ValueError):
 
 
 class TrainingError(VtadlError, RuntimeError):
-    """Training cannot go on: a loss became NaN, embeddings collapsed, the disk is full."""
+    """Training cannot continue: a loss became NaN, embeddings collapsed, the disk is full."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):  # like its base, no error
-    """Ctrl-C ended a training in order; the message says how far it came and how to go on."""
+    """Ctrl-C ended a training in order; the message says how far it came and how to resume."""
 
 
 class ExportError(VtadlError, RuntimeError):

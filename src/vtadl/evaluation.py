@@ -1,4 +1,4 @@
-"""Every figure of a detector, or of saved score maps, on the test images of a category."""
+"""Every metric of a detector, or of saved anomaly maps, on the test images of a category."""
 
 import time
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from vtadl.runs.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The figures of one detector on one test set, and how they were made."""
+    """The metrics of one detector on one test set, and how they were made."""
 
     evaluation: Evaluation
     protocol: dict[str, Any]
@@ -43,15 +43,15 @@ class Report:
     warnings: tuple[str, ...]
 
     @property
-    def figures(self) -> dict[str, float | None]:
-        """The eight figures by name; ``None`` where one cannot be computed."""
-        return self.evaluation.figures
+    def metrics(self) -> dict[str, float | None]:
+        """The eight metrics by name; ``None`` where one cannot be computed."""
+        return self.evaluation.metrics
 
     def to_json(self) -> dict[str, Any]:
-        """What ``--json`` writes: the figures by name, then how they were made and which defects are missed."""
+        """What ``--json`` writes: the metrics by name, then how they were made and which defects are missed."""
         found = self.evaluation
         return {
-            **self.figures,
+            **self.metrics,
             "intervals": {name: list(i) if i else None for name, i in found.intervals.items()},
             "protocol": self.protocol,
             "timing": self.timing,
@@ -73,7 +73,7 @@ def evaluate_run(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Report:
-    """Score the category's test images and compute every figure.
+    """Score the category's test images and compute every metric.
 
     Args:
         run: the detector.
@@ -96,15 +96,15 @@ def evaluate_run(
     with progress("scoring", len(samples)) as advance:
         for scored in predict_files(run, [sample.path for sample in samples], device):
             sample, prediction = samples[scored.index], scored.prediction
-            mask, score_map = _mask(sample, prediction.score_map.shape), prediction.score_map
+            mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape), prediction.anomaly_map
             if resolution is not None:
-                mask, score_map = _resampled(mask, score_map, resolution, sample, warnings)
+                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
             images.append(
                 ScoredImage(
                     name=_relative(sample, category),
                     defect=sample.label,
                     score=prediction.score,
-                    score_map=score_map if has_masks else None,
+                    anomaly_map=anomaly_map if has_masks else None,
                     mask=mask,
                 )
             )
@@ -122,7 +122,7 @@ def evaluate_maps(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Report:
-    """Compute every figure of score maps that any tool saved; an image's score is the highest value of its map.
+    """Compute every metric of anomaly maps that any tool saved; an image's score is the highest value of its map.
 
     Args:
         folder: mirrors the category, see `find_maps`.
@@ -152,11 +152,11 @@ def evaluate_maps(
             summaries.append(summarize_map(name, stored))
             size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, score_map = _mask(sample, size), fit_map(stored, size, path)
+            mask, anomaly_map = _mask(sample, size), fit_map(stored, size, path)
             if resolution is not None:
-                mask, score_map = _resampled(mask, score_map, resolution, sample, warnings)
+                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
             score = float(stored.max())
-            images.append(ScoredImage(name=name, defect=sample.label, score=score, score_map=score_map, mask=mask))
+            images.append(ScoredImage(name=name, defect=sample.label, score=score, anomaly_map=anomaly_map, mask=mask))
             advance(1)
     warnings += map_warnings(summaries)
     report = _report(images, samples, category, resolution, started, warnings, seed=seed)
@@ -209,15 +209,15 @@ def _mask(sample: Sample, size: tuple[int, ...]) -> NDArray[np.bool_] | None:
 
 def _resampled(
     mask: NDArray[np.bool_] | None,
-    score_map: NDArray[np.floating],
+    anomaly_map: NDArray[np.floating],
     resolution: int,
     sample: Sample,
     warnings: list[str],
 ) -> tuple[NDArray[np.bool_] | None, NDArray[np.floating]]:
-    height, width = score_map.shape
+    height, width = anomaly_map.shape
     scale = resolution / min(height, width)
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    resized_map = resize_map(score_map, size)
+    resized_map = resize_map(anomaly_map, size)
     if mask is None:
         return None, resized_map
     resized = resize_mask(mask, size)

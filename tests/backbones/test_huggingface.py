@@ -1,4 +1,4 @@
-"""Stems from Hugging Face folders, without a network: small random models that the tests save themselves."""
+"""Backbones from Hugging Face folders, without a network: small random models that the tests save themselves."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.backbone_weights import save_hub
-from vtadl.backbones import huggingface as hub_stem
-from vtadl.backbones.build import build_stem
-from vtadl.config.schema import StemConfig
+from vtadl.backbones import huggingface as hub_backbone
+from vtadl.backbones.build import build_backbone
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError, DependencyError
 
 KINDS = {
@@ -37,8 +37,8 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
-def stem_of(folder, **settings):
-    return build_stem(StemConfig(**{"stem": f"hub:{folder}", "image_size": 96, **settings}))
+def backbone_of(folder, **settings):
+    return build_backbone(BackboneConfig(**{"backbone": f"hub:{folder}", "image_size": 96, **settings}))
 
 
 def change_config(folder, **values):
@@ -51,7 +51,7 @@ def change_config(folder, **values):
 @pytest.mark.parametrize("size", [(64, 64), (96, 128)], ids=str)
 def test_its_last_block_is_what_transformers_gives(saved, kind, size):
     root, models = saved
-    stem = stem_of(root / kind, stem_blocks=(1, 3))
+    backbone = backbone_of(root / kind, backbone_blocks=(1, 3))
     images = torch.rand(2, 3, *size)
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     scaled = (images - mean[:, None, None]) / deviation[:, None, None]
@@ -60,25 +60,25 @@ def test_its_last_block_is_what_transformers_gives(saved, kind, size):
         tokens = models[kind](pixel_values=scaled, **options).last_hidden_state
     rows, columns = size[0] // 16, size[1] // 16
     expected = tokens[:, -rows * columns :].transpose(1, 2).reshape(2, 32, rows, columns)
-    embeddings = stem(images)
-    assert (stem.width, stem.stride, stem.multiple) == (64, 16, 16)
+    embeddings = backbone(images)
+    assert (backbone.width, backbone.stride, backbone.multiple) == (64, 16, 16)
     torch.testing.assert_close(embeddings[:, 32:], expected)
     assert not torch.allclose(embeddings[:, :32], expected)
-    assert not any(parameter.requires_grad for parameter in stem.parameters())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
 def test_colours_are_scaled_as_its_own_preprocessor_says(folder):
     images = torch.rand(1, 3, 96, 96)
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0, 0.5], "image_std": [0.5, 1, 0.25]}')
-    theirs = stem_of(folder)(images)
+    theirs = backbone_of(folder)(images)
     (folder / "preprocessor_config.json").write_text('{"do_normalize": false}')
     shift, scale = torch.tensor([0.5, 0, 0.5]).view(3, 1, 1), torch.tensor([0.5, 1, 0.25]).view(3, 1, 1)
-    torch.testing.assert_close(stem_of(folder)((images - shift) / scale), theirs)
+    torch.testing.assert_close(backbone_of(folder)((images - shift) / scale), theirs)
 
 
 def test_its_checksum_is_of_all_that_is_used(folder):
     def checksum():
-        return stem_of(folder).checksum.sha256.tolist()
+        return backbone_of(folder).checksum.sha256.tolist()
 
     first = checksum()
     assert checksum() == first
@@ -117,12 +117,12 @@ def test_its_checksum_is_of_all_that_is_used(folder):
 def test_settings_that_cannot_be(folder, values, message):
     change_config(folder, **values)
     with pytest.raises(BundleError, match=message) as caught:
-        stem_of(folder)
+        backbone_of(folder)
     assert len(str(caught.value)) < 700
 
 
-def test_settings_that_would_run_code_are_not_looked_at(folder):
-    before = stem_of(folder)(torch.ones(1, 3, 96, 96))
+def test_settings_that_would_run_code_are_not_roi_mask(folder):
+    before = backbone_of(folder)(torch.ones(1, 3, 96, 96))
     (folder / "evil.py").write_text("raise SystemExit('ran')")
     change_config(
         folder,
@@ -130,7 +130,7 @@ def test_settings_that_would_run_code_are_not_looked_at(folder):
         quantization_config={"quant_method": "torchao"},
         _attn_implementation="somebody/kernels",
     )
-    assert torch.equal(stem_of(folder)(torch.ones(1, 3, 96, 96)), before)
+    assert torch.equal(backbone_of(folder)(torch.ones(1, 3, 96, 96)), before)
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_folders_that_cannot_be(folder, damage, message):
     if damage in ("a tensor gone", "a tensor renamed", "nan"):
         save_file(tensors, weights, metadata={"format": "pt"})
     with pytest.raises(BundleError, match=message):
-        stem_of(folder)
+        backbone_of(folder)
 
 
 def test_what_is_no_folder_and_no_name_is_never_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub_stem, "_import", lambda name: pytest.fail("nothing is to be downloaded"))
+    monkeypatch.setattr(hub_backbone, "_import", lambda name: pytest.fail("nothing is to be downloaded"))
     for given in (tmp_path / "none", "./none", "a/b/c", "", "name"):
-        with pytest.raises(BundleError, match=r"no stem weights at '.*'; get config.json, model.safetensors"):
-            stem_of(given)
+        with pytest.raises(BundleError, match=r"no backbone weights at '.*'; get config.json, model.safetensors"):
+            backbone_of(given)
 
 
 def test_a_name_is_downloaded_and_without_a_network_a_line_says_how_to_get_it(folder, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_name_is_downloaded_and_without_a_network_a_line_says_how_to_get_it(fo
 
     asked = []
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append((a, k)) or str(folder))
-    assert stem_of("facebook/dinov2-small").width == 32
+    assert backbone_of("facebook/dinov2-small").width == 32
     assert asked == [
         (
             ("facebook/dinov2-small",),
@@ -204,22 +204,22 @@ def test_a_name_is_downloaded_and_without_a_network_a_line_says_how_to_get_it(fo
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(BundleError, match=r"ConnectionError: no route to host\).*hf download facebook/dinov2-small"):
-        stem_of("facebook/dinov2-small")
+        backbone_of("facebook/dinov2-small")
 
 
 def test_without_transformers_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(DependencyError, match=r"needs transformers; mend: pip install 'vtadl\[hub\]'"):
-        stem_of(folder)
+    with pytest.raises(DependencyError, match=r"needs transformers; fix: pip install 'vtadl\[hub\]'"):
+        backbone_of(folder)
 
 
 @pytest.mark.parametrize(("kind", "block"), [("ViT", 2), ("Dinov2", 3)])
 def test_the_last_block_is_taken_of_a_dino_and_the_middle_one_of_others(saved, kind, block):
     images = torch.rand(1, 3, 96, 96)
     folder = saved[0] / kind
-    assert torch.equal(stem_of(folder)(images), stem_of(folder, stem_blocks=(block,))(images))
+    assert torch.equal(backbone_of(folder)(images), backbone_of(folder, backbone_blocks=(block,))(images))
 
 
 def test_a_block_that_it_does_not_have(folder):
     with pytest.raises(ConfigError, match=r"block 4; 'hub:.*' has 3"):
-        stem_of(folder, stem_blocks=(4,))
+        backbone_of(folder, backbone_blocks=(4,))

@@ -1,18 +1,19 @@
-"""The size of a network's input: squares stay what they were, oblongs keep the area and what stem and pooling take."""
+"""The size of a network's input: squares stay what they were, oblongs keep the area and what backbone and pooling
+take."""
 
 import pytest
 import torch
 
 from helpers.backbone_weights import save_vit
-from vtadl.backbones.build import build_stem
+from vtadl.backbones.build import build_backbone
 from vtadl.backbones.input_size import MIN_SIDE, grid_shape, input_size, view_size
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
-from vtadl.config.schema import ContextConfig, GaussianConfig, MemoryConfig, StemConfig
+from vtadl.config.schema import BackboneConfig, ContextConfig, GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import build_model
-from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.context import COMPONENTS, ContextDetector
 from vtadl.models.detector import GaussianDetector
 
 
@@ -29,7 +30,7 @@ from vtadl.models.detector import GaussianDetector
         (0.1, (896, 96)),
     ],
 )
-def test_shapes_at_a_stem_of_multiples_of_32(aspect, expected):
+def test_shapes_at_a_backbone_of_multiples_of_32(aspect, expected):
     assert input_size(GaussianConfig(aspect=aspect), 32, 8) == expected
     assert grid_shape(GaussianConfig(aspect=aspect), 32, 8) == (expected[0] // 8, expected[1] // 8)
 
@@ -76,7 +77,7 @@ def test_the_transformers_copy_is_smaller_in_steps_that_fit(settings, expected):
 @pytest.mark.parametrize("aspect", [0.0, 0.09, 10.1, float("nan"), -2.0])
 def test_aspects_that_cannot_be(aspect):
     with pytest.raises(ConfigError, match=r"model.aspect is .*; expected 0.1 to 10"):
-        StemConfig(aspect=aspect)
+        BackboneConfig(aspect=aspect)
 
 
 def test_the_preset_paper_has_none():
@@ -88,7 +89,7 @@ def test_the_preset_paper_has_none():
 def test_detectors_score_oblong_images(preset):
     settings = ["model.image_size=96", "model.aspect=2.5"]
     if preset in ("context", "fast"):
-        settings += ["model.pooling=2", "model.coarsening=2", "model.radius=0", "model.width=16", "model.heads=2"]
+        settings += ["model.pooling=2", "model.coarsening=2", "model.mask_radius=0", "model.width=16", "model.heads=2"]
         settings += ["model.context_scale=0.8"]
     model = build_model(apply_settings(preset_config(preset), settings))
     assert model.input_size == (64, 160)
@@ -99,29 +100,31 @@ def test_detectors_score_oblong_images(preset):
         assert embeddings.shape[-2:] == (4, 10)
         assert model.embed_view(images, embeddings).shape[-2:] == (4, 8)
         model.memory.fit(embeddings.flatten(2)[0].T, torch.Generator().manual_seed(0), torch.zeros(40, 2))
-        assert model.parts(images).shape == (1, len(PARTS), 4, 10)
+        assert model.components(images).shape == (1, len(COMPONENTS), 4, 10)
     else:
         model.fit([torch.rand(4, 3, 64, 160)], 4, 0)
-        assert model.score_map(torch.rand(2, 3, 64, 160)).shape == (2, 64, 160)
+        assert model.anomaly_map(torch.rand(2, 3, 64, 160)).shape == (2, 64, 160)
 
 
 def test_the_neighbourhood_must_leave_something_along_the_longer_side():
     objective = parse_objective("nll")
     settings = {"image_size": 128, "pooling": 2, "coarsening": 2, "width": 16, "heads": 2, "context_scale": 1.0}
     with pytest.raises(ConfigError, match="on 8 x 8; expected a divisor that leaves more"):
-        ContextDetector(ContextConfig(**settings, radius=2), objective)
-    oblong = ContextDetector(ContextConfig(**settings, radius=2, aspect=3.0), objective)
+        ContextDetector(ContextConfig(**settings, mask_radius=2), objective)
+    oblong = ContextDetector(ContextConfig(**settings, mask_radius=2, aspect=3.0), objective)
     assert oblong.network.grid == (2, 7)
     assert oblong.network.visible.any(1).all()
 
 
 def test_a_transformers_positions_are_made_ready_for_the_oblong_grid(tmp_path):
     path = save_vit(tmp_path / "w.safetensors")
-    stem, square = (build_stem(StemConfig(stem=f"vit:{path}", image_size=128, aspect=aspect)) for aspect in (2.0, None))
+    backbone, square = (
+        build_backbone(BackboneConfig(backbone=f"vit:{path}", image_size=128, aspect=aspect)) for aspect in (2.0, None)
+    )
     images = torch.rand(1, 3, 96, 176)
-    ready = stem.network.positions_6x11
-    assert ready.shape[1] - stem.network.shape.prefix * stem.network.shape.prefix_positions == 66
-    torch.testing.assert_close(stem(images), square(images))
-    assert stem(images).shape[-2:] == (6, 11)
-    path_config = GaussianConfig(stem=f"vit:{path}", image_size=128, aspect=2.0)
+    ready = backbone.network.positions_6x11
+    assert ready.shape[1] - backbone.network.shape.prefix * backbone.network.shape.prefix_positions == 66
+    torch.testing.assert_close(backbone(images), square(images))
+    assert backbone(images).shape[-2:] == (6, 11)
+    path_config = GaussianConfig(backbone=f"vit:{path}", image_size=128, aspect=2.0)
     assert GaussianDetector(path_config).density.grid == (6, 11)

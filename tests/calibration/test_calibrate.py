@@ -16,7 +16,7 @@ from vtadl.calibration.calibrate import PAGE_FILE, Request, calibrate, write_car
 from vtadl.calibration.images import gather
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import read_category
-from vtadl.decision.card import Part
+from vtadl.decision.card import CalibrationSet
 from vtadl.decision.conformal import conformal_threshold, rank_of_rate
 from vtadl.errors import BundleError, ConfigError, DataError
 
@@ -52,7 +52,7 @@ def collected(run, warned=None, **arguments):
 
 def pool(scores, kind="held out"):
     sha256 = tuple(f"{kind}{index}" for index in range(len(scores)))
-    return Part(kind=kind, folder="x", added="now", sha256=sha256, scores=tuple(scores), appearance=())
+    return CalibrationSet(kind=kind, folder="x", added="now", sha256=sha256, scores=tuple(scores), appearance=())
 
 
 SCORES = pool([float(score) for score in range(1, 100)])
@@ -125,9 +125,9 @@ def test_a_higher_rate_never_rejects_less(run):
 
 
 def test_the_held_out_images_are_where_it_begins(run):
-    (part,) = collected(run)
-    assert (part.kind, part.scores) == ("held out", run.held_out.scores)
-    assert len(part.sha256) == len(part.appearance) == len(part.scores) == 4
+    (one,) = collected(run)
+    assert (one.kind, one.scores) == ("held out", run.held_out.scores)
+    assert len(one.sha256) == len(one.appearance) == len(one.scores) == 4
 
 
 def test_added_images_count_once_and_never_if_trained_on(run, category, tmp_path):
@@ -137,23 +137,23 @@ def test_added_images_count_once_and_never_if_trained_on(run, category, tmp_path
     training = images(tmp_path / "mixed", 2, 600)
     for index in range(40):
         (training / f"t{index}.png").write_bytes((category / "train/good" / f"{index:03}.png").read_bytes())
-    parts = collected(run, warned, add_good=[fresh, training, fresh])
-    assert [(part.kind, len(part.scores)) for part in parts] == [("held out", 4), ("added good", 5), ("added good", 2)]
+    sets = collected(run, warned, add_good=[fresh, training, fresh])
+    assert [(one.kind, len(one.scores)) for one in sets] == [("held out", 4), ("added good", 5), ("added good", 2)]
     assert len(warned) == 4
     assert "1 images left out: their like is counted already" in warned[0]
     assert "36 images left out: they were trained on" in warned[1]
     assert "4 images left out: their like is counted already" in warned[2]
     assert "6 images left out" in warned[3]
-    card = calibrate(run, parts, Request(false_reject_rate=0.1))
+    card = calibrate(run, sets, Request(false_reject_rate=0.1))
     assert (card.promise, len(card.calibration)) == ("exact", 11)
 
 
 def test_images_of_the_card_stay_until_it_is_begun_afresh(run, tmp_path):
     run.card = calibrate(run, collected(run, add_good=[images(tmp_path / "a", 3, 500)]), Request(threshold=5.0))
-    assert sum(len(part.scores) for part in collected(run)) == 7
+    assert sum(len(one.scores) for one in collected(run)) == 7
     more = collected(run, add_good=[images(tmp_path / "b", 2, 600)])
-    assert sum(len(part.scores) for part in more) == 9
-    assert sum(len(part.scores) for part in collected(run, fresh=True)) == 4
+    assert sum(len(one.scores) for one in more) == 9
+    assert sum(len(one.scores) for one in collected(run, fresh=True)) == 4
 
 
 def test_rejects_that_were_fine_take_the_exactness_and_show_what_defects_do(run, category, tmp_path):
@@ -169,15 +169,15 @@ def test_rejects_that_were_fine_take_the_exactness_and_show_what_defects_do(run,
     assert card.promise == "approximate"
     assert "biased sample" in card.notes[0] and "no longer exact" in card.notes[0]
     assert card.threshold > run.card.threshold
-    (defects,) = (part.scores for part in card.parts if part.kind == "labelled defective")
+    (defects,) = (one.scores for one in card.calibration_sets if one.kind == "labelled defective")
     old, new = (sum(score <= limit for score in defects) for limit in (run.card.threshold, card.threshold))
     assert card.notes[-1] == (f"Of 6 labelled defects, {old} passed as good before this calibration, and {new} do now.")
 
 
 def test_labelled_images_measure_and_do_not_calibrate(run, category):
-    parts = collected(run, labelled=read_category(category))
-    assert [part.kind for part in parts] == ["held out", "labelled good", "labelled defective"]
-    card = calibrate(run, parts, Request(threshold=float(np.median(parts[1].scores)) * 1.3))
+    sets = collected(run, labelled=read_category(category))
+    assert [one.kind for one in sets] == ["held out", "labelled good", "labelled defective"]
+    card = calibrate(run, sets, Request(threshold=float(np.median(sets[1].scores)) * 1.3))
     assert len(card.calibration) == 4
     assert card.misses.images == 6
     assert card.misses.expected == 0.0
@@ -216,8 +216,8 @@ def test_bad_files_among_added_ones(run, tmp_path):
     with pytest.raises(DataError, match=r"bad\.png"):
         collected(run, add_good=[folder])
     bad = []
-    parts = collected(run, add_good=[folder], on_bad=lambda path, error: bad.append(path.name))
-    assert bad == ["bad.png"] and len(parts[1].scores) == len(parts[1].sha256) == 2
+    sets = collected(run, add_good=[folder], on_bad=lambda path, error: bad.append(path.name))
+    assert bad == ["bad.png"] and len(sets[1].scores) == len(sets[1].sha256) == 2
 
 
 def test_a_card_is_saved_with_its_run_and_refused_with_another(trained, run, tmp_path):
@@ -242,8 +242,8 @@ def test_a_card_is_saved_with_its_run_and_refused_with_another(trained, run, tmp
 
 def test_names_cannot_bring_markup_into_the_page(run, tmp_path):
     card = calibrate(run, [SCORES], Request())
-    part = dataclasses.replace(SCORES, folder="<script>alert(1)</script>")
-    write_card(tmp_path, dataclasses.replace(card, category="<img src=x>", notes=("<i>",), parts=(part,)))
+    one = dataclasses.replace(SCORES, folder="<script>alert(1)</script>")
+    write_card(tmp_path, dataclasses.replace(card, category="<img src=x>", notes=("<i>",), calibration_sets=(one,)))
     page = (tmp_path / PAGE_FILE).read_text()
     for markup in ("<script", "<img", "<i>"):
         assert markup not in page

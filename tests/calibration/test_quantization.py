@@ -38,7 +38,7 @@ def quantised(made):
     return quantise_run(made[0], read_category(made[1]))
 
 
-def test_everything_after_the_stem_is_made_anew(made, quantised):
+def test_everything_after_the_backbone_is_made_again(made, quantised):
     before, after = made[0], quantised.run
     assert weights_sha256(after.model) != weights_sha256(before.model) == made[0].card.weights_sha256
     assert after.held_out.sha256 == before.held_out.sha256
@@ -64,7 +64,7 @@ def test_the_exported_model_is_what_was_calibrated(quantised, tmp_path):
     assert (tmp_path / "int8/model.xml").read_text().count('element_type="i8"') == 30  # of 33 convolutions
     for image in (good_image(72), good_image(73, 90)[:50], defective_image(74)[0]):
         ours, theirs = predict_image(quantised.run, image, CPU), detector.predict(image)
-        assert np.abs(ours.score_map - theirs.score_map).max() <= INT8_TOLERANCE * ours.score
+        assert np.abs(ours.anomaly_map - theirs.anomaly_map).max() <= INT8_TOLERANCE * ours.score
         assert theirs.verdict == detector.card.verdict(theirs.score)
 
 

@@ -42,15 +42,15 @@ def test_train_says_what_it_did(category, tmp_path, capsys):
     assert err == ""
 
 
-def test_eval_prints_and_writes_every_figure(run, category, tmp_path, capsys):
-    assert main(["eval", str(run), str(category), "--json", str(tmp_path / "figures.json"), "--device", "cpu"]) == 0
-    figures = json.loads((tmp_path / "figures.json").read_text())
+def test_eval_prints_and_writes_every_metric(run, category, tmp_path, capsys):
+    assert main(["eval", str(run), str(category), "--json", str(tmp_path / "metrics.json"), "--device", "cpu"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
     out = capsys.readouterr().out
     for name in (
         *("image_AUROC", "image_AP", "image_F1Max", "pixel_AUROC", "pixel_AP", "pixel_F1Max"),
         *("pixel_AUPRO@0.3", "pixel_AUPRO@0.05"),
     ):
-        assert f"{figures[name]:.4f}" in next(line for line in lines_of(out) if line.startswith(name))
+        assert f"{metrics[name]:.4f}" in next(line for line in lines_of(out) if line.startswith(name))
     assert all(len(line) <= 80 for line in lines_of(out))
 
 
@@ -64,9 +64,9 @@ def test_metrics_of_saved_maps_equal_those_of_the_detector(run, category, tmp_pa
     assert main(["eval", str(run), str(category), "--json", str(tmp_path / "a.json"), "--device", "cpu"]) == 0
     assert main(["metrics", str(maps), str(category), "--json", str(tmp_path / "b.json")]) == 0
     ours, theirs = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
-    figures = [name for name in ours if name.startswith(("image_", "pixel_"))]
-    assert len(figures) == 8
-    assert {name: ours[name] for name in figures} == {name: theirs[name] for name in figures}
+    metrics = [name for name in ours if name.startswith(("image_", "pixel_"))]
+    assert len(metrics) == 8
+    assert {name: ours[name] for name in metrics} == {name: theirs[name] for name in metrics}
     assert theirs["by_defect"].keys() == {"square"}
     assert theirs["protocol"]["map_resampling"] == "none"
 
@@ -77,11 +77,11 @@ def test_metrics_states_resampling_and_warns_of_traps(category, tmp_path, capsys
         target.parent.mkdir(parents=True, exist_ok=True)
         grey = np.asarray(Image.open(file).convert("L").resize((36, 36)), np.float32)
         np.save(target, (grey - grey.min()) / (grey.max() - grey.min()))
-    assert main(["metrics", str(tmp_path), str(category), "--json", str(tmp_path / "figures.json")]) == 0
+    assert main(["metrics", str(tmp_path), str(category), "--json", str(tmp_path / "metrics.json")]) == 0
     out, err = capsys.readouterr()
     assert "normalised per image" in err
     assert "maps        8 resampled" in out
-    assert json.loads((tmp_path / "figures.json").read_text())["protocol"]["maps_resampled"] == 8
+    assert json.loads((tmp_path / "metrics.json").read_text())["protocol"]["maps_resampled"] == 8
 
 
 def test_eval_json_to_standard_output_is_json_alone(run, category, capsys):
@@ -203,7 +203,7 @@ def test_data_check_passes_and_fails(category, tmp_path, capsys):
         (["eval", "nowhere", "CATEGORY"], 1, "no run at 'nowhere'"),
         (["eval", "CATEGORY", "CATEGORY"], 1, "is no finished run"),
         (["metrics", "nowhere", "CATEGORY"], 1, "'nowhere' is no folder"),
-        (["metrics", "RUN", "CATEGORY"], 1, "holds no score map of any test image"),
+        (["metrics", "RUN", "CATEGORY"], 1, "holds no anomaly map of any test image"),
         (["predict", "RUN", "nowhere", "--out", "OUT"], 1, "nowhere"),
         (["predict", "RUN", "CATEGORY", "--out", "RUN"], 1, "exists already"),
         (["predict", "RUN", "CATEGORY/train/good/000.png", "--out", "OUT", "--watch"], 2, "--watch takes folders"),
@@ -223,7 +223,7 @@ def test_data_check_passes_and_fails(category, tmp_path, capsys):
         (["data", "check", "nowhere"], 1, "nowhere"),
     ],
 )
-def test_errors_are_one_line_with_the_mend(run, category, tmp_path, capsys, arguments, code, message):
+def test_errors_are_one_line_with_the_fix(run, category, tmp_path, capsys, arguments, code, message):
     places = {"CATEGORY": str(category), "RUN": str(run), "OUT": str(tmp_path / "out")}
     filled = [
         a.replace("CATEGORY", places["CATEGORY"]) if a.startswith("CATEGORY") else places.get(a, a) for a in arguments
@@ -277,7 +277,7 @@ def test_help_fits_a_terminal(capsys, monkeypatch):
 
 
 def test_a_killed_training_leaves_no_run_or_a_whole_one(category, tmp_path):
-    """Killed at any moment: a folder with ``run.json`` is a finished run, and training again mends the rest."""
+    """Killed at any moment: a folder with ``run.json`` is a finished run, and training again fixes the rest."""
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "vtadl", "train", str(category), "--out", str(folder), *SMALL]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -60,7 +60,7 @@ def test_a_failed_cell_makes_the_exit_code_1_and_the_others_are_done(root, tmp_p
         (["--seeds", "0,x"], 2, "--seeds is '0,x'"),
         (["--seeds", "-1"], 2, "--seeds is '-1'"),
         (["--set", "training.speed=3"], 2, "unknown key 'training.speed'"),
-        (["--figure", "PRO"], 2, "choose from: image_AUROC"),
+        (["--metric", "PRO"], 2, "choose from: image_AUROC"),
         (["--workers", "0"], 2, "--workers is 0"),
         (["--workers", "2", "--ray", "auto"], 2, "give one of them"),
         (["--sweep", "a*mse + vae", "b=1"], 2, "'b' must weigh one term"),

@@ -42,7 +42,7 @@ def test_the_demo_leaves_images_runs_and_a_report(done):
     assert len(list(out.parent.iterdir())) == 1
 
 
-def test_the_demo_prints_figures_and_what_to_do_next_in_eighty_columns(done):
+def test_the_demo_prints_metrics_and_what_to_do_next_in_eighty_columns(done):
     out, lines = done
     assert all(len(line) <= 80 for line in lines if str(out) not in line)
     assert sum(line.startswith("pixel_AUPRO@0.3") for line in lines) == len(demo.PRODUCTS)
@@ -55,9 +55,9 @@ def test_the_demo_prints_figures_and_what_to_do_next_in_eighty_columns(done):
 def test_its_report_and_its_table_agree(done):
     out, lines = done
     page = (out / "report.html").read_text(encoding="utf-8")
-    figures = [line.split()[1] for line in lines if re.match(r"(image|pixel)_", line)]
-    assert len(figures) == 8 * len(demo.PRODUCTS)
-    assert all(f"<td>{'–' if figure == '-' else figure}</td>" in page for figure in figures)
+    metrics = [line.split()[1] for line in lines if re.match(r"(image|pixel)_", line)]
+    assert len(metrics) == 8 * len(demo.PRODUCTS)
+    assert all(f"<td>{'–' if metric == '-' else metric}</td>" in page for metric in metrics)
 
 
 def test_a_folder_that_is_there_is_replaced_only_if_told_and_only_if_it_is_a_demo(done, small_set, tmp_path, capsys):

@@ -41,11 +41,11 @@ def test_the_run_scores_as_the_checkpoints_do_and_can_be_evaluated(files, catego
     images = torch.rand(2, 3, 32, 32)
     loaded = vtadl.load(run, device="cpu").run
     network = load_reference(*files, heads=4)
-    assert torch.equal(loaded.model.network.score_map(images), network.score_map(images))
+    assert torch.equal(loaded.model.network.anomaly_map(images), network.anomaly_map(images))
     assert loaded.held_out.scores == ()
     assert loaded.held_out.colour_low < loaded.held_out.colour_high
-    assert main(["eval", str(run), str(category), "--json", str(tmp_path / "figures.json")]) == 0
-    assert json.loads((tmp_path / "figures.json").read_text())["pixel_AUROC"] is not None
+    assert main(["eval", str(run), str(category), "--json", str(tmp_path / "metrics.json")]) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["pixel_AUROC"] is not None
     assert main(["info", str(run)]) == 0
 
 

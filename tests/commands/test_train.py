@@ -1,4 +1,4 @@
-"""``vtadl train`` as a user meets it: going on, ending, and what it says on the way."""
+"""``vtadl train`` as a user meets it: resuming, ending, and what it says on the way."""
 
 import io
 import signal
@@ -42,7 +42,7 @@ def spoil(monkeypatch, step, change):
     monkeypatch.setattr(PaperModel, "terms", spoiled)
 
 
-def test_ctrl_c_says_in_a_line_how_to_go_on_and_that_works(train, category, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_says_in_a_line_how_to_resume_and_that_works(train, category, tmp_path, monkeypatch, capsys):
     def press(values, variance):
         signal.raise_signal(signal.SIGINT)
         return values, variance
@@ -51,9 +51,9 @@ def test_ctrl_c_says_in_a_line_how_to_go_on_and_that_works(train, category, tmp_
         spoil(patch, 1, press)
         assert train("--preset", "paper", *TINY) == 130
     error = capsys.readouterr().err
-    assert error == "vtadl: interrupted after step 2 of 4; to go on: the same command with --resume\n"
+    assert error == "vtadl: interrupted after step 2 of 4; to resume: the same command with --resume\n"
     assert train("--preset", "paper") == 1
-    assert "unfinished training (step 2); go on with --resume" in capsys.readouterr().err
+    assert "unfinished training (step 2); continue with --resume" in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "run"), str(category)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert train("--resume") == 0  # the folder knows its settings
@@ -72,7 +72,7 @@ def test_ctrl_c_says_in_a_line_how_to_go_on_and_that_works(train, category, tmp_
         (["--force"], "give one of them"),
     ],
 )
-def test_going_on_as_something_else_is_a_wrong_command(train, category, tmp_path, monkeypatch, capsys, flags, message):
+def test_resuming_as_something_else_is_a_wrong_command(train, category, tmp_path, monkeypatch, capsys, flags, message):
     assert train("--preset", "paper", *TINY) == 0
     capsys.readouterr()
     assert train("--resume", *flags) == 2
@@ -88,7 +88,7 @@ def test_going_on_as_something_else_is_a_wrong_command(train, category, tmp_path
         (lambda values, variance: (values, variance * 0), "the embeddings collapsed at step 2"),
     ],
 )
-def test_a_training_that_cannot_go_on_is_a_line_and_exit_code_1(train, monkeypatch, capsys, change, message):
+def test_a_training_that_cannot_resume_is_a_line_and_exit_code_1(train, monkeypatch, capsys, change, message):
     spoil(monkeypatch, 1, change)
     assert train("--preset", "paper", *TINY) == 1
     error = capsys.readouterr().err

@@ -25,7 +25,7 @@ from vtadl.compare.charts import BOTTOM, LINE, SWEEP_HEIGHT, _apart, sweep_chart
 from vtadl.compare.compare import compare
 from vtadl.compare.grid import plan_cells
 from vtadl.compare.outcomes import CELL_FILE, Outcome, read_outcome
-from vtadl.compare.results import DEFAULT_FIGURE, FIGURES, Results
+from vtadl.compare.results import DEFAULT_METRIC, METRICS, Results
 from vtadl.compare.snapshots import choose_images
 from vtadl.compare.sweep import parse_sweep
 from vtadl.compare.tables import tabulate
@@ -55,7 +55,7 @@ def cells(root):
 @pytest.fixture(scope="module")
 def finished(cells, tmp_path_factory):
     out = tmp_path_factory.mktemp("comparison") / "out"
-    compare(cells, out, CPU, figure=DEFAULT_FIGURE)
+    compare(cells, out, CPU, metric=DEFAULT_METRIC)
     return out
 
 
@@ -69,27 +69,27 @@ def test_the_table_has_one_object_a_cell(finished):
         (category, objective) for category in ("brick", "cloth") for objective in ("mse + vae", "mse + nll")
     ]
     for row in rows:
-        assert list(row) == ["category", "preset", "objective", "seed", "status", "figures", "error"]
+        assert list(row) == ["category", "preset", "objective", "seed", "status", "metrics", "error"]
         assert (row["preset"], row["seed"], row["status"], row["error"]) == ("paper", 0, "done", None)
-        assert tuple(row["figures"]) == FIGURES
-        assert all(0 <= value <= 1 for value in row["figures"].values())
+        assert tuple(row["metrics"]) == METRICS
+        assert all(0 <= value <= 1 for value in row["metrics"].values())
 
 
 def test_every_pair_is_in_the_csv_as_in_the_json(finished):
     with (finished / "pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    stored = json.loads((finished / "comparison.json").read_text())["figures"]
-    assert len(rows) == len(FIGURES) * (1 + 2)  # one pair over the categories, and in each of two
-    for figure in FIGURES:
-        over, *inside = (row for row in rows if row["figure"] == figure)
-        (pair,) = stored[figure]["across_categories"]
+    stored = json.loads((finished / "comparison.json").read_text())["metrics"]
+    assert len(rows) == len(METRICS) * (1 + 2)  # one pair over the categories, and in each of two
+    for metric in METRICS:
+        over, *inside = (row for row in rows if row["metric"] == metric)
+        (pair,) = stored[metric]["across_categories"]
         assert (over["over"], over["p"], over["why"]) == (
             "categories",
             "",
             "a two-sided p below 0.05 needs 6 categories",
         )
         assert float(over["difference"]) == pair["difference"]
-        for row, one in zip(inside, stored[figure]["within_categories"], strict=True):
+        for row, one in zip(inside, stored[metric]["within_categories"], strict=True):
             assert (row["over"], row["category"]) == ("images", one["category"])
             assert [row["first_objective"], row["second_objective"]] == ["mse + vae", "mse + nll"]
             numbers = [float(row[key]) for key in ("difference", "low", "high", "p")]
@@ -105,43 +105,43 @@ def test_what_was_changed_of_a_preset_is_said(finished, root, tmp_path):
     assert "training.steps (None, now 3)" in changed["paper"]
     settings = ["training.batch_size=2", "model.image_size=64", "model.patch_size=16"]
     plain = plan_cells(root, presets=["gaussian", "paper"], settings=settings, seeds=[3])
-    results = Results(out=tmp_path, cells=tuple(plain), outcomes={}, figure=DEFAULT_FIGURE)
+    results = Results(out=tmp_path, cells=tuple(plain), outcomes={}, metric=DEFAULT_METRIC)
     assert results.settings == {
         "gaussian": ["model.image_size (288, now 64)"],  # which is not trained
         "paper": ["model.image_size (512, now 64)", "model.patch_size (64, now 16)", "training.batch_size (8, now 2)"],
     }
-    results = Results(out=tmp_path, cells=tuple(plan_cells(root, seeds=[3])), outcomes={}, figure=DEFAULT_FIGURE)
+    results = Results(out=tmp_path, cells=tuple(plan_cells(root, seeds=[3])), outcomes={}, metric=DEFAULT_METRIC)
     assert settings_text(results.settings) == "Settings: paper as it comes."
 
 
-def test_the_figures_are_those_of_train_and_eval(finished, cells, capsys):
+def test_the_metrics_are_those_of_train_and_eval(finished, cells, capsys):
     for cell in cells[:1]:
         run = finished / cell.place / "run"
         assert main(["eval", str(run), str(cell.category.root), "--json", "-", "--device", "cpu"]) == 0
-        figures = json.loads(capsys.readouterr().out)
+        metrics = json.loads(capsys.readouterr().out)
         row = json.loads((finished / "table.json").read_text())[0]
-        assert {name: figures[name] for name in FIGURES} == row["figures"]
+        assert {name: metrics[name] for name in METRICS} == row["metrics"]
 
 
 def test_done_cells_are_read_and_not_run_again(finished, cells, monkeypatch):
     before = written(finished)
     monkeypatch.setattr("vtadl.compare.cells.train_to", None)
     seen = []
-    compare(cells, finished, CPU, figure=DEFAULT_FIGURE, done=lambda cell, outcome: seen.append(cell))
+    compare(cells, finished, CPU, metric=DEFAULT_METRIC, done=lambda cell, outcome: seen.append(cell))
     assert seen == cells
     assert written(finished) == before
 
 
-def test_a_failed_cell_is_a_row_and_the_others_go_on(cells, tmp_path):
+def test_a_failed_cell_is_a_row_and_the_others_continue(cells, tmp_path):
     broken = make_category(tmp_path / "sets/broken", train=5, good=2, defective=2)
     (broken / "test/good/001.png").write_bytes(b"holiday notes")
     some = plan_cells(tmp_path / "sets", objectives=["mse + vae"], settings=TINY) + cells[:1]
-    results = compare(some, tmp_path / "out", CPU, figure=DEFAULT_FIGURE)
+    results = compare(some, tmp_path / "out", CPU, metric=DEFAULT_METRIC)
     assert results.failed == 1
     failed, done = json.loads((tmp_path / "out/table.json").read_text())
     assert (failed["status"], done["status"]) == ("failed", "done")
     assert "001.png" in failed["error"]
-    assert set(failed["figures"].values()) == {None}
+    assert set(failed["metrics"].values()) == {None}
     assert "001.png" in (tmp_path / "out/comparison.md").read_text()
     page = (tmp_path / "out/comparison.html").read_text()
     assert re.search(r'<td class="text">[^<]*001\.png', page)  # wraps
@@ -150,7 +150,7 @@ def test_a_failed_cell_is_a_row_and_the_others_go_on(cells, tmp_path):
         plan_cells(tmp_path / "sets", objectives=["mse + vae"], settings=TINY),
         tmp_path / "out",
         CPU,
-        figure=DEFAULT_FIGURE,
+        metric=DEFAULT_METRIC,
     )
     assert again.failed == 0
 
@@ -171,9 +171,9 @@ def test_an_unexpected_error_keeps_its_traceback(cells, tmp_path, monkeypatch):
 def test_damaged_and_foreign_folders_are_refused(finished, cells, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(BundleError, match="holds something else than a comparison"):
-        compare(cells, tmp_path, CPU, figure=DEFAULT_FIGURE)
+        compare(cells, tmp_path, CPU, metric=DEFAULT_METRIC)
     with pytest.raises(BundleError, match="is a file"):
-        compare(cells, tmp_path / "notes.txt", CPU, figure=DEFAULT_FIGURE)
+        compare(cells, tmp_path / "notes.txt", CPU, metric=DEFAULT_METRIC)
     folder = tmp_path / "cell"
     folder.mkdir()
     for content in ("{", "[]", "{}", '{"format": 99}', '{"format": 1, "vtadl": "", "images": [], "snapshots": [{}]}'):
@@ -187,26 +187,26 @@ def test_two_comparisons_do_not_write_to_one_folder(finished, cells):
 
     def second(cell, outcome):
         with pytest.raises(BundleError, match="another comparison is writing"):
-            compare(cells, finished, CPU, figure=DEFAULT_FIGURE)
+            compare(cells, finished, CPU, metric=DEFAULT_METRIC)
         refused.append(cell)
 
     refused = []
-    compare(cells[:1], finished, CPU, figure=DEFAULT_FIGURE, done=second)
+    compare(cells[:1], finished, CPU, metric=DEFAULT_METRIC, done=second)
     assert refused
-    compare(cells, finished, CPU, figure=DEFAULT_FIGURE)
+    compare(cells, finished, CPU, metric=DEFAULT_METRIC)
 
 
 def test_force_runs_cells_again(finished, cells):
     place = finished / cells[0].place
     before = written(finished)
     (place / "mine.txt").write_text("left by someone")
-    compare(cells, finished, CPU, figure=DEFAULT_FIGURE, force=True)
+    compare(cells, finished, CPU, metric=DEFAULT_METRIC, force=True)
     assert not (place / "mine.txt").exists()
     assert written(finished) == before
 
 
 def test_processes_side_by_side_give_the_same_files(finished, cells, tmp_path):
-    compare(cells[:2], tmp_path / "out", CPU, figure=DEFAULT_FIGURE, workers=2)
+    compare(cells[:2], tmp_path / "out", CPU, metric=DEFAULT_METRIC, workers=2)
     for cell in cells[:2]:
         for name in (CELL_FILE, "resampled.safetensors", "run/weights.safetensors"):
             assert (tmp_path / "out" / cell.place / name).read_bytes() == (finished / cell.place / name).read_bytes()
@@ -284,14 +284,14 @@ def test_killed_half_way_and_started_again_gives_the_same_table(root, tmp_path, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_leaves_checkpoints_and_says_how_to_go_on(root, tmp_path, workers):
+def test_ctrl_c_leaves_checkpoints_and_says_how_to_resume(root, tmp_path, workers):
     out, whole = tmp_path / "stopped", tmp_path / "whole"
     process = start(command(root, out, "--workers", workers))
     wait_for(lambda: any(out.glob("cells/*/*/run/checkpoint.safetensors")), process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert re.search(r"interrupted; \d of 2 cells are done, and the same command goes on", error)
+    assert re.search(r"interrupted; \d of 2 cells are done, and the same command resumes", error)
     assert len(error.strip().splitlines()) == 1
     assert main(command(root, out)) == 0
     assert main(command(root, whole)) == 0
@@ -319,7 +319,7 @@ def test_a_ray_cluster_gives_the_same_table(finished, cells, tmp_path):
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        compare(cells, tmp_path / "out", CPU, figure=DEFAULT_FIGURE, ray="auto")
+        compare(cells, tmp_path / "out", CPU, metric=DEFAULT_METRIC, ray="auto")
     finally:
         ray.shutdown()
     assert (tmp_path / "out/table.json").read_bytes() == (finished / "table.json").read_bytes()
@@ -329,7 +329,7 @@ def test_no_ray_and_no_cluster_are_said_at_once(cells, tmp_path):
     missing = importlib.util.find_spec("ray") is None
     message = r"pip install 'vtadl\[ray\]'" if missing else "no Ray cluster at '127.0.0.1:1'"
     with pytest.raises(DependencyError if missing else ConfigError, match=message):
-        compare(cells, tmp_path / "out", CPU, figure=DEFAULT_FIGURE, ray="127.0.0.1:1")
+        compare(cells, tmp_path / "out", CPU, metric=DEFAULT_METRIC, ray="127.0.0.1:1")
 
 
 def test_the_page_stands_alone_and_shows_every_method(finished):
@@ -353,7 +353,7 @@ def test_names_with_markup_stay_text(tmp_path):
         plan_cells(tmp_path / "sets", presets=["gaussian"], settings=["model.image_size=64"]),
         tmp_path / "out",
         CPU,
-        figure=DEFAULT_FIGURE,
+        metric=DEFAULT_METRIC,
     )
     page = (tmp_path / "out/comparison.html").read_text()
     assert name not in page
@@ -365,7 +365,7 @@ def test_names_with_markup_stay_text(tmp_path):
 def test_a_sweep_draws_its_curve(root, tmp_path):
     sweep = parse_sweep("a*mse + vae", "a=0.5,2")
     cells = plan_cells(root, categories=["cloth"], objectives=list(sweep.objectives.values()), settings=TINY)
-    compare(cells, tmp_path / "out", CPU, figure="image_AUROC", sweep=sweep)
+    compare(cells, tmp_path / "out", CPU, metric="image_AUROC", sweep=sweep)
     page = (tmp_path / "out/comparison.html").read_text()
     assert "Sweep of a" in page
     (chart,) = re.findall(r'<svg[^>]*aria-label="image_AUROC over a in [^"]*".*?</svg>', page, re.DOTALL)
@@ -381,13 +381,13 @@ def test_a_sweep_of_several_presets_has_a_line_for_each_and_names_apart():
             objective=objective,
             seed=0,
             status="done",
-            figures={DEFAULT_FIGURE: 0.5 + 0.01 * index},
+            metrics={DEFAULT_METRIC: 0.5 + 0.01 * index},
         )
         for category in ("brick", "cloth")
         for preset in ("paper", "context")
         for index, objective in enumerate(sweep.objectives.values())
     ]
-    drawing = ElementTree.fromstring(sweep_chart(tabulate(outcomes, DEFAULT_FIGURE), sweep))
+    drawing = ElementTree.fromstring(sweep_chart(tabulate(outcomes, DEFAULT_METRIC), sweep))
     names = {text.text: float(text.get("y")) for text in drawing.findall("text") if text.get("text-anchor") == "start"}
     lines = [f"{category}, {preset}" for preset in ("paper", "context") for category in ("brick", "cloth", "mean")]
     assert list(names) == lines

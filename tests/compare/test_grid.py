@@ -98,10 +98,14 @@ def test_a_cell_has_another_place_when_its_images_or_settings_change(tmp_path):
     assert len(places) == 4
 
 
-def test_a_cell_has_another_place_when_the_weights_of_its_stem_change(root, tmp_path):
-    path = tmp_path / "stem.safetensors"
-    arguments = {"categories": ["cloth"], "presets": ["gaussian", "context"], "settings": [f"model.stem=vit:{path}"]}
-    arguments["settings"] += ["model.image_size=64", "model.pooling=1", "model.coarsening=1", "model.radius=1"]
+def test_a_cell_has_another_place_when_the_weights_of_its_backbone_change(root, tmp_path):
+    path = tmp_path / "backbone.safetensors"
+    arguments = {
+        "categories": ["cloth"],
+        "presets": ["gaussian", "context"],
+        "settings": [f"model.backbone=vit:{path}"],
+    }
+    arguments["settings"] += ["model.image_size=64", "model.pooling=1", "model.coarsening=1", "model.mask_radius=1"]
     places = []
     for seed in (0, 1, 0):
         save_vit(path, seed=seed)

@@ -67,8 +67,8 @@ def test_two_readings_of_one_loss_share_its_column():
     assert found.columns == {methods[0]: COLUMNS[ORIGINAL]}
 
 
-def test_they_stand_in_columns_of_their_own_beside_the_figures_they_are_named_for():
-    method, figures = Method(preset="paper", objective=ORIGINAL), ("pixel_AUROC", "pixel_AP")
+def test_they_stand_in_columns_of_their_own_beside_the_metrics_they_are_named_for():
+    method, metrics = Method(preset="paper", objective=ORIGINAL), ("pixel_AUROC", "pixel_AP")
     outcomes = [
         Outcome(
             category=name,
@@ -76,13 +76,13 @@ def test_they_stand_in_columns_of_their_own_beside_the_figures_they_are_named_fo
             objective=ORIGINAL,
             seed=0,
             status="done",
-            figures=dict.fromkeys(figures, value),
+            metrics=dict.fromkeys(metrics, value),
         )
         for name, value in (("bottle", 0.5), ("cable", 0.6))
     ]
     published = {("bottle", method): 0.95, ("cable", method): 0.77}
     found = {
-        figure: find(outcomes, figure, lambda _: dict.fromkeys(figures, np.zeros(5)), published) for figure in figures
+        metric: find(outcomes, metric, lambda _: dict.fromkeys(metrics, np.zeros(5)), published) for metric in metrics
     }
     head, rows = study_rows(found["pixel_AUROC"])
     assert head == ["category", ORIGINAL, "published: original loss"]

@@ -1,4 +1,4 @@
-"""Paired tests against enumeration, the definition, and the comparison from whole score maps."""
+"""Paired tests against enumeration, the definition, and the comparison from whole anomaly maps."""
 
 from itertools import product
 
@@ -9,9 +9,9 @@ from scipy.stats import rankdata
 from vtadl.compare.outcomes import Outcome
 from vtadl.compare.significance import across_categories, holm, signed_rank_p, within_categories
 from vtadl.compare.tables import Method, method_of, tabulate
-from vtadl.metrics import ScoredImage, compare_figures, evaluate
+from vtadl.metrics import ScoredImage, compare_metrics, evaluate
 
-FIGURE = "pixel_AUPRO@0.3"
+METRIC = "pixel_AUPRO@0.3"
 METHODS = [Method(preset="paper", objective=objective) for objective in ("mse", "mse + vae", "mse + nll")]
 
 
@@ -54,7 +54,7 @@ def outcomes_of(values):
             objective=method.objective,
             seed=seed,
             status="done",
-            figures={FIGURE: float(values[c, m, seed])},
+            metrics={METRIC: float(values[c, m, seed])},
         )
         for c in range(values.shape[0])
         for m, method in enumerate(METHODS)
@@ -64,7 +64,7 @@ def outcomes_of(values):
 
 def test_seeds_are_averaged_before_categories_are_paired():
     values = np.random.default_rng(0).random((7, 3, 4))
-    pairs = across_categories(tabulate(outcomes_of(values), FIGURE))
+    pairs = across_categories(tabulate(outcomes_of(values), METRIC))
     means = values.mean(axis=2)
     raw = [enumerated_p(means[:, a] - means[:, b]) for a, b in ((0, 1), (0, 2), (1, 2))]
     assert [pair.p for pair in pairs] == pytest.approx(raw)
@@ -74,7 +74,7 @@ def test_seeds_are_averaged_before_categories_are_paired():
 
 
 def test_below_six_categories_there_is_a_reason_and_no_p():
-    pairs = across_categories(tabulate(outcomes_of(np.random.default_rng(0).random((5, 3, 1))), FIGURE))
+    pairs = across_categories(tabulate(outcomes_of(np.random.default_rng(0).random((5, 3, 1))), METRIC))
     assert all(pair.p is None and pair.p_holm is None for pair in pairs)
     assert pairs[0].why == "a two-sided p below 0.05 needs 6 categories"
 
@@ -87,13 +87,13 @@ def scored(seed, strength):
         if index % 2:
             row, column = np.random.default_rng(index).integers(0, 11, 2)
             mask[row : row + 4, column : column + 5] = True
-        score_map = (rng.normal(0, 1, mask.shape) + strength * mask).astype(np.float32)
+        anomaly_map = (rng.normal(0, 1, mask.shape) + strength * mask).astype(np.float32)
         images.append(
             ScoredImage(
                 name=f"{index:02}",
                 defect="hole" if index % 2 else "good",
-                score=float(score_map.max()),
-                score_map=score_map,
+                score=float(anomaly_map.max()),
+                anomaly_map=anomaly_map,
                 mask=mask,
             )
         )
@@ -113,13 +113,13 @@ def test_within_a_category_it_is_the_bootstrap_over_whole_images():
                 objective=method.objective,
                 seed=0,
                 status="done",
-                figures=evaluation.figures,
+                metrics=evaluation.metrics,
                 images=tuple((image.name, image.defect, image.score) for image in images),
             )
         )
-    whole = compare_figures(*sets)
-    for figure, expected in whole.items():
-        (found,) = within_categories(outcomes, tabulate(outcomes, figure), lambda o: draws[method_of(o)])
+    whole = compare_metrics(*sets)
+    for metric, expected in whole.items():
+        (found,) = within_categories(outcomes, tabulate(outcomes, metric), lambda o: draws[method_of(o)])
         assert found.comparison == expected
 
 
@@ -132,12 +132,12 @@ def test_different_images_are_not_compared():
             objective=m.objective,
             seed=0,
             status="done",
-            figures={FIGURE: 0.5},
+            metrics={METRIC: 0.5},
             images=shown,
         )
         for m, shown in zip(METHODS, (images, images[:3]), strict=False)
     )
-    draws = {FIGURE: np.random.default_rng(0).random(10)}
-    (found,) = within_categories([first, second], tabulate([first, second], FIGURE), lambda o: draws)
+    draws = {METRIC: np.random.default_rng(0).random(10)}
+    (found,) = within_categories([first, second], tabulate([first, second], METRIC), lambda o: draws)
     assert found.comparison is None
     assert "different images" in found.why

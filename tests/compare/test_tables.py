@@ -7,7 +7,7 @@ from vtadl.compare.findings import entry_text, find, study_rows
 from vtadl.compare.outcomes import Outcome
 from vtadl.compare.tables import Method, tabulate
 
-FIGURE = "pixel_AUPRO@0.3"
+METRIC = "pixel_AUPRO@0.3"
 A, B = Method(preset="paper", objective="mse + vae"), Method(preset="gaussian", objective=None)
 
 
@@ -18,7 +18,7 @@ def outcome(category, method, seed, value, status="done"):
         objective=method.objective,
         seed=seed,
         status=status,
-        figures={FIGURE: value} if status == "done" else {},
+        metrics={METRIC: value} if status == "done" else {},
         error=None if status == "done" else "it broke",
     )
 
@@ -35,7 +35,7 @@ def grid(values):
 
 def test_means_and_spreads_are_those_of_numpy():
     values = np.random.default_rng(0).random((4, 2, 3))
-    table = tabulate(grid(values), FIGURE)
+    table = tabulate(grid(values), METRIC)
     for c in range(4):
         for m, method in enumerate((A, B)):
             entry = table.entries[f"c{c}", method]
@@ -49,7 +49,7 @@ def test_means_and_spreads_are_those_of_numpy():
 def test_a_category_with_a_failed_cell_is_in_no_mean():
     values = np.random.default_rng(1).random((3, 2, 2))
     values[1, 0, 1] = np.nan
-    table = tabulate(grid(values), FIGURE)
+    table = tabulate(grid(values), METRIC)
     assert table.shared == ("c0", "c2")
     for m, method in enumerate((A, B)):
         assert table.means[method].mean == pytest.approx(values[[0, 2], m].mean())
@@ -61,17 +61,17 @@ def test_a_category_with_a_failed_cell_is_in_no_mean():
 def test_a_method_that_failed_everywhere_takes_no_mean_from_the_others():
     values = np.random.default_rng(2).random((3, 2, 1))
     values[:, 0] = np.nan
-    table = tabulate(grid(values), FIGURE)
+    table = tabulate(grid(values), METRIC)
     assert table.means[B].mean == pytest.approx(values[:, 1].mean())
     assert table.means[A].mean is None
-    head, rows = study_rows(find(grid(values), FIGURE, lambda o: {FIGURE: np.zeros(5)}, {}))
+    head, rows = study_rows(find(grid(values), METRIC, lambda o: {METRIC: np.zeros(5)}, {}))
     assert head == ["category", "mse + vae", "gaussian"]
     assert rows[0][1] == "failed or not done"
     assert rows[-1][:2] == ["mean", "–"]
 
 
-def test_a_figure_that_cannot_be_computed_is_a_dash_and_no_failure():
-    table = tabulate([outcome("bottle", A, 0, None), outcome("cloth", A, 0, 0.5)], FIGURE)
+def test_a_metric_that_cannot_be_computed_is_a_dash_and_no_failure():
+    table = tabulate([outcome("bottle", A, 0, None), outcome("cloth", A, 0, 0.5)], METRIC)
     assert entry_text(table.entries["bottle", A]) == "–"
     assert table.shared == ("cloth",)
     assert table.means[A].mean == 0.5
@@ -80,5 +80,5 @@ def test_a_figure_that_cannot_be_computed_is_a_dash_and_no_failure():
 def test_methods_are_named_as_briefly_as_they_can_be():
     c = Method(preset="context", objective="mse + vae")
     outcomes = [outcome("cloth", method, 0, 0.5) for method in (A, B)]
-    assert tabulate(outcomes, FIGURE).label(A) == "mse + vae"
-    assert tabulate([*outcomes, outcome("cloth", c, 0, 0.5)], FIGURE).label(A) == "paper: mse + vae"
+    assert tabulate(outcomes, METRIC).label(A) == "mse + vae"
+    assert tabulate([*outcomes, outcome("cloth", c, 0, 0.5)], METRIC).label(A) == "paper: mse + vae"

@@ -70,15 +70,15 @@ def test_wrong_settings_say_what_is_right(setting, message):
 
 
 def test_a_list_of_numbers_is_a_setting():
-    config = apply_settings(preset_config("memory"), ["model.stem_blocks=[8, 12]"])
-    assert config.model.stem_blocks == (8, 12)
+    config = apply_settings(preset_config("memory"), ["model.backbone_blocks=[8, 12]"])
+    assert config.model.backbone_blocks == (8, 12)
     assert from_toml(to_toml(config), "config.toml") == config
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("12", "stem_blocks is 12; expected a list of whole numbers"),
+        ("12", "backbone_blocks is 12; expected a list of whole numbers"),
         ("[true]", "expected a list of whole numbers"),
         ("[1.5]", "expected a list of whole numbers"),
         ("[]", "expected different numbers from 1"),
@@ -88,7 +88,7 @@ def test_a_list_of_numbers_is_a_setting():
 )
 def test_blocks_that_cannot_be(value, message):
     with pytest.raises(ConfigError, match=message):
-        apply_settings(preset_config("gaussian"), [f"model.stem_blocks={value}"])
+        apply_settings(preset_config("gaussian"), [f"model.backbone_blocks={value}"])
 
 
 def test_unknown_preset_lists_the_choices():

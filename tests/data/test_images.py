@@ -349,27 +349,27 @@ class TestResizing:
 
     @pytest.mark.parametrize("size", [(7, 9), (64, 64), (40, 13), (33, 50)])
     def test_map_agrees_with_torch(self, rng, size):
-        score_map = rng.normal(size=(33, 21)).astype(np.float32)
+        anomaly_map = rng.normal(size=(33, 21)).astype(np.float32)
         expected = torch.nn.functional.interpolate(
-            torch.from_numpy(score_map)[None, None], size, mode="bilinear", align_corners=False, antialias=True
+            torch.from_numpy(anomaly_map)[None, None], size, mode="bilinear", align_corners=False, antialias=True
         )
-        np.testing.assert_allclose(resize_map(score_map, size), expected[0, 0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(resize_map(anomaly_map, size), expected[0, 0].numpy(), atol=1e-5)
 
     def test_enlarged_map_agrees_with_scikit_image(self, rng):
-        score_map = rng.normal(size=(9, 11))
-        expected = skimage_resize(score_map, (30, 44), order=1, mode="edge", anti_aliasing=False)
-        np.testing.assert_allclose(resize_map(score_map, (30, 44)), expected, atol=1e-5)
+        anomaly_map = rng.normal(size=(9, 11))
+        expected = skimage_resize(anomaly_map, (30, 44), order=1, mode="edge", anti_aliasing=False)
+        np.testing.assert_allclose(resize_map(anomaly_map, (30, 44)), expected, atol=1e-5)
 
     @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
     def test_map_of_any_scale(self, rng, scale):
-        score_map = rng.random((8, 8))
-        resized = resize_map(score_map * scale, (20, 20))
-        np.testing.assert_allclose(resized / scale, resize_map(score_map, (20, 20)), rtol=1e-5)
+        anomaly_map = rng.random((8, 8))
+        resized = resize_map(anomaly_map * scale, (20, 20))
+        np.testing.assert_allclose(resized / scale, resize_map(anomaly_map, (20, 20)), rtol=1e-5)
 
     def test_map_passes_nan_on(self):
-        score_map = np.zeros((4, 4), np.float32)
-        score_map[1, 1] = np.nan
-        assert np.isnan(resize_map(score_map, (8, 8))).any()
+        anomaly_map = np.zeros((4, 4), np.float32)
+        anomaly_map[1, 1] = np.nan
+        assert np.isnan(resize_map(anomaly_map, (8, 8))).any()
 
     @pytest.mark.parametrize("size", [(5, 8), (24, 34), (13, 40), (1, 1)])
     def test_mask_takes_the_pixel_under_each_centre(self, rng, size):

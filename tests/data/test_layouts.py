@@ -158,7 +158,7 @@ class TestPlain:
         masks = {sample.path.name: sample.mask for sample in category.test if sample.is_defective}
         assert masks == {"a.png": tmp_path / "masks/a.png", "b.png": tmp_path / "masks/b_mask.png"}
 
-    def test_the_choice_hangs_on_the_content_alone(self, tmp_path):
+    def test_the_choice_depends_on_the_content_alone(self, tmp_path):
         for i in range(20):
             touch(tmp_path / "a", f"good/{i}.png", "bad/0.png")
         (tmp_path / "b/good").mkdir(parents=True)

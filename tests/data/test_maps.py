@@ -31,8 +31,8 @@ def test_maps_are_found_by_the_images_path_without_its_suffix(tmp_path):
     found = find_maps(tmp_path, IMAGES)
     assert found == {"test/good/000.png": files[0], "test/cut/001.jpg": files[1]}
     missing, spare = missing_warnings(tmp_path, IMAGES, found)
-    assert missing.startswith("1 of 3 test images have no score map and are left out, 'test/cut/000.png' for one")
-    assert spare == f"1 score maps belong to no test image, '{files[2]}' for one"
+    assert missing.startswith("1 of 3 test images have no anomaly map and are left out, 'test/cut/000.png' for one")
+    assert spare == f"1 anomaly maps belong to no test image, '{files[2]}' for one"
 
 
 def test_nothing_to_warn_of(tmp_path):
@@ -42,18 +42,18 @@ def test_nothing_to_warn_of(tmp_path):
 
 
 def test_folders_that_cannot_be_matched_are_refused(tmp_path):
-    with pytest.raises(DataError, match="is no folder; expected one with a score map for each test image"):
+    with pytest.raises(DataError, match="is no folder; expected one with an anomaly map for each test image"):
         find_maps(tmp_path / "absent", IMAGES)
     save(tmp_path / "000.npy", random_map())
     with pytest.raises(
-        DataError, match=r"no score map of any test image; expected files such as '.*test/good/000\.npy'"
+        DataError, match=r"no anomaly map of any test image; expected files such as '.*test/good/000\.npy'"
     ):
         find_maps(tmp_path, IMAGES)
     save(tmp_path / "test/good/000.npy", random_map())
     Image.fromarray(random_map()).save(tmp_path / "test/good/000.tiff")
     with pytest.raises(DataError, match=r"000\.npy' and '.*000\.tiff' are both maps of 'test/good/000\.png'"):
         find_maps(tmp_path, IMAGES)
-    with pytest.raises(DataError, match="would share one score map"):
+    with pytest.raises(DataError, match="would share one anomaly map"):
         find_maps(tmp_path, ["a/0.png", "a/0.jpg"])
 
 
@@ -126,20 +126,20 @@ def test_unreadable_maps_are_refused_by_name(tmp_path):
 
 
 def test_resampling_is_bilinear_between_pixel_centres(tmp_path):
-    score_map = random_map(shape=(6, 8), dtype=np.float64)
-    assert fit_map(score_map, (6, 8), tmp_path) is score_map
-    found = fit_map(score_map, (12, 24), tmp_path)
+    anomaly_map = random_map(shape=(6, 8), dtype=np.float64)
+    assert fit_map(anomaly_map, (6, 8), tmp_path) is anomaly_map
+    found = fit_map(anomaly_map, (12, 24), tmp_path)
     rows, columns = (np.arange(12) + 0.5) / 2 - 0.5, (np.arange(24) + 0.5) / 3 - 0.5
-    by_rows = np.stack([np.interp(rows, np.arange(6), column) for column in score_map.T], axis=1)
+    by_rows = np.stack([np.interp(rows, np.arange(6), column) for column in anomaly_map.T], axis=1)
     expected = np.stack([np.interp(columns, np.arange(8), row) for row in by_rows])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_infinities_cannot_be_resampled(tmp_path):
-    score_map = np.array([[0, np.inf], [1, 2]], dtype=np.float32)
-    assert fit_map(score_map, (2, 2), tmp_path / "a.npy") is score_map
+    anomaly_map = np.array([[0, np.inf], [1, 2]], dtype=np.float32)
+    assert fit_map(anomaly_map, (2, 2), tmp_path / "a.npy") is anomaly_map
     with pytest.raises(DataError, match=r"a\.npy' is 2x2, its image 6x4, and it holds infinities"):
-        fit_map(score_map, (4, 6), tmp_path / "a.npy")
+        fit_map(anomaly_map, (4, 6), tmp_path / "a.npy")
 
 
 def lines(maps):
@@ -156,13 +156,13 @@ def test_raw_maps_raise_no_warning():
     [
         (
             lambda m: (m - m.min()) / (m.max() - m.min()),
-            "each score map runs from exactly 0 to exactly 1: they look norm",
+            "each anomaly map runs from exactly 0 to exactly 1: they look norm",
         ),
-        (lambda m: np.zeros_like(m), "5 of 5 score maps are constant, '000' for one"),
-        (lambda m: np.round(m * 20) / 20, "5 of 5 score maps have 256 distinct values or fewer"),
+        (lambda m: np.zeros_like(m), "5 of 5 anomaly maps are constant, '000' for one"),
+        (lambda m: np.round(m * 20) / 20, "5 of 5 anomaly maps have 256 distinct values or fewer"),
         (
             lambda m: np.minimum(m, 1.5),
-            "of all pixels have the highest score, 1.5, in 5 score maps: they look saturated",
+            "of all pixels have the highest score, 1.5, in 5 anomaly maps: they look saturated",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_each_trap_is_named_alone(change, message):
 
 def test_one_flat_map_among_many_is_named():
     (line,) = lines([*(random_map(n) for n in range(4)), np.full((40, 50), 7.0)])
-    assert line.startswith("1 of 5 score maps are constant, '004' for one")
+    assert line.startswith("1 of 5 anomaly maps are constant, '004' for one")
 
 
 def test_masks_touched_by_interpolation_are_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Images for many epochs: kept in memory or decoded anew, the same to the bit."""
+"""Images for many epochs: kept in memory or decoded again, the same to the bit."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def paths(tmp_path_factory):
 @pytest.mark.parametrize("side", [24, 64])
 def test_kept_or_not_they_are_what_decoding_gives(paths, side):
     size = 6 * 3 * side * side * 2
-    kept, anew = RepeatedImages(paths, side, kept_bytes=size), RepeatedImages(paths, side, kept_bytes=size - 1)
+    kept, again = RepeatedImages(paths, side, kept_bytes=size), RepeatedImages(paths, side, kept_bytes=size - 1)
     assert kept.kept is not None
-    assert anew.kept is None
+    assert again.kept is None
     batches = [[3, 0, 2], [5, 1, 4], [0]]
-    for batch, one, other in zip(batches, kept.batches(batches), anew.batches(batches), strict=True):
+    for batch, one, other in zip(batches, kept.batches(batches), again.batches(batches), strict=True):
         expected = np.stack([resize_image(read_image(paths[index]), (side, side)) for index in batch])
         assert torch.equal(one, other)
         assert one.dtype == torch.float32

@@ -105,14 +105,14 @@ def test_nothing_outside_changes_anything(category, left_half, tmp_path, preset)
     changed[:, 38:] = 255
     first, second = detector.predict(image), detector.predict(changed)
     assert first.score == pytest.approx(second.score, rel=1e-6)
-    assert np.allclose(first.score_map, second.score_map, rtol=1e-5)
-    assert first.score_map[:, 36:].max() == first.score_map.min()
+    assert np.allclose(first.anomaly_map, second.anomaly_map, rtol=1e-5)
+    assert first.anomaly_map[:, 36:].max() == first.anomaly_map.min()
     inside = image.copy()
     inside[20:34, 10:24] = (230, 40, 40)
     assert detector.predict(inside).score > 1.5 * first.score
     detector.save(tmp_path / "run")
     again = vtadl.load(tmp_path / "run", device="cpu")
-    assert np.array_equal(again.predict(image).score_map, first.score_map)
+    assert np.array_equal(again.predict(image).anomaly_map, first.anomaly_map)
     (tmp_path / "run/region_of_interest.png").write_bytes(b"junk")
     with pytest.raises(BundleError, match="is not an image"):
         vtadl.load(tmp_path / "run", device="cpu")
@@ -120,7 +120,7 @@ def test_nothing_outside_changes_anything(category, left_half, tmp_path, preset)
 
 @pytest.mark.parametrize("preset", ["gaussian", "memory"])
 def test_training_sees_nothing_outside(category, left_half, tmp_path, preset):
-    # So few images that none is held out: which ones are hangs on the files' bytes.
+    # So few images that none is held out: which ones are depends on the files' bytes.
     for index, file in enumerate(sorted((category / "train/good").iterdir())[:6]):
         pixels = np.array(Image.open(file))
         for name in ("plain", "noise"):
@@ -152,7 +152,7 @@ def test_the_command_and_resuming(category, left_half, tmp_path, capsys):
         "cpu",
     ]
     assert main([*arguments, "--ignore", str(left_half)]) == 0
-    assert not vtadl.load(tmp_path / "run", device="cpu").run.looked_at[:, :36].any()
+    assert not vtadl.load(tmp_path / "run", device="cpu").run.roi_mask[:, :36].any()
     assert main([*arguments, "--resume", "--ignore", str(left_half)]) == 0
     assert main([*arguments, "--resume"]) == 2
     assert "another region of interest" in capsys.readouterr().err

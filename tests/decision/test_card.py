@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtadl.decision.card import FORMAT, Card, Part, Rate, from_json, p_value, to_json
+from vtadl.decision.card import FORMAT, CalibrationSet, Card, Rate, from_json, p_value, to_json
 from vtadl.decision.decide import decide
 from vtadl.errors import BundleError
 
 RATE = Rate(asked=0.05, expected=0.045, low=0.001, high=0.16, images=21)
-HELD_OUT = Part(
+HELD_OUT = CalibrationSet(
     kind="held out",
     folder="stripes",
     added="2026-01-02T03:04:05+00:00",
@@ -39,7 +39,7 @@ CARD = Card(
     reviews=RATE,
     outlined=None,
     misses=None,
-    parts=(HELD_OUT, DEFECTS),
+    calibration_sets=(HELD_OUT, DEFECTS),
 )
 
 
@@ -54,22 +54,22 @@ def test_verdicts_change_above_their_thresholds():
 def test_p_values_come_from_good_images_alone():
     assert CARD.calibration == (1.5, 2.0, 3.0)
     assert [CARD.p_value(score) for score in (1.0, 1.75, 3.0, 3.5)] == [1.0, 0.75, 0.5, 0.25]
-    assert dataclasses.replace(CARD, parts=()).p_value(1.0) is None
+    assert dataclasses.replace(CARD, calibration_sets=()).p_value(1.0) is None
     assert p_value(1.0, []) == 1.0
 
 
-def test_a_decision_has_regions_and_stays_inside_what_is_looked_at():
-    score_map = np.full((4, 5), 1.0, np.float32)
-    score_map[0, 0], score_map[3, 4] = 9.0, 2.5
-    everywhere = decide(score_map, CARD)
+def test_a_decision_has_regions_and_stays_inside_what_is_roi_mask():
+    anomaly_map = np.full((4, 5), 1.0, np.float32)
+    anomaly_map[0, 0], anomaly_map[3, 4] = 9.0, 2.5
+    everywhere = decide(anomaly_map, CARD)
     assert (everywhere.score, everywhere.verdict, everywhere.p_value) == (9.0, "defective", 0.25)
     assert [region.peak for region in everywhere.regions] == [(0, 0), (4, 3)]
-    looked_at = np.ones((4, 5), bool)
-    looked_at[0, 0] = False
-    inside = decide(score_map, CARD, looked_at)
+    roi_mask = np.ones((4, 5), bool)
+    roi_mask[0, 0] = False
+    inside = decide(anomaly_map, CARD, roi_mask)
     assert (inside.score, inside.verdict, len(inside.regions)) == (2.5, "review", 1)
-    assert inside.score_map.max() == 2.5
-    assert decide(score_map, None).verdict is None
+    assert inside.anomaly_map.max() == 2.5
+    assert decide(anomaly_map, None).verdict is None
 
 
 def test_json_there_and_back():
@@ -87,7 +87,7 @@ def test_json_there_and_back():
         ("promise", "absolute", "expected one of: exact, approximate, none"),
         ("promise", ["exact"], "expected one of"),
         ("notes", "text", "card.notes is no list"),
-        ("parts", [1], r"card.parts\[0\] is no object"),
+        ("calibration_sets", [1], r"card.calibration_sets\[0\] is no object"),
         ("false_rejects", {"asked": 1.0}, "card.false_rejects is no object with the keys"),
         ("format", 0, "format is 0"),
         ("format", 99, "upgrade vtadl"),

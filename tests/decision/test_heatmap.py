@@ -38,9 +38,9 @@ def test_good_images_that_score_all_the_same_still_give_a_scale(score):
 
 
 def test_calm_pixels_show_the_grey_photo_and_abnormal_ones_the_colour():
-    score_map = np.zeros((4, 6), np.float32)
-    score_map[1, 2] = 1e6
-    picture = overlay(GREY, score_map, 0.0, 1.0)
+    anomaly_map = np.zeros((4, 6), np.float32)
+    anomaly_map[1, 2] = 1e6
+    picture = overlay(GREY, anomaly_map, 0.0, 1.0)
     luminance = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
     calm = np.delete(picture.reshape(-1, 3), 1 * 6 + 2, axis=0)
     assert (calm == luminance).all()
@@ -49,11 +49,11 @@ def test_calm_pixels_show_the_grey_photo_and_abnormal_ones_the_colour():
     assert GREY[1, 2].tolist() == [200, 100, 50]
 
 
-def test_nothing_is_coloured_outside_what_is_looked_at():
-    looked_at = np.zeros((4, 6), bool)
-    looked_at[:, :3] = True
+def test_nothing_is_coloured_outside_what_is_roi_mask():
+    roi_mask = np.zeros((4, 6), bool)
+    roi_mask[:, :3] = True
     calm, coloured = (overlay(GREY, np.full((4, 6), score, np.float32), 0.0, 1.0) for score in (0.0, 9.0))
-    picture = overlay(GREY, np.full((4, 6), 9.0, np.float32), 0.0, 1.0, looked_at)
+    picture = overlay(GREY, np.full((4, 6), 9.0, np.float32), 0.0, 1.0, roi_mask)
     assert (picture[:, :3] == coloured[:, :3]).all() and (picture[:, 3:] == calm[:, 3:]).all()
 
 

@@ -36,12 +36,12 @@ def test_a_spiral_is_one_region_and_corners_connect():
     assert len(find_regions(np.array([[0, 0, 1], [1, 0, 0]], np.float32), 0.5)) == 2
 
 
-def test_nothing_above_the_threshold_and_nothing_outside_what_is_looked_at():
+def test_nothing_above_the_threshold_and_nothing_outside_what_is_roi_mask():
     scores = np.ones((4, 4), np.float32)
     assert find_regions(scores, 1.0) == ()
-    looked_at = np.zeros((4, 4), bool)
-    looked_at[1:3, 1:3] = True
-    assert find_regions(scores, 0.5, looked_at)[0].box == (1, 1, 3, 3)
+    roi_mask = np.zeros((4, 4), bool)
+    roi_mask[1:3, 1:3] = True
+    assert find_regions(scores, 0.5, roi_mask)[0].box == (1, 1, 3, 3)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -34,7 +34,7 @@ def test_good_values_have_mean_0_and_deviation_1():
 
 def asked(combination, whether, where, values=None):
     values = good_values() if values is None else values
-    combination.count(values, whether_K=torch.tensor(whether), where_K=torch.tensor(where))
+    combination.count(values, detection_K=torch.tensor(whether), localization_K=torch.tensor(where))
     return combination
 
 

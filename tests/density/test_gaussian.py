@@ -109,7 +109,7 @@ def test_state_is_compact_and_loads(embeddings):
     ("grid", "side"), [((48, 48), 1), ((48, 49), 2), ((128, 192), 4), ((1, 5000), 3), ((256, 256), 6)]
 )
 def test_no_more_gaussians_than_memory_holds(grid, side):
-    assert gaussian.shared_squares(grid)[0] == side
+    assert gaussian.shared_blocks(grid)[0] == side
     assert len(PositionGaussian(1, grid).mean) <= gaussian.MOST_POSITIONS
 
 

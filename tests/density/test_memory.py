@@ -49,7 +49,7 @@ def test_a_memory_over_its_size_is_refused():
         density.load_state_dict(state)
 
 
-def test_a_memory_that_goes_on_covers_what_it_had_and_what_is_new():
+def test_a_memory_that_resumes_covers_what_it_had_and_what_is_new():
     old, new = clustered(400, 6), clustered(300, 6) + 20
     density, whole = PatchMemory(6, 60), PatchMemory(6, 60)
     density.fit(old, generator())

@@ -70,11 +70,11 @@ def graph(gaussian):
 
 
 def assert_same(ours, theirs):
-    scale = np.abs(ours.score_map).max()
-    assert theirs.score_map.shape == ours.score_map.shape and theirs.score_map.dtype == np.float32
-    assert np.abs(ours.score_map - theirs.score_map).max() <= TOLERANCE * scale
+    scale = np.abs(ours.anomaly_map).max()
+    assert theirs.anomaly_map.shape == ours.anomaly_map.shape and theirs.anomaly_map.dtype == np.float32
+    assert np.abs(ours.anomaly_map - theirs.anomaly_map).max() <= TOLERANCE * scale
     assert abs(ours.score - theirs.score) <= TOLERANCE * scale
-    assert theirs.score == theirs.score_map.max()
+    assert theirs.score == theirs.anomaly_map.max()
     assert (theirs.verdict, theirs.p_value) == (ours.verdict, ours.p_value)
     assert [region.box for region in theirs.regions] == [region.box for region in ours.regions]
 
@@ -88,16 +88,16 @@ def test_an_export_says_what_it_is(run, exported):
     assert sorted(p.name for p in exported.iterdir()) == ["card.json", "manifest.json", "model.onnx", "times.json"]
     manifest = load(exported).manifest
     assert (manifest.preset, manifest.category, manifest.image_size) == (run.config.preset, "stripes", 64)
-    assert manifest.agreement["images"] == 1 and manifest.agreement["score_map"] <= TOLERANCE
+    assert manifest.agreement["images"] == 1 and manifest.agreement["anomaly_map"] <= TOLERANCE
     assert json.loads((exported / "times.json").read_text())["milliseconds"].keys() == {"onnx", "pytorch"}
     assert str(exported.parent).encode() not in (exported / "model.onnx").read_bytes()
     assert b".py" not in (exported / "model.onnx").read_bytes()
 
 
 def test_openvino_agrees_too_and_keeps_to_the_region_of_interest(gaussian, tmp_path):
-    looked_at = np.zeros((40, 50), bool)
-    looked_at[5:30, 10:45] = True
-    masked = dataclasses.replace(gaussian, looked_at=looked_at, card=card_for(gaussian, 2.0, 1.5))
+    roi_mask = np.zeros((40, 50), bool)
+    roi_mask[5:30, 10:45] = True
+    masked = dataclasses.replace(gaussian, roi_mask=roi_mask, card=card_for(gaussian, 2.0, 1.5))
     for to in ("onnx", "openvino"):
         export_run(masked, tmp_path / to, to=to, images=[good_image(60)])
         detector = load(tmp_path / to, threads=1)

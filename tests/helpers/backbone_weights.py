@@ -1,4 +1,4 @@
-"""Small random networks as files, for the tests of stems: what users bring, without its size."""
+"""Small random networks as files, for the tests of backbones: what users bring, without its size."""
 
 from pathlib import Path
 

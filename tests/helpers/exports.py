@@ -8,7 +8,7 @@ from helpers.categories import make_category
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import read_category
-from vtadl.decision.card import FORMAT, Card, Part
+from vtadl.decision.card import FORMAT, CalibrationSet, Card
 from vtadl.runs.run import Run, load_run, weights_sha256
 from vtadl.training.train import train_to
 
@@ -16,7 +16,7 @@ TINY = {
     "gaussian": ["model.image_size=64"],
     "memory": ["model.image_size=64", "model.size=50"],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+        *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
         *("model.depth=2", "model.size=50", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
     ],
     "paper": [
@@ -35,7 +35,7 @@ def tiny_run(root: Path, preset: str, *settings: str, objective: str | None = No
 
 def card_for(run: Run, threshold: float, review_threshold: float | None = None) -> Card:
     scores = tuple(sorted(run.held_out.scores)) or (threshold,)
-    part = Part(
+    one = CalibrationSet(
         kind="held out",
         folder="stripes",
         added="2026-01-02T03:04:05+00:00",
@@ -60,5 +60,5 @@ def card_for(run: Run, threshold: float, review_threshold: float | None = None) 
         reviews=None,
         outlined=None,
         misses=None,
-        parts=(part,),
+        calibration_sets=(one,),
     )

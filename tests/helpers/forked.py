@@ -1,7 +1,7 @@
-"""Runs `vtadl` in processes that are killed or work together, without loading torch anew for each.
+"""Runs `vtadl` in processes that are killed or work together, without loading torch again for each.
 
 python forked.py kill FILE_OF_ARGUMENTS   one JSON object a line: arguments, and the lines of the log at which to kill
-python forked.py team FILE_OF_ARGUMENTS   an object: arguments and port; two processes, as torchrun would start them
+python forked.py group FILE_OF_ARGUMENTS   an object: arguments and port; two processes, as torchrun would start them
 """
 
 import itertools
@@ -98,11 +98,11 @@ def interrupt_together(arguments: list[str], port: int, log: Path, lines: int) -
 def normalise(rank: int, folder: Path) -> int:
     """Batch normalisation of one process's share of images, and its gradients."""
     images = load_file(folder / "images.safetensors")
-    with joined(torch.device("cpu")) as (team, _):
+    with joined(torch.device("cpu")) as (group, _):
         for case, all_images in images.items():
             norm = nn.Sequential(nn.BatchNorm2d(3))
             share_batch_statistics(norm)
-            share = team.share(range(len(all_images)))
+            share = group.share(range(len(all_images)))
             set_idle(norm, not share)
             x = all_images[list(share) or [0]].clone().requires_grad_()
             y = norm(x)
@@ -130,7 +130,7 @@ class Smooth(nn.Module):
         x = self.layers(images_B3HW + 0.1 * torch.from_numpy(np.stack(noise)).float())
         return {"mse": (x - images_B3HW).square().mean(), "ssim": ssim(x, images_B3HW)}, x.detach().var()
 
-    def score_map(self, images_B3HW):
+    def anomaly_map(self, images_B3HW):
         return (self.layers(images_B3HW) - images_B3HW).square().mean(1)
 
 
@@ -148,16 +148,16 @@ NETWORKS = {
 def train_each(folder: Path, batch_sizes: list[int]) -> int:
     """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes the log."""
     images = RepeatedImages(sorted(folder.glob("*.png")), 16)
-    with joined(torch.device("cpu")) as (team, device):
+    with joined(torch.device("cpu")) as (group, device):
         for (name, (expression, build)), batch_size in itertools.product(NETWORKS.items(), batch_sizes):
             torch.manual_seed(0)
             objective = parse_objective(expression)
             model = TrainedDetector(build(objective), objective, 0.0)
             training = TrainingConfig(steps=20, batch_size=batch_size, learning_rate=1e-3)
             lines: list[object] = []
-            optimise(model, images, training, 3, device, team=team, observe=lambda _, line, to=lines: to.append(line))
-            if team.leads:
-                place = f"{name}-{batch_size}-of-{team.size}"
+            optimise(model, images, training, 3, device, group=group, observe=lambda _, line, to=lines: to.append(line))
+            if group.is_main:
+                place = f"{name}-{batch_size}-of-{group.size}"
                 save_file(model.state_dict(), folder / f"{place}.safetensors")
                 (folder / f"{place}.json").write_text(json.dumps(lines))
     return 0
@@ -171,7 +171,7 @@ if __name__ == "__main__":
         codes = kill_and_resume(task["arguments"], Path(task["log"]), task["moments"])
     elif mode == "interrupt":
         codes = interrupt_together(task["arguments"], task["port"], Path(task["log"]), task["lines"])
-    elif mode == "team":
+    elif mode == "group":
         codes = all_ended(as_team(task["port"], lambda rank: main(task["arguments"])))
     elif mode == "each":
         codes = all_ended(as_team(task["port"], lambda rank: train_each(Path(task["folder"]), task["batch_sizes"])))

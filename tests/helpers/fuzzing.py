@@ -62,7 +62,7 @@ class Door:
     """Takes the file's path."""
     folder: Path | None = None
     """What stands beside the file."""
-    mend: Callable[[Path], None] = lambda path: None
+    fix: Callable[[Path], None] = lambda path: None
     """Makes a broken file pass the first checks, so that what is behind them is tried too."""
 
 
@@ -117,7 +117,7 @@ def outcome(door: Door, name: str, content: bytes) -> str:
 def make_doors(root: Path) -> dict[str, Door]:
     """All doors; ``root`` is a folder for what stands beside their files."""
     run = tiny_run(root / "made", "paper", "model.image_size=32", "model.patch_size=8")
-    run = replace(run, card=card_for(run, 2.0, 1.0), looked_at=np.eye(20, 30, dtype=bool))
+    run = replace(run, card=card_for(run, 2.0, 1.0), roi_mask=np.eye(20, 30, dtype=bool))
     save_run(run, root / "run")
     export = _made_export(root)
     images, rgb = _images(), (np.random.default_rng(0).random((9, 11, 3)) * 255).astype(np.uint8)
@@ -134,7 +134,7 @@ def make_doors(root: Path) -> dict[str, Door]:
             seeds=tuple((path.name, path.read_bytes()) for path in sorted((root / "run").iterdir())),
             folder=root / "run",
             open=lambda path: load_run(path.parent),
-            mend=_mend_run,
+            fix=_fix_run,
         ),
         "export": Door(
             seeds=tuple((path.name, path.read_bytes()) for path in sorted(export.iterdir()) if path.suffix != ".onnx"),
@@ -165,7 +165,7 @@ def _placed(door: Door, folder: Path, name: str, content: bytes) -> Path:
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    door.mend(path)
+    door.fix(path)
     return path
 
 
@@ -188,7 +188,7 @@ def _made_export(root: Path) -> Path:
         colour_low=0.0,
         colour_high=1.0,
         input="image",
-        output="score_map",
+        output="anomaly_map",
         resampling="bilinear",
         files={"model.onnx": "0" * 64},
         agreement={"images": 1},
@@ -210,7 +210,7 @@ def _visa(root: Path) -> Path:
     return root / "nut"
 
 
-def _mend_run(path: Path) -> None:
+def _fix_run(path: Path) -> None:
     """Give broken weights their checksum, and a broken card's detector too."""
     if path.name != "weights.safetensors":
         return
@@ -259,7 +259,7 @@ def _maps() -> tuple[tuple[str, bytes], ...]:
     values = np.random.default_rng(1).random((9, 11)).astype(np.float32)
     plain, packed = io.BytesIO(), io.BytesIO()
     np.save(plain, values)
-    np.savez_compressed(packed, score_map=values)
+    np.savez_compressed(packed, anomaly_map=values)
     return (
         ("a.npy", plain.getvalue()),
         ("b.npz", packed.getvalue()),

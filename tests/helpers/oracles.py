@@ -1,4 +1,4 @@
-"""The slow, obvious versions of the figures: one loop over the thresholds, straight from the definitions."""
+"""The slow, obvious versions of the metrics: one loop over the thresholds, straight from the definitions."""
 
 import numpy as np
 from skimage.measure import label
@@ -68,8 +68,8 @@ def aupimo(good_maps, maps, masks, low=1e-5, high=1e-4):
     thresholds = np.unique(np.concatenate([m.ravel() for m in [*good_maps, *maps]]))[::-1]
     rates = np.array([np.mean([np.mean(m >= t) for m in good_maps]) for t in thresholds])
     means = []
-    for score_map, mask in zip(maps, masks, strict=True):
-        recalls = [np.mean(score_map[mask] >= t) for t in thresholds]
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        recalls = [np.mean(anomaly_map[mask] >= t) for t in thresholds]
         area, at, recall = 0.0, np.log(low), 0.0
         for rate, value in zip(rates, recalls, strict=True):
             if rate > high:

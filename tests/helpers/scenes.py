@@ -46,19 +46,19 @@ def images(seed, family, dtype=np.float32, n=None, side=7, shift=0.0):
         truth = None if good else mask(rng, shape)
         if index == 1:
             truth.flat[rng.integers(truth.size)] = True
-        score_map = scores(rng, family, shape, dtype)
+        anomaly_map = scores(rng, family, shape, dtype)
         if shift and not good:
-            score_map[truth] += dtype(shift)
+            anomaly_map[truth] += dtype(shift)
         defect = "good" if good else f"type{rng.integers(2)}"
-        score = float(score_map.max())
-        found.append(ScoredImage(name=f"{index:03d}", defect=defect, score=score, score_map=score_map, mask=truth))
+        score = float(anomaly_map.max())
+        found.append(ScoredImage(name=f"{index:03d}", defect=defect, score=score, anomaly_map=anomaly_map, mask=truth))
     return found
 
 
 def arrays(scored):
     """Maps, masks, and the scores of defect-free and of defective pixels."""
-    maps = [i.score_map for i in scored]
-    masks = [i.mask if i.mask is not None else np.zeros(i.score_map.shape, dtype=bool) for i in scored]
+    maps = [i.anomaly_map for i in scored]
+    masks = [i.mask if i.mask is not None else np.zeros(i.anomaly_map.shape, dtype=bool) for i in scored]
     negatives = np.concatenate([m[~k] for m, k in zip(maps, masks, strict=True)])
     positives = np.concatenate([m[k] for m, k in zip(maps, masks, strict=True)])
     return maps, masks, negatives, positives

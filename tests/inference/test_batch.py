@@ -25,7 +25,7 @@ from vtadl.errors import BundleError, DataError, DependencyError
 from vtadl.inference import ray_batch as ray_inspection
 from vtadl.inference.batch import Options, inspect_files
 from vtadl.inference.predict import predict_files
-from vtadl.inference.predictions_file import open_ledger, read_rows
+from vtadl.inference.predictions_file import open_predictions_file, read_rows
 from vtadl.inference.watch import Pace, watch_folders
 from vtadl.reports.pictures import heat_picture
 
@@ -86,9 +86,9 @@ def test_rows_regions_overlays_and_maps_agree(calibrated, tmp_path):
     left, top, right, bottom = worst["box"]
     assert mask[top:bottom, left:right].any()
     with Image.open(out / defective["map"]) as stored:
-        score_map = np.asarray(stored)
-    assert score_map.max() == defective["score"]
-    assert (score_map[top:bottom, left:right] > calibrated.run.card.threshold).sum() >= worst["area"]
+        anomaly_map = np.asarray(stored)
+    assert anomaly_map.max() == defective["score"]
+    assert (anomaly_map[top:bottom, left:right] > calibrated.run.card.threshold).sum() >= worst["area"]
     with Image.open(out / defective["overlay"]) as picture:
         assert (np.asarray(picture) == 255).all(axis=2).any()
     first, second = table_of(out)
@@ -103,11 +103,11 @@ def test_rows_regions_overlays_and_maps_agree(calibrated, tmp_path):
 
 
 def test_pictures_stay_the_plain_photo_outside_the_region_of_interest(detector, tmp_path):
-    looked_at = np.zeros((72, 72), bool)
-    looked_at[:, :36] = True
+    roi_mask = np.zeros((72, 72), bool)
+    roi_mask[:, :36] = True
     # So low a scale and a threshold that every pixel is coloured and in a region, the blanked ones too.
     colours = replace(detector.run.held_out, colour_low=-9.0, colour_high=-8.0)
-    run = replace(detector.run, looked_at=looked_at, held_out=colours, card=card_for(detector.run, -7.0))
+    run = replace(detector.run, roi_mask=roi_mask, held_out=colours, card=card_for(detector.run, -7.0))
     photo = good_image(3)
     Image.fromarray(photo).save(tmp_path / "part.png")
     inspect(run, [tmp_path / "part.png"], tmp_path / "out")
@@ -151,7 +151,7 @@ def test_a_finished_folder_is_refused_without_force(detector, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out"]
 
 
-def test_work_goes_on_after_any_cut(detector, tmp_path):
+def test_work_resumes_after_any_cut(detector, tmp_path):
     fill(tmp_path / "in", 9)
     inspect(detector.run, [tmp_path / "in"], tmp_path / "whole", options=ROWS_ALONE)
     journal = (tmp_path / "whole/predictions.jsonl").read_bytes()
@@ -168,7 +168,7 @@ def test_work_goes_on_after_any_cut(detector, tmp_path):
             assert [row["file"] for row in rows] == [str(tmp_path / "in" / f"{index:03}.png") for index in range(9)]
 
 
-def test_work_goes_on_only_as_the_same(detector, calibrated, tmp_path):
+def test_work_resumes_only_as_the_same(detector, calibrated, tmp_path):
     fill(tmp_path / "in", 2)
     inspect(detector.run, [tmp_path / "in"], tmp_path / "out", options=ROWS_ALONE)
     state = json.loads((tmp_path / "out/inspection.json").read_text())
@@ -180,8 +180,8 @@ def test_work_goes_on_only_as_the_same(detector, calibrated, tmp_path):
     ):
         with pytest.raises(BundleError, match=f"unfinished inspection with another {what}"):
             inspect(run, inputs, tmp_path / "out", options=options)
-    with open_ledger(tmp_path / "out", state | {"finished": False}) as ledger:
-        assert len(ledger.done) == 2
+    with open_predictions_file(tmp_path / "out", state | {"finished": False}) as predictions:
+        assert len(predictions.done) == 2
         with pytest.raises(BundleError, match="another process is writing"):
             inspect(detector.run, [tmp_path / "in"], tmp_path / "out", options=ROWS_ALONE)
 
@@ -226,7 +226,7 @@ def test_killed_and_called_again_each_image_is_there_once(detector, tmp_path):
         process.send_signal(signal.SIGKILL)
     assert 40 <= rows_written(out) < 200
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=True)
-    assert "went on after" in done.stdout
+    assert "resumed after" in done.stdout
     expected = sorted(str(path) for path in (tmp_path / "in").iterdir())
     assert sorted(row["file"] for row in table_of(out)) == expected
     assert sorted(row["file"] for row in rows_of(out)) == expected

@@ -19,11 +19,11 @@ def test_every_part_is_a_mean_of_the_same_regions(scored):
         overlaps = [g.overlap for g in groups.values() if g.overlap]
         assert sum(o.regions for o in overlaps) == len(parts.regions.areas)
         mean = np.average([o.aupro["0.3"] for o in overlaps], weights=[o.regions for o in overlaps])
-        assert mean == pytest.approx(evaluation.figures["pixel_AUPRO@0.3"], abs=1e-12)
+        assert mean == pytest.approx(evaluation.metrics["pixel_AUPRO@0.3"], abs=1e-12)
     mean = np.average(
         [o.aupro["0.05"] for o in parts.by_size.values()], weights=[o.regions for o in parts.by_size.values()]
     )
-    assert mean == pytest.approx(evaluation.figures["pixel_AUPRO@0.05"], abs=1e-12)
+    assert mean == pytest.approx(evaluation.metrics["pixel_AUPRO@0.05"], abs=1e-12)
 
 
 def test_regions_agree_with_a_loop(scored):
@@ -58,8 +58,8 @@ def test_sizes_are_named_by_their_areas():
     mask = np.zeros((200, 200), dtype=bool)
     for row, side in ((0, 8), (20, 9), (60, 130)):
         mask[row : row + side, :side] = True
-    score_map = np.random.default_rng(0).standard_normal(mask.shape)
-    images = [ScoredImage(name="a", defect="cut", score=1.0, score_map=score_map, mask=mask)]
+    anomaly_map = np.random.default_rng(0).standard_normal(mask.shape)
+    images = [ScoredImage(name="a", defect="cut", score=1.0, anomaly_map=anomaly_map, mask=mask)]
     by_size = evaluate(images, bootstrap=0).breakdown.by_size
     assert {name: overlap.regions for name, overlap in by_size.items()} == {"1-64": 1, "65-256": 1, "16385-": 1}
 
@@ -73,8 +73,8 @@ def test_aupimo_agrees_with_a_loop_over_thresholds(family, rates):
         scored = scenes.images(seed, family, n=6, side=12, shift=1.0)
         found = image_aupimo(scored, rates)
         bad = [i for i in scored if i.mask is not None and i.mask.any()]
-        good_maps = [i.score_map for i in scored if i.is_good]
-        expected = oracles.aupimo(good_maps, [i.score_map for i in bad], [i.mask for i in bad], *rates)
+        good_maps = [i.anomaly_map for i in scored if i.is_good]
+        expected = oracles.aupimo(good_maps, [i.anomaly_map for i in bad], [i.mask for i in bad], *rates)
         np.testing.assert_allclose(list(found.values()), expected, atol=1e-9)
 
 

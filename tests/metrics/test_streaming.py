@@ -20,11 +20,11 @@ def stream(scored, bits=24):
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("family", scenes.FAMILIES)
-def test_the_exact_figure_lies_within_the_stated_bounds(family, dtype, bits):
+def test_the_exact_metric_lies_within_the_stated_bounds(family, dtype, bits):
     for seed in range(2):
         scored = scenes.images(seed, family, dtype, n=6, side=30, shift=0.5)
-        exact = evaluate(scored, bootstrap=0).figures
-        bounded = stream(scored, bits).figures()
+        exact = evaluate(scored, bootstrap=0).metrics
+        bounded = stream(scored, bits).metrics()
         assert list(bounded) == list(exact)
         for name, value in exact.items():
             assert bounded[name].low <= value <= bounded[name].high, name
@@ -34,11 +34,11 @@ def test_the_exact_figure_lies_within_the_stated_bounds(family, dtype, bits):
 
 def test_the_bound_is_tight_for_usual_scores():
     scored = scenes.images(1, "heavy", n=10, side=80, shift=1.0)
-    for name, figure in stream(scored).figures().items():
-        assert figure.error < 2e-4, name
+    for name, metric in stream(scored).metrics().items():
+        assert metric.error < 2e-4, name
     # Perfectly separated scores, and scores with few levels, leave nothing open.
-    for name, figure in stream(scenes.images(1, "ties", n=10, side=40, shift=9.0)).figures().items():
-        assert name.startswith("image") or figure.error < 1e-9, name
+    for name, metric in stream(scenes.images(1, "ties", n=10, side=40, shift=9.0)).metrics().items():
+        assert name.startswith("image") or metric.error < 1e-9, name
 
 
 def test_shards_merge_to_the_same_bytes_in_any_order():
@@ -61,30 +61,30 @@ def test_memory_does_not_grow_with_the_images():
     for count in (5, 40):
         tracemalloc.reset_peak()
         for _ in range(count):
-            score_map = rng.standard_normal((64, 64), dtype=np.float32)
-            streaming.update(ScoredImage(name="x", defect="good", score=1.0, score_map=score_map, mask=None))
+            anomaly_map = rng.standard_normal((64, 64), dtype=np.float32)
+            streaming.update(ScoredImage(name="x", defect="good", score=1.0, anomaly_map=anomaly_map, mask=None))
         peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.05
 
 
-def test_a_missing_mask_takes_all_pixel_figures_away_through_a_merge_too():
+def test_a_missing_mask_takes_all_pixel_metrics_away_through_a_merge_too():
     scored = scenes.images(3, "normal", n=6)
     partial = stream([dataclasses.replace(i, mask=None) for i in scored])
     merged = stream(scored)
     merged.merge(partial)
-    for figures in (partial.figures(), merged.figures()):
-        assert all((value is None) == name.startswith("pixel") for name, value in figures.items())
-    assert set(StreamingEvaluation().figures().values()) == {None}
+    for metrics in (partial.metrics(), merged.metrics()):
+        assert all((value is None) == name.startswith("pixel") for name, value in metrics.items())
+    assert set(StreamingEvaluation().metrics().values()) == {None}
 
 
 def test_sums_beyond_64_bits_stay_exact():
     streaming = stream(scenes.images(4, "normal", n=6, side=30, shift=0.5), 16)
-    before = streaming.figures()
+    before = streaming.metrics()
     for _ in range(22):  # as if each image had come four million times
         streaming.merge(StreamingEvaluation.from_bytes(streaming.to_bytes()))
-    for name, figure in streaming.figures().items():
-        assert figure.value == pytest.approx(before[name].value, abs=1e-9), name
+    for name, metric in streaming.metrics().items():
+        assert metric.value == pytest.approx(before[name].value, abs=1e-9), name
     with pytest.raises(DataError, match="more than 67108864 regions"):
         double_for_ever(streaming)
 
@@ -96,7 +96,7 @@ def double_for_ever(streaming):
 
 def test_errors():
     image = scenes.images(0, "normal", n=2)[1]
-    nan = dataclasses.replace(image, score_map=np.full_like(image.score_map, np.nan))
+    nan = dataclasses.replace(image, anomaly_map=np.full_like(image.anomaly_map, np.nan))
     with pytest.raises(DataError, match="'001' holds NaN"):
         StreamingEvaluation().update(nan)
     with pytest.raises(ConfigError, match=r"bits must be in 16\.\.28; got 40"):

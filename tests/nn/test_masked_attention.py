@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtadl.nn.masked_attention import SurroundingsBlock, other_blocks, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, other_blocks, outside
 
 SIDE, WIDTH = 5, 8
 
@@ -31,7 +31,7 @@ def test_other_blocks_against_a_loop(rows, columns, radius):
             assert bool(found[i, j]) == (one != other)
 
 
-def test_below_zero_nothing_is_hidden():
+def test_below_zero_nothing_is_masked():
     assert outside((4, 4), -1).all()
     assert torch.equal(outside((3, 3), 0), ~torch.eye(9, dtype=torch.bool))
 
@@ -39,7 +39,7 @@ def test_below_zero_nothing_is_hidden():
 @pytest.fixture
 def stacked():
     torch.manual_seed(0)
-    blocks = [SurroundingsBlock(WIDTH, 2).double() for _ in range(3)]
+    blocks = [NeighbourMaskedBlock(WIDTH, 2).double() for _ in range(3)]
     queries = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
     keys = torch.randn(1, SIDE**2, WIDTH, dtype=torch.float64)
 
@@ -66,7 +66,7 @@ def test_three_blocks_leak_nothing_of_the_neighbourhood(stacked, radius):
 
 def test_a_block_against_torchs_attention():
     torch.manual_seed(0)
-    block = SurroundingsBlock(WIDTH, 2).double()
+    block = NeighbourMaskedBlock(WIDTH, 2).double()
     queries, keys = (torch.randn(3, SIDE**2, WIDTH, dtype=torch.float64) for _ in range(2))
     visible = outside((SIDE, SIDE), 1)
     theirs = torch.nn.MultiheadAttention(WIDTH, 2, bias=True, batch_first=True, dtype=torch.float64)
@@ -83,7 +83,7 @@ def test_a_block_against_torchs_attention():
 def test_a_patch_that_sees_nothing_is_no_harm(dtype):
     """Where dropout takes all that its neighbourhood leaves."""
     torch.manual_seed(0)
-    block = SurroundingsBlock(WIDTH, 2).to(dtype)
+    block = NeighbourMaskedBlock(WIDTH, 2).to(dtype)
     queries, keys = (torch.randn(2, 4, WIDTH, dtype=dtype, requires_grad=True) for _ in range(2))
     visible = torch.ones(2, 1, 4, 4, dtype=torch.bool)
     visible[0, :, 1] = False

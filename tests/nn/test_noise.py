@@ -1,4 +1,4 @@
-"""An image's noise hangs on its key, not on its neighbours in a batch."""
+"""An image's noise depends on its key, not on its neighbours in a batch."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def test_seed_step_and_sample_all_count():
     assert len({one.numpy().tobytes() for one in drawn}) == 4
 
 
-def test_it_goes_on_within_a_sample_and_takes_the_kind_of_its_like():
+def test_it_resumes_within_a_sample_and_takes_the_kind_of_its_like():
     made = generators(3, 7, [1, 2])
     first, second = (standard_normal(made, (4, 5), LIKE) for _ in range(2))
     assert not torch.equal(first, second)

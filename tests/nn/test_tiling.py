@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vtadl.backbones.build import build_stem
+from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import GaussianConfig
 from vtadl.nn.tiling import tiled
 
@@ -37,10 +37,10 @@ def test_a_halo_that_is_too_narrow_shows():
 
 
 @torch.inference_mode()
-def test_the_stem_of_a_large_image_is_that_of_the_whole():
-    stem = build_stem(GaussianConfig())
+def test_the_backbone_of_a_large_image_is_that_of_the_whole():
+    backbone = build_backbone(GaussianConfig())
     image = torch.rand(1, 3, 512, 1024)
-    whole = stem(image)
-    stem.tile = 128
-    difference = (stem(image) - whole).abs().max()
+    whole = backbone(image)
+    backbone.tile = 128
+    difference = (backbone(image) - whole).abs().max()
     assert difference <= 1e-5 * whole.abs().max()

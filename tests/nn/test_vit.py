@@ -154,6 +154,6 @@ def test_tensors_that_cannot_be(change, message):
 
 
 def test_heads_that_cannot_be():
-    with pytest.raises(ConfigError, match=r"3 heads do not divide its width of 128; set model.stem_heads"):
+    with pytest.raises(ConfigError, match=r"3 heads do not divide its width of 128; set model.backbone_heads"):
         vit_shape(shapes(network()), heads=3)
     assert vit_shape(shapes(network()), heads=4).heads == 4

@@ -97,11 +97,11 @@ def report_on(run, tmp_path):
     return make
 
 
-def test_every_figure_and_interval_stands_in_the_table(report_on, tmp_path):
+def test_every_metric_and_interval_stands_in_the_table(report_on, tmp_path):
     page, one = report_on(make_category(tmp_path / "stripes", train=0))
-    rows = {row[0].replace(" ", "_"): row for row in page.tables["Figures on the test images"][1:]}
+    rows = {row[0].replace(" ", "_"): row for row in page.tables["Metrics on the test images"][1:]}
     assert len(rows) == 8
-    for name, value in one.report.figures.items():
+    for name, value in one.report.metrics.items():
         low, high = one.report.evaluation.intervals[name]
         assert rows[name][2:] == [f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
     assert "4 good and 4 defective images, 4 masks" in page.text
@@ -174,9 +174,9 @@ def test_a_file_name_that_is_no_text_is_shown_as_far_as_it_is(report_on, tmp_pat
     assert "??.png" in page.text
 
 
-def test_without_masks_pixel_figures_are_dashes_with_the_reason(report_on, tmp_path):
+def test_without_masks_pixel_metrics_are_dashes_with_the_reason(report_on, tmp_path):
     page, _ = report_on(make_category(tmp_path / "stripes", train=0, masks=False))
-    rows = {row[0]: row for row in page.tables["Figures on the test images"][1:]}
+    rows = {row[0]: row for row in page.tables["Metrics on the test images"][1:]}
     assert rows["pixel AUPRO@0.3"][1:] == ["cannot be computed: no masks", "–", "–"]
     assert rows["image AUROC"][2] == "1.0000"
     assert page.all("input") == []
@@ -193,7 +193,7 @@ def test_without_masks_pixel_figures_are_dashes_with_the_reason(report_on, tmp_p
 def test_one_kind_of_images_alone_still_makes_a_report(report_on, tmp_path, counts, reason, missing):
     root = make_category(tmp_path / "stripes", train=1, **counts)
     page, _ = report_on(root)
-    rows = page.tables["Figures on the test images"][1:]
+    rows = page.tables["Metrics on the test images"][1:]
     assert rows[0][1:] == [f"cannot be computed: {reason}", "–", "–"]
     assert missing not in page.text
     assert len(page.all("img")) == 2 * 4 * 2
@@ -227,9 +227,9 @@ def test_several_categories_have_a_table_of_their_own(report_on, tmp_path):
     page, one, two = report_on(first, second)
     rows = page.tables["All categories"]
     assert [row[0] for row in rows] == ["category", "first", "second", "mean"]
-    assert rows[1][1] == f"{one.report.figures['image_AUROC']:.4f}"
+    assert rows[1][1] == f"{one.report.metrics['image_AUROC']:.4f}"
     assert rows[2][8] == rows[3][8] == "–"
-    mean = (one.report.figures["image_AP"] + two.report.figures["image_AP"]) / 2
+    mean = (one.report.metrics["image_AP"] + two.report.metrics["image_AP"]) / 2
     assert rows[3][2] == f"{mean:.4f}"
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))

@@ -15,7 +15,7 @@ from vtadl.runs.checkpoint import (
     CHECKPOINT_FILE,
     LOG_FILE,
     Conditions,
-    Journal,
+    TrainingLog,
     TrainingState,
     read_checkpoint,
     read_metadata,
@@ -38,11 +38,11 @@ def model_and_optimizer(width=4):
 def saved(tmp_path):
     """A folder with a checkpoint of step 2 and a log of three lines, one of them written since."""
     model, optimizer = model_and_optimizer()
-    with Journal(tmp_path, CONDITIONS) as journal:
-        journal.log({"step": 1})
-        journal.log({"step": 2})
-        journal.save(model, optimizer, TrainingState(step=2, best_loss=0.1 + 0.2))
-        journal.log({"step": 3})
+    with TrainingLog(tmp_path, CONDITIONS) as training_log:
+        training_log.log({"step": 1})
+        training_log.log({"step": 2})
+        training_log.save(model, optimizer, TrainingState(step=2, best_loss=0.1 + 0.2))
+        training_log.log({"step": 3})
     return tmp_path, model, optimizer
 
 
@@ -70,9 +70,9 @@ def test_everything_comes_back_and_the_log_is_cut_to_the_checkpoint(saved):
     other[0][0].weight.data.zero_()
     empty = torch.optim.Adam(other[0].parameters(), lr=0.1)
     torch.manual_seed(99)
-    with Journal(folder, CONDITIONS) as journal:
-        state = journal.restore(other[0], empty)
-        journal.log({"step": 3})
+    with TrainingLog(folder, CONDITIONS) as training_log:
+        state = training_log.restore(other[0], empty)
+        training_log.log({"step": 3})
     assert state == TrainingState(step=2, best_loss=0.1 + 0.2, log_bytes=24)
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), other[0].state_dict().values(), strict=True)
@@ -91,8 +91,8 @@ def test_a_failed_write_keeps_the_last_checkpoint(saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with Journal(folder, CONDITIONS) as journal, pytest.raises(TrainingError, match="No space left on device"):
-        journal.save(model, optimizer, TrainingState(step=3))
+    with TrainingLog(folder, CONDITIONS) as training_log, pytest.raises(TrainingError, match="No space left on device"):
+        training_log.save(model, optimizer, TrainingState(step=3))
     assert (folder / CHECKPOINT_FILE).read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE]
 
@@ -103,8 +103,11 @@ def test_a_file_size_limit_is_an_error_and_not_a_signal(saved):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
-        with Journal(folder, CONDITIONS) as journal, pytest.raises(TrainingError, match=r"cannot write .*too large"):
-            journal.save(model, optimizer, TrainingState(step=3))
+        with (
+            TrainingLog(folder, CONDITIONS) as training_log,
+            pytest.raises(TrainingError, match=r"cannot write .*too large"),
+        ):
+            training_log.save(model, optimizer, TrainingState(step=3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (folder / CHECKPOINT_FILE).read_bytes() == before
@@ -120,16 +123,16 @@ def test_a_disk_that_is_really_full(tmp_path):
         pytest.skip("this user cannot mount a small disk")
     try:
         model, optimizer = model_and_optimizer()
-        with Journal(mount, CONDITIONS) as journal:
-            journal.log({"step": 1})
-            journal.save(model, optimizer, TrainingState(step=1))
+        with TrainingLog(mount, CONDITIONS) as training_log:
+            training_log.log({"step": 1})
+            training_log.save(model, optimizer, TrainingState(step=1))
             (mount / "filler").write_bytes(b"x" * 16_000)
             with pytest.raises(TrainingError, match="No space left on device; the last good state, step 1, is kept"):
-                journal.save(model, optimizer, TrainingState(step=2))
+                training_log.save(model, optimizer, TrainingState(step=2))
         assert read_metadata(mount / CHECKPOINT_FILE)["state"]["step"] == 1
         (mount / "filler").unlink()
-        with Journal(mount, CONDITIONS) as journal:
-            assert journal.restore(model, optimizer).step == 1
+        with TrainingLog(mount, CONDITIONS) as training_log:
+            assert training_log.restore(model, optimizer).step == 1
     finally:
         subprocess.run(["umount", str(mount)], check=True)
 
@@ -137,8 +140,8 @@ def test_a_disk_that_is_really_full(tmp_path):
 def test_what_a_kill_left_behind_is_overwritten(saved):
     folder, model, optimizer = saved
     (folder / f".{CHECKPOINT_FILE}.partial").write_bytes(b"half")
-    with Journal(folder, CONDITIONS) as journal:
-        journal.save(model, optimizer, TrainingState(step=3))
+    with TrainingLog(folder, CONDITIONS) as training_log:
+        training_log.save(model, optimizer, TrainingState(step=3))
     assert sorted(path.name for path in folder.iterdir()) == [CHECKPOINT_FILE, LOG_FILE]
 
 
@@ -152,22 +155,25 @@ def test_a_truncated_checkpoint_is_named(saved, keep):
 
 def test_a_checkpoint_of_another_model_is_refused(saved):
     model, optimizer = model_and_optimizer(width=5)
-    with Journal(saved[0], CONDITIONS) as journal, pytest.raises(BundleError, match="is damaged"):
-        journal.restore(model, optimizer)
+    with TrainingLog(saved[0], CONDITIONS) as training_log, pytest.raises(BundleError, match="is damaged"):
+        training_log.restore(model, optimizer)
 
 
 def test_a_log_shorter_than_its_checkpoint_is_refused(saved):
     folder, model, optimizer = saved
     (folder / LOG_FILE).write_text("")
-    with Journal(folder, CONDITIONS) as journal, pytest.raises(BundleError, match="shorter than its checkpoint"):
-        journal.restore(model, optimizer)
+    with (
+        TrainingLog(folder, CONDITIONS) as training_log,
+        pytest.raises(BundleError, match="shorter than its checkpoint"),
+    ):
+        training_log.restore(model, optimizer)
 
 
 def test_a_reader_among_several_processes_writes_nothing(saved):
     folder, model, optimizer = saved
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with Journal(folder, CONDITIONS, writes=False) as journal:
-        assert journal.restore(model, optimizer).step == 2
-        journal.log({"step": 3})
-        journal.save(model, optimizer, TrainingState(step=3))
+    with TrainingLog(folder, CONDITIONS, writes=False) as training_log:
+        assert training_log.restore(model, optimizer).step == 2
+        training_log.log({"step": 3})
+        training_log.save(model, optimizer, TrainingState(step=3))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -24,7 +24,7 @@ TINY = {
         *("model.mlp_width=16", "model.mixtures=2", "training.steps=2"),
     ],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+        *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
         *("model.depth=1", "model.size=50", "training.steps=2"),
     ],
     "memory": ["model.image_size=64", "model.size=50"],
@@ -73,7 +73,7 @@ def rewrite_weights(run, change):
 def test_what_was_stored_comes_back(runs, preset):
     loaded, again = load_run(runs / preset), load_run(runs / preset)
     images = torch.rand(1, 3, *[loaded.config.model.image_size] * 2)
-    assert torch.equal(loaded.model.score_map(images), again.model.score_map(images))
+    assert torch.equal(loaded.model.anomaly_map(images), again.model.anomaly_map(images))
     assert loaded.held_out.scores
     assert not loaded.model.training
 

@@ -84,7 +84,7 @@ print(json.dumps([prediction.score, prediction.verdict, prediction.regions[0].ar
 def test_pixels_and_files_give_the_same(export, images):
     detector = load(export)
     from_file, from_pixels = detector.predict(images / "good.png"), detector.predict(good_image(70))
-    assert np.array_equal(from_file.score_map, from_pixels.score_map)
+    assert np.array_equal(from_file.anomaly_map, from_pixels.anomaly_map)
     assert from_file.verdict == "good" and from_file.regions == ()
     with pytest.raises(DataError, match="expected an image of shape"):
         detector.predict(np.zeros((4, 4, 4), np.uint8))
@@ -198,12 +198,12 @@ def test_models_of_another_kind_are_refused(export):
     with pytest.raises(BundleError, match="is damaged"):
         load(export)
     renamed = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 18]> g (uint8[h, w, c] image) => (float[c] score_map) '
+        '<ir_version: 10, opset_import: ["": 18]> g (uint8[h, w, c] image) => (float[c] anomaly_map) '
         "{ f = Cast <to = 1> (image) axes = Constant <value_ints = [0, 1]> () "
-        "score_map = ReduceSum <keepdims = 0> (f, axes) }"
+        "anomaly_map = ReduceSum <keepdims = 0> (f, axes) }"
     )
     replace_model(export, renamed.SerializeToString())
-    with pytest.raises(DataError, match="no score map"):
+    with pytest.raises(DataError, match="no anomaly map"):
         load(export).predict(good_image(72))
 
 
@@ -214,7 +214,7 @@ def test_weights_that_are_not_finite_are_an_error_not_a_verdict(export):
             values = onnx.numpy_helper.to_array(tensor) * np.nan
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     replace_model(export, model.SerializeToString())
-    with pytest.raises(DataError, match="no score map of finite numbers"):
+    with pytest.raises(DataError, match="no anomaly map of finite numbers"):
         load(export).predict(good_image(73))
 
 

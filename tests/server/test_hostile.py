@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one that the document describes, never a 500, and the server goes on."""
+"""Whatever is sent, the answer is one that the document describes, never a 500, and the server resumes."""
 
 import os
 import random

@@ -33,7 +33,7 @@ def test_its_pictures_are_served(client, run_folder):
     assert client.get(links["image"]).content == DEFECTIVE
     stored = np.asarray(Image.open(io.BytesIO(client.get(links["map"]).content)))
     prediction = vtadl.load(run_folder).predict(defective_image(501)[0])
-    np.testing.assert_array_equal(stored, prediction.score_map)
+    np.testing.assert_array_equal(stored, prediction.anomaly_map)
     overlay = np.asarray(Image.open(io.BytesIO(client.get(links["overlay"]).content)))
     left, top, right, bottom = one["regions"][0]["box"]
     colourful = np.ptp(overlay.astype(int), axis=2) > 20
@@ -135,6 +135,6 @@ def test_health(client):
     assert client.get("/healthz").json()["status"] == "ok"
     assert client.get("/readyz").json() == {"status": "ready"}
     send(client, GOOD)
-    figures = client.get("/metrics").text
-    assert 'vtadl_inspections_total{detector="parts",verdict="good"} 1.0' in figures
+    metrics = client.get("/metrics").text
+    assert 'vtadl_inspections_total{detector="parts",verdict="good"} 1.0' in metrics
     assert client.get("/nowhere").json()["title"] == "Not Found"

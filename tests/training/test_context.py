@@ -19,17 +19,17 @@ from vtadl.data.layouts import read_category
 from vtadl.data.roi import BLANK
 from vtadl.errors import BundleError, ConfigError, TrainingInterrupted
 from vtadl.inference.predict import predict_image
-from vtadl.models.context import PARTS, ContextDetector
+from vtadl.models.context import COMPONENTS, ContextDetector
 from vtadl.models.context_network import ContextNetwork
 from vtadl.nn.poses import POSES
 from vtadl.runs.run import load_run
-from vtadl.training.context import JUDGING_SHARE, _shared_out
+from vtadl.training.context import VALIDATION_SHARE, _shared_out
 from vtadl.training.surfaces import PLACE_TELLS
 from vtadl.training.train import train_run, train_to
 
 CPU = torch.device("cpu")
 TINY = [
-    *("model.image_size=64", "model.pooling=2", "model.coarsening=1", "model.radius=1", "model.width=32"),
+    *("model.image_size=64", "model.pooling=2", "model.coarsening=1", "model.mask_radius=1", "model.width=32"),
     *("model.heads=2", "model.depth=1", "model.size=50", "model.latent_width=4"),
     *("training.steps=4", "training.batch_size=4", "training.checkpoint_every=3"),
 ]
@@ -52,8 +52,8 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "times.json"}
 
 
-def score_map(run, image):
-    return predict_image(run, image, CPU).score_map
+def anomaly_map(run, image):
+    return predict_image(run, image, CPU).anomaly_map
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +67,15 @@ def test_a_run_is_what_was_trained_and_says_how_parts_were_joined(category, fini
     trained = train_run(config(), read_category(category), CPU, warn=print)
     loaded = load_run(finished)
     for image in (good_image(50), defective_image(51)[0]):
-        expected = score_map(trained, image)
-        assert np.array_equal(score_map(loaded, image), expected)
+        expected = anomaly_map(trained, image)
+        assert np.array_equal(anomaly_map(loaded, image), expected)
         assert expected.shape == image.shape[:2] and np.isfinite(expected).all()
     assert sorted(content(finished)) == ["config.toml", "log.jsonl", "run.json", "weights.safetensors"]
     assert len((finished / "log.jsonl").read_text().splitlines()) == 4
     record = json.loads((finished / "run.json").read_text())["training"]
     assert record["steps"] == 4
     for asked in (record["combination"]["whether"], record["combination"]["where"]):
-        assert set(asked) == set(PARTS) and sum(asked.values()) == pytest.approx(1)
+        assert set(asked) == set(COMPONENTS) and sum(asked.values()) == pytest.approx(1)
     times = json.loads((finished / "times.json").read_text())
     assert 0 < times["of_that_steps"] <= times["training_seconds"]
 
@@ -83,8 +83,8 @@ def test_a_run_is_what_was_trained_and_says_how_parts_were_joined(category, fini
 def test_a_defect_scores_above_good_parts(finished):
     run = load_run(finished)
     image, mask = defective_image(51)
-    found = score_map(run, image)
-    assert found.max() > 2 * score_map(run, good_image(50)).max()
+    found = anomaly_map(run, image)
+    assert found.max() > 2 * anomaly_map(run, good_image(50)).max()
     assert found[mask > 0].mean() > found[mask == 0].mean()
 
 
@@ -100,7 +100,7 @@ def test_seeds_decide_and_names_do_not(category, finished, tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])
-def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, finished, tmp_path, monkeypatch, step):
+def test_an_interrupted_training_resumes_as_if_nothing_had_happened(category, finished, tmp_path, monkeypatch, step):
     terms = ContextNetwork.terms
 
     def press(self, images, **keys):
@@ -114,7 +114,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(category, fi
         if step < 3:
             with pytest.raises(TrainingInterrupted, match=f"after step {step + 1} of 4; .*--resume"):
                 to(folder, category)
-            with pytest.raises(BundleError, match=r"unfinished training \(step .\); go on with"):
+            with pytest.raises(BundleError, match=r"unfinished training \(step .\); resume with"):
                 load_run(folder)
         else:  # the last step was as good as done
             to(folder, category)
@@ -137,13 +137,13 @@ def test_a_kill_while_the_parts_are_joined_is_no_different(category, finished, t
 
 def test_other_settings_are_refused_before_anything_is_written(category, finished, tmp_path):
     before = content(finished)
-    with pytest.raises(ConfigError, match=r"model.radius \(1, now 0\)"):
-        to(finished, category, "model.radius=0", resume=True)
+    with pytest.raises(ConfigError, match=r"model.mask_radius \(1, now 0\)"):
+        to(finished, category, "model.mask_radius=0", resume=True)
     assert content(finished) == before
     for setting, message in {
         "model.pooling=3": "a divisor of the grid's side, 8",
         "model.coarsening=3": "model.coarsening is 3",
-        "model.radius=2": "model.radius 2",
+        "model.mask_radius=2": "model.mask_radius 2",
         "model.heads=3": "expected a multiple of model.heads",
         "model.image_size=70": "expected a multiple of 32",
         "model.poses=turned": "expected one of: auto, fixed, flips, any",
@@ -166,9 +166,9 @@ def test_few_images_and_every_kind_of_objective(tmp_path, images, objective):
     run = to(tmp_path / "run", few, objective=objective, warn=warnings.append)
     assert any("good images" in line for line in warnings)
     image = good_image(50)
-    found = score_map(run, image)
+    found = anomaly_map(run, image)
     assert np.isfinite(found).all() and found.std() > 0
-    assert np.array_equal(score_map(load_run(tmp_path / "run"), image), found)
+    assert np.array_equal(anomaly_map(load_run(tmp_path / "run"), image), found)
 
 
 def test_parts_in_any_pose_teach_all_of_them(tmp_path, category):
@@ -180,7 +180,7 @@ def test_parts_in_any_pose_teach_all_of_them(tmp_path, category):
     image = good_image(50)
     for pose in (np.rot90, np.transpose):
         turned = np.ascontiguousarray(pose(image, **({"axes": (1, 0, 2)} if pose is np.transpose else {})))
-        assert score_map(fixed, turned).mean() > 2 * score_map(anyhow, turned).mean()
+        assert anomaly_map(fixed, turned).mean() > 2 * anomaly_map(anyhow, turned).mean()
     assert load_run(tmp_path / "any").training == anyhow.training
 
 
@@ -199,7 +199,7 @@ def test_parts_photographed_at_many_exposures_are_known_at_others(tmp_path, cate
     # Of 15 that teach and 3 that judge, every second.
     assert len(auto.model.memory.patches) == len(fixed.model.memory.patches) // 18 * (18 + 8 + 2)
     dark = (good_image(50) * 0.35).astype(np.uint8)
-    assert score_map(auto, dark).max() < score_map(fixed, dark).max()
+    assert anomaly_map(auto, dark).max() < anomaly_map(fixed, dark).max()
 
 
 def grained(folder, count):
@@ -213,7 +213,7 @@ def grained(folder, count):
     return folder
 
 
-def test_on_a_surface_planted_defects_teach_where_to_look(category, finished, tmp_path):
+def test_on_a_surface_synthetic_defects_teach_where_to_look(category, finished, tmp_path):
     surface = read_category(grained(tmp_path / "grained", 24))
     runs = [train_run(config(seed=seed), surface, CPU, warn=print) for seed in (0, 0, 1)]
     first, again, other = (run.model.discriminant for run in runs)
@@ -239,25 +239,25 @@ def test_what_a_gpu_trained_scores_alike_on_both_devices(tmp_path):
     assert run.model.discriminant.fitted
     for number in range(3):
         image = np.asarray(Image.open(tmp_path / "grained" / f"{number}.png"))
-        found, expected = (predict_image(run, image, device).score_map for device in (gpu, CPU))
+        found, expected = (predict_image(run, image, device).anomaly_map for device in (gpu, CPU))
         # A GPU multiplies in TensorFloat-32, of 10 bits.
         np.testing.assert_allclose(found, expected, atol=0.02 * np.ptp(expected))
 
 
 def test_images_teach_or_judge_unless_they_are_very_few():
     paths = [Path(f"{number}") for number in range(20)]
-    learning, judging = _shared_out(paths)
-    assert sorted(learning + judging) == sorted(paths)
-    assert len(judging) == 3
-    few = paths[: JUDGING_SHARE - 1]
+    learning, validation = _shared_out(paths)
+    assert sorted(learning + validation) == sorted(paths)
+    assert len(validation) == 3
+    few = paths[: VALIDATION_SHARE - 1]
     assert _shared_out(few) == (few, few)
-    learning, judging = _shared_out(paths[:JUDGING_SHARE])
-    assert (len(learning), len(judging)) == (JUDGING_SHARE - 1, 1)
+    learning, validation = _shared_out(paths[:VALIDATION_SHARE])
+    assert (len(learning), len(validation)) == (VALIDATION_SHARE - 1, 1)
 
 
 def test_nothing_outside_the_region_of_interest_counts(category, monkeypatch):
-    looked_at = np.zeros((64, 64), bool)
-    looked_at[:, :32] = True
+    roi_mask = np.zeros((64, 64), bool)
+    roi_mask[:, :32] = True
     embed, seen = ContextDetector.embed, []
 
     def noted(self, images):
@@ -265,10 +265,10 @@ def test_nothing_outside_the_region_of_interest_counts(category, monkeypatch):
         return embed(self, images)
 
     monkeypatch.setattr(ContextDetector, "embed", noted)
-    run = train_run(config(), dataclasses.replace(read_category(category), looked_at=looked_at), CPU, warn=print)
+    run = train_run(config(), dataclasses.replace(read_category(category), roi_mask=roi_mask), CPU, warn=print)
     image = good_image(50)
-    found = score_map(run, image)
+    found = anomaly_map(run, image)
     image[:, 38:] = 255  # columns next to the border are mixed with those inside when the image is resized
-    np.testing.assert_allclose(score_map(run, image), found, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(anomaly_map(run, image), found, rtol=1e-5, atol=1e-5)
     assert len(seen) > 4  # to learn, to judge, held out, and these two
     assert all((images[..., 32:] == BLANK).all() for images in seen)

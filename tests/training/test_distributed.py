@@ -18,7 +18,7 @@ from vtadl.cli import main
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import read_category
 from vtadl.errors import ConfigError
-from vtadl.training.distributed import SharedBatchNorm2d, Team, share_batch_statistics
+from vtadl.training.distributed import ProcessGroup, SharedBatchNorm2d, share_batch_statistics
 from vtadl.training.train import train_to
 
 FORKED = str(Path(__file__).with_name("forked.py"))
@@ -48,7 +48,7 @@ def run_two(mode, **task):
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 2), (7, 2), (1, 2), (5, 4), (3, 8), (6, 1)])
 def test_shares_are_parts_of_the_batch(batch, size):
-    shares = [Team(rank=rank, size=size).share(range(batch)) for rank in range(size)]
+    shares = [ProcessGroup(rank=rank, size=size).share(range(batch)) for rank in range(size)]
     assert [index for share in shares for index in share] == list(range(batch))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -127,7 +127,7 @@ def loss_differences(first, second):
 def pair(category, tmp_path_factory):
     """The run of two processes."""
     folder = tmp_path_factory.mktemp("runs") / "pair"
-    done = run_two("team", arguments=arguments_of(category, folder))
+    done = run_two("group", arguments=arguments_of(category, folder))
     assert done.stdout.count("trained 'paper'") == 1  # one process speaks and writes
     return folder
 
@@ -167,11 +167,11 @@ def test_the_published_network_agrees_until_a_relu_flips(category, pair, tmp_pat
 
 
 @pytest.mark.parametrize("category", [21], indirect=True)
-def test_two_processes_go_on_from_what_two_processes_left(category, pair, tmp_path):
+def test_two_processes_resume_from_what_two_processes_left(category, pair, tmp_path):
     folder = tmp_path / "run"
     done = run_two("interrupt", arguments=arguments_of(category, folder), log=str(folder / "log.jsonl"), lines=9)
     assert done.stderr.count("interrupted after step") == 2
-    run_two("team", arguments=arguments_of(category, folder, "--resume"))
+    run_two("group", arguments=arguments_of(category, folder, "--resume"))
     for name in ("weights.safetensors", "log.jsonl", "run.json"):
         assert (folder / name).read_bytes() == (pair / name).read_bytes()
 
@@ -202,7 +202,7 @@ def test_a_preset_without_steps_is_not_started_twice(category, tmp_path, monkeyp
 
 
 CONTEXT = [
-    *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+    *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
     *("model.depth=2", "model.size=50", "model.latent_width=4", "training.batch_size=5", "training.steps=8"),
 ]
 
@@ -210,10 +210,10 @@ CONTEXT = [
 @pytest.mark.parametrize("objective", [pytest.param("nll", marks=pytest.mark.slow), "mse + vae"])
 @pytest.mark.parametrize("category", [21], indirect=True)
 def test_the_preset_context_learns_the_same_in_two_processes(category, tmp_path, objective):
-    """Of 17 images, in batches of 5 and a last one of 2; dropout and noise hang on the image, not on the process."""
+    """Of 17 images, in batches of 5 and a last one of 2; dropout and noise depend on the image, not on the process."""
     flags = [word for setting in CONTEXT for word in ("--set", setting)]
     words = ["train", str(category), "--preset", "context", "--device", "cpu", "--objective", objective, *flags]
-    done = run_two("team", arguments=[*words, "--out", str(tmp_path / "two")])
+    done = run_two("group", arguments=[*words, "--out", str(tmp_path / "two")])
     assert done.stdout.count("trained 'context'") == 1
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     assert max(loss_differences(tmp_path / "one", tmp_path / "two")) < 1e-4

@@ -22,8 +22,8 @@ def saved(folder, levels, changed=None):
     return paths
 
 
-def spread(paths, looked_at=None, exposures="auto"):
-    return exposure_spread(ContextConfig(exposures=exposures), paths, SIZE, looked_at, silent)
+def spread(paths, roi_mask=None, exposures="auto"):
+    return exposure_spread(ContextConfig(exposures=exposures), paths, SIZE, roi_mask, silent)
 
 
 def test_the_spread_is_that_of_the_logarithm_of_brightness(tmp_path):
@@ -57,8 +57,8 @@ def test_only_some_of_many_images_are_read_and_they_are_spread_evenly(tmp_path):
 
 
 def test_what_is_outside_the_region_of_interest_is_not_measured(tmp_path):
-    looked_at = np.zeros(SIZE, bool)
-    looked_at[:, :16] = True
+    roi_mask = np.zeros(SIZE, bool)
+    roi_mask[:, :16] = True
 
     def steady_inside(pixels):
         pixels = pixels.copy()
@@ -67,7 +67,7 @@ def test_what_is_outside_the_region_of_interest_is_not_measured(tmp_path):
 
     paths = saved(tmp_path, [30, 200, 90, 150], steady_inside)
     assert spread(paths) > VARIES
-    assert spread(paths, looked_at) == 0
+    assert spread(paths, roi_mask) == 0
 
 
 def test_black_images_have_a_brightness(tmp_path):

@@ -19,7 +19,7 @@ from vtadl.losses.objective import TERMS, parse_objective
 from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.runs import checkpoint
-from vtadl.runs.checkpoint import Conditions, Journal, read_checkpoint
+from vtadl.runs.checkpoint import Conditions, TrainingLog, read_checkpoint
 from vtadl.training import loop as optimization
 from vtadl.training.loop import optimise
 from vtadl.training.schedule import sample_order
@@ -46,7 +46,7 @@ class Line(nn.Module):
         variance = x.detach().var()
         return self.at[step](terms, variance) if step in self.at else (terms, variance)
 
-    def score_map(self, images_B3HW):
+    def anomaly_map(self, images_B3HW):
         return (self.map(images_B3HW) - images_B3HW).square().mean(1)
 
 
@@ -70,16 +70,16 @@ def settings(**changes):
     return TrainingConfig(**{"steps": 10, "batch_size": 3, "learning_rate": 0.01, "checkpoint_every": 4, **changes})
 
 
-def new_journal(folder):
+def new_training_log(folder):
     folder.mkdir(exist_ok=True)
     conditions = Conditions(config="", images=IMAGES, content_sha256="", torch="", threads=1, processes=1, device="cpu")
-    return Journal(folder, conditions)
+    return TrainingLog(folder, conditions)
 
 
 def train(folder, images, model=None, **changes):
     model = model or detector()
-    with new_journal(folder) as journal:
-        state = optimise(model, images, settings(**changes), 5, CPU, journal=journal)
+    with new_training_log(folder) as training_log:
+        state = optimise(model, images, settings(**changes), 5, CPU, training_log=training_log)
     return model, state
 
 
@@ -91,7 +91,7 @@ def weights_of(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-# The figures
+# The metrics
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -248,7 +248,7 @@ def test_a_second_ctrl_c_does_not_wait(images, tmp_path, ctrl_c_interrupts):
 
 
 @pytest.mark.parametrize("step", range(9))
-def test_a_training_cut_off_anywhere_goes_on_to_the_bit(images, tmp_path, step):
+def test_a_training_cut_off_anywhere_resumes_to_the_bit(images, tmp_path, step):
     plain, end = train(tmp_path / "b", images, schedule="one-cycle")
     model = detector()
 
@@ -264,7 +264,7 @@ def test_a_training_cut_off_anywhere_goes_on_to_the_bit(images, tmp_path, step):
     assert (state.best_epoch, state.best_loss, state.step) == (end.best_epoch, end.best_loss, 10)
 
 
-def test_a_full_disk_ends_cleanly_and_room_lets_it_go_on(images, tmp_path, monkeypatch):
+def test_a_full_disk_ends_cleanly_and_room_lets_it_resume(images, tmp_path, monkeypatch):
     written = checkpoint.write_checkpoint
 
     def full(path, tensors, metadata):
@@ -281,7 +281,7 @@ def test_a_full_disk_ends_cleanly_and_room_lets_it_go_on(images, tmp_path, monke
     assert torch.equal(weights_of(resumed), weights_of(plain))
 
 
-def test_without_a_journal_nothing_is_written(images, tmp_path, monkeypatch):
+def test_without_a_training_log_nothing_is_written(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state = optimise(detector(), images, settings(), 5, CPU)
     assert state.step == 10

@@ -44,14 +44,14 @@ def saved(folder, images):
 
 
 def model(poses="auto"):
-    settings = [f"model.image_size={SIDE}", "model.pooling=2", "model.coarsening=1", "model.radius=1"]
+    settings = [f"model.image_size={SIDE}", "model.pooling=2", "model.coarsening=1", "model.mask_radius=1"]
     built = build_model(apply_settings(preset_config("context"), [*settings, f"model.poses={poses}"]))
     assert isinstance(built, ContextDetector)
     return built
 
 
-def choose(paths, poses="auto", looked_at=None):
-    return chosen_poses(model(poses), paths[6:], paths[:6], looked_at, CPU, silent)
+def choose(paths, poses="auto", roi_mask=None):
+    return chosen_poses(model(poses), paths[6:], paths[:6], roi_mask, CPU, silent)
 
 
 def test_parts_that_lie_in_one_pose_are_left_as_they_are(tmp_path):
@@ -83,7 +83,7 @@ def test_oblong_parts_that_lie_in_every_way_that_they_can_are_found_to(tmp_path,
     for image, number in zip(wide, range(64), strict=True):
         if turned[number * 5 % 7 % len(turned)] in (2, 4):  # as the whole image would be flipped
             image[:] = np.roll(image, SIDE, 1)
-    settings = [f"model.image_size={2 * SIDE}", "model.aspect=2", "model.pooling=2", "model.radius=1"]
+    settings = [f"model.image_size={2 * SIDE}", "model.aspect=2", "model.pooling=2", "model.mask_radius=1"]
     oblong = build_model(apply_settings(preset_config("context"), settings))
     paths = saved(tmp_path / "oblong", wide)
     assert chosen_poses(oblong, paths[:48], paths[48:], None, CPU, silent)[0] == expected
@@ -96,14 +96,14 @@ def test_a_setting_decides_without_a_look_at_images():
     assert choose(nowhere, "any") == (list(POSES), {})
 
 
-def test_what_is_not_looked_at_has_no_say(tmp_path):
+def test_what_is_not_roi_mask_has_no_say(tmp_path):
     """The parts lie in one pose outside a region in which all is symmetric."""
-    looked_at = np.zeros((SIDE, SIDE), bool)
-    looked_at[24:40, 24:40] = True
-    images = [np.where(looked_at[..., None], BLANK * 255 + 40, part(seed)).astype(np.uint8) for seed in range(30)]
+    roi_mask = np.zeros((SIDE, SIDE), bool)
+    roi_mask[24:40, 24:40] = True
+    images = [np.where(roi_mask[..., None], BLANK * 255 + 40, part(seed)).astype(np.uint8) for seed in range(30)]
     paths = saved(tmp_path / "masked", images)
     assert choose(paths)[0] == []
-    assert choose(paths, looked_at=looked_at)[0] == list(POSES)
+    assert choose(paths, roi_mask=roi_mask)[0] == list(POSES)
 
 
 @pytest.mark.parametrize("count", [1, 2])

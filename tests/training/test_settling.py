@@ -1,4 +1,4 @@
-"""What settings leave open is settled by the images, stored, and kept when a training goes on."""
+"""What settings leave open is settled by the images, stored, and kept when a training resumes."""
 
 import signal
 
@@ -21,7 +21,7 @@ from vtadl.training.train import train_to
 
 CPU = torch.device("cpu")
 SMALL = [
-    *("model.radius=1", "model.width=32", "model.heads=2", "model.depth=1", "model.size=50"),
+    *("model.mask_radius=1", "model.width=32", "model.heads=2", "model.depth=1", "model.size=50"),
     *("training.steps=4", "training.batch_size=4"),
 ]
 
@@ -87,7 +87,7 @@ def test_the_transformers_copy_keeps_its_size():
     assert view_size(surface.model, 32, 8) == view_size(config.model, 32, 8) == (256, 256)
 
 
-def test_a_run_keeps_what_was_chosen_and_goes_on_with_it(tmp_path, asked, monkeypatch):
+def test_a_run_keeps_what_was_chosen_and_resumes_with_it(tmp_path, asked, monkeypatch):
     category = read_category(make_category(tmp_path / "stripes", train=12, good=0, defective=0))
     config = apply_settings(preset_config("context"), SMALL)
     terms = ContextNetwork.terms

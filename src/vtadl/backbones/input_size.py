@@ -1,22 +1,24 @@
-"""How large the images are that a network over a frozen stem sees: a square, or an oblong of about the same area."""
+"""How large the images are that a network over a frozen backbone sees: a square, or an oblong of about the same
+area.
+"""
 
 import math
 
-from vtadl.config.schema import SQUARE, ContextConfig, StemConfig
+from vtadl.config.schema import SQUARE, BackboneConfig, ContextConfig
 from vtadl.errors import ConfigError
 
 MIN_SIDE = 64
 
 
-def input_size(config: StemConfig, multiple: int, stride: int) -> tuple[int, int]:
+def input_size(config: BackboneConfig, multiple: int, stride: int) -> tuple[int, int]:
     """Height and width in pixels.
 
     Without ``model.aspect``, or with 1, the square of ``model.image_size`` as it is. Else each side is rounded to what
-    the stem takes, and what preset ``context`` can average into patches.
+    the backbone takes, and what preset ``context`` can average into patches.
 
     Args:
         config: the settings.
-        multiple: the sides of a stem's images are multiples of this.
+        multiple: the sides of a backbone's images are multiples of this.
         stride: pixels along a side that make one cell of its grid.
     """
     if config.aspect is None or config.aspect == SQUARE:
@@ -41,11 +43,11 @@ def _rounded(sides: tuple[float, float], step: int) -> tuple[int, int]:
     return height, width
 
 
-def grid_shape(config: StemConfig, multiple: int, stride: int) -> tuple[int, int]:
-    """Rows and columns of the stem's grid; arguments as in `input_size`.
+def grid_shape(config: BackboneConfig, multiple: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of the backbone's grid; arguments as in `input_size`.
 
     Raises:
-        ConfigError: a square that is not what the stem takes, or too small for a grid.
+        ConfigError: a square that is not what the backbone takes, or too small for a grid.
     """
     height, width = input_size(config, multiple, stride)
     if min(height, width) < MIN_SIDE or height % multiple or width % multiple:

@@ -1,4 +1,4 @@
-"""A frozen Vision Transformer from a file of timm's tensors, as a stem."""
+"""A frozen Vision Transformer from a file of timm's tensors, as a backbone."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.input_size import input_size, view_size
 from vtadl.backbones.weights import Checksum, find_weights
-from vtadl.config.schema import ContextConfig, StemConfig
+from vtadl.config.schema import BackboneConfig, ContextConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
 
@@ -27,21 +27,21 @@ WHERE = (
 )
 
 
-class VitStem(nn.Module):
+class VitBackbone(nn.Module):
     """Some blocks' patch embeddings, joined.
 
     Args:
-        config: its ``stem`` is ``vit:`` and the path of a safetensors file.
+        config: its ``backbone`` is ``vit:`` and the path of a safetensors file.
 
     Raises:
         ConfigError: settings that do not go with these weights.
         BundleError: there is no such file, or it holds something else.
     """
 
-    def __init__(self, config: StemConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        path = find_weights(config.stem.partition(":")[2], WHERE)
-        shape, weights, sha256 = _read(path, config.stem_heads)
+        path = find_weights(config.backbone.partition(":")[2], WHERE)
+        shape, weights, sha256 = _read(path, config.backbone_heads)
         self.blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
         self.width = shape.width * len(self.blocks)
         self.stride = self.multiple = shape.patch
@@ -49,7 +49,7 @@ class VitStem(nn.Module):
         self.network.load_state_dict(weights, strict=False)  # tensors that it has no use for are left out
         for height, width in _sizes(config, self.multiple, self.stride):
             self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
-        mean, deviation = SCALINGS[config.stem_scaling or ("imagenet" if shape.layer_scale else "half")]
+        mean, deviation = SCALINGS[config.backbone_scaling or ("imagenet" if shape.layer_scale else "half")]
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
@@ -61,13 +61,13 @@ class VitStem(nn.Module):
         return F.avg_pool2d(embeddings_BDHW, pooling)
 
 
-def _sizes(config: StemConfig, multiple: int, stride: int) -> set[tuple[int, int]]:
-    """Of all images that the stem will see."""
+def _sizes(config: BackboneConfig, multiple: int, stride: int) -> set[tuple[int, int]]:
+    """Of all images that the backbone will see."""
     sizes = {input_size(config, multiple, stride)}
     return sizes | {view_size(config, multiple, stride)} if isinstance(config, ContextConfig) else sizes
 
 
-def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
+def chosen_blocks(config: BackboneConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
     """The blocks that the settings name, else one.
 
     Args:
@@ -79,9 +79,9 @@ def chosen_blocks(config: StemConfig, depth: int, *, by_itself: bool) -> tuple[i
     Raises:
         ConfigError: the network has no such block.
     """
-    blocks = config.stem_blocks or (depth if by_itself else (depth + 1) // 2,)
+    blocks = config.backbone_blocks or (depth if by_itself else (depth + 1) // 2,)
     if max(blocks) > depth:
-        raise ConfigError(f"model.stem_blocks asks for block {max(blocks)}; '{config.stem}' has {depth}")
+        raise ConfigError(f"model.backbone_blocks asks for block {max(blocks)}; '{config.backbone}' has {depth}")
     return blocks
 
 

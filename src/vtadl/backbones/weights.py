@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vtadl.errors import BundleError
 
-FOLDER_VARIABLE = "VTADL_STEMS"
+FOLDER_VARIABLE = "VTADL_BACKBONES"
 """Environment variable with a folder in which weights are looked for by name when they are not where they were."""
 
 
@@ -29,13 +29,13 @@ def find_weights(given: str, where: str) -> Path:
         if given and place.exists():
             return place
     raise BundleError(
-        f"no stem weights at '{given}'; {where}; then point at them: model.stem with their path, "
+        f"no backbone weights at '{given}'; {where}; then point at them: model.backbone with their path, "
         f"or {FOLDER_VARIABLE} with the folder that '{path.name}' is in"
     )
 
 
 class Checksum(nn.Module):
-    """Of a stem's weights: stored with what was fitted on them, compared when that is loaded over a stem again.
+    """Of a backbone's weights: stored with what was fitted on them, compared when that is loaded over a backbone again.
 
     Args:
         sha256: digest, 32 bytes.
@@ -52,8 +52,8 @@ class Checksum(nn.Module):
         stored = state_dict.get(f"{prefix}sha256")
         if stored is not None and not torch.equal(stored, self.sha256.cpu()):
             raise BundleError(
-                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the stem that this detector was "
-                f"trained over ({_short(stored)}); point model.stem in its config.toml at those, or train again"
+                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the backbone that this detector was "
+                f"trained over ({_short(stored)}); point model.backbone in its config.toml at those, or train again"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

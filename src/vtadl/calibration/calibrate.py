@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vtadl.decision.card import CALIBRATING, FORMAT, Card, Kind, Method, Part, Promise, Rate, to_json
+from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate, to_json
 from vtadl.decision.conformal import (
     cheapest_threshold,
     conformal_threshold,
@@ -47,12 +47,12 @@ class Request:
     """Share of good images that may have an outlined region; else regions are outlined where a verdict is not good."""
 
 
-def calibrate(run: Run, parts: Sequence[Part], request: Request) -> Card:
+def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Card:
     """The decision card for a detector.
 
     Args:
         run: the detector.
-        parts: the images that count, as `vtadl.calibration.images` gathers them.
+        sets: the images that count, as `vtadl.calibration.images` gathers them.
         request: which thresholds.
 
     Raises:
@@ -60,8 +60,8 @@ def calibrate(run: Run, parts: Sequence[Part], request: Request) -> Card:
         DataError: the images cannot support what is asked for.
     """
     _check_request(request)
-    pool = [score for part in parts if part.kind in CALIBRATING for score in part.scores]
-    good, defective = (_scores(parts, kind) for kind in ("labelled good", "labelled defective"))
+    pool = [score for one in sets if one.kind in CALIBRATING for score in one.scores]
+    good, defective = (_scores(sets, kind) for kind in ("labelled good", "labelled defective"))
     method, threshold, asked = _threshold(request, pool, good, defective)
     review = _review_threshold(request, pool, threshold)
     false_rejects = _rate(pool, threshold, asked)
@@ -72,7 +72,7 @@ def calibrate(run: Run, parts: Sequence[Part], request: Request) -> Card:
     if request.outline_rate is not None:
         pixel = conformal_threshold(pool, request.outline_rate)
         outlined = _rate(pool, pixel, request.outline_rate)
-    promise, notes = _promise(parts, method)
+    promise, notes = _promise(sets, method)
     return Card(
         format=FORMAT,
         vtadl=__version__,
@@ -90,7 +90,7 @@ def calibrate(run: Run, parts: Sequence[Part], request: Request) -> Card:
         reviews=reviews,
         outlined=outlined,
         misses=_misses(defective, not_good, request),
-        parts=tuple(parts),
+        calibration_sets=tuple(sets),
     )
 
 
@@ -174,15 +174,15 @@ def _counted(hits: int, count: int) -> Rate:
     return Rate(asked=None, expected=hits / count, low=low, high=high, images=count)
 
 
-def _promise(parts: Sequence[Part], method: Method) -> tuple[Promise, list[str]]:
+def _promise(sets: Sequence[CalibrationSet], method: Method) -> tuple[Promise, list[str]]:
     """How far the stated rates can be trusted, and why."""
     notes = []
-    if any(part.kind == "cross-fit" for part in parts):
+    if any(one.kind == "cross-fit" for one in sets):
         notes.append(
             "Cross-fitted: the training images were scored by five other detectors, none of which saw the images that "
             "it scored; the detector that is used saw them all. So the rates are approximate."
         )
-    if any(part.kind == "added rejects" for part in parts):
+    if any(one.kind == "added rejects" for one in sets):
         notes.append(
             "Rejects that were fine were added. They are a biased sample, the highest-scoring good parts of their "
             "period, so the threshold is higher than the asked rate needs, and the promise is no longer exact: fewer "
@@ -218,5 +218,5 @@ def _change(card: Card | None, defective: Sequence[float], passes_to: float) -> 
     return [f"Of {len(defective)} labelled defects, {old} passed as good before this calibration, and {new} do now."]
 
 
-def _scores(parts: Iterable[Part], kind: Kind) -> list[float]:
-    return [score for part in parts if part.kind == kind for score in part.scores]
+def _scores(sets: Iterable[CalibrationSet], kind: Kind) -> list[float]:
+    return [score for one in sets if one.kind == kind for score in one.scores]

@@ -114,9 +114,9 @@ def reference_values(run: Run) -> dict[str, tuple[float, ...]]:
     """Scores and image statistics of good images, by name."""
     if run.card is not None:
         # Rejects that were fine are no fair sample of good parts, and cross-fitted scores are other detectors'.
-        parts = [part for part in run.card.parts if part.kind in CALIBRATING and part.kind != "added rejects"]
-        scores = [score for part in parts if part.kind != "cross-fit" for score in part.scores]
-        appearance = [image for part in parts for image in part.appearance]
+        sets = [one for one in run.card.calibration_sets if one.kind in CALIBRATING and one.kind != "added rejects"]
+        scores = [score for one in sets if one.kind != "cross-fit" for score in one.scores]
+        appearance = [image for one in sets for image in one.appearance]
     else:
         scores, appearance = list(run.held_out.scores), list(run.held_out.appearance)
     columns = list(zip(*appearance, strict=True)) or [(), (), ()]

@@ -12,7 +12,7 @@ from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
 from vtadl.data.splits import training_split
-from vtadl.decision.card import CALIBRATING, Kind, Part
+from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
 from vtadl.errors import DataError
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
@@ -37,7 +37,7 @@ def gather(
     on_bad: OnBad = None,
     warn: Callable[[str], None],
     progress: Progress = silent,
-) -> tuple[Part, ...]:
+) -> tuple[CalibrationSet, ...]:
     """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
 
     Args:
@@ -57,20 +57,20 @@ def gather(
     Raises:
         DataError: images that cannot be used.
     """
-    kept = () if fresh or run.card is None else run.card.parts
-    parts = list(kept) or [_held_out(run)]
+    kept = () if fresh or run.card is None else run.card.calibration_sets
+    sets = list(kept) or [_held_out(run)]
     if cross_fit is not None:
-        parts = [part for part in parts if part.kind != "cross-fit"]
-        parts.insert(1, _cross_fit(run, cross_fit, device, skip, warn, progress))
+        sets = [one for one in sets if one.kind != "cross-fit"]
+        sets.insert(1, _cross_fit(run, cross_fit, device, skip, warn, progress))
     kinds: tuple[tuple[Kind, Sequence[Path]], ...] = (("added good", add_good), ("added rejects", add_rejects))
     for kind, folders in kinds:
         for folder in folders:
-            known = {sha for part in parts if part.kind in CALIBRATING for sha in part.sha256}
-            parts.append(_added(run, kind, folder, known, device, on_bad, warn, progress))
+            known = {sha for one in sets if one.kind in CALIBRATING for sha in one.sha256}
+            sets.append(_added(run, kind, folder, known, device, on_bad, warn, progress))
     if labelled is not None:
-        parts = [part for part in parts if part.kind in CALIBRATING]
-        parts += _labelled(run, labelled, device, skip, on_bad, progress)
-    return tuple(part for part in parts if part.scores or part.kind == "held out")
+        sets = [one for one in sets if one.kind in CALIBRATING]
+        sets += _labelled(run, labelled, device, skip, on_bad, progress)
+    return tuple(one for one in sets if one.scores or one.kind == "held out")
 
 
 def images_of(
@@ -87,7 +87,7 @@ def images_of(
     Raises:
         DataError: it holds others.
     """
-    kept, held_out = (tuple(s for s in part if s not in skip) for part in training_split(category))
+    kept, held_out = (tuple(s for s in one if s not in skip) for one in training_split(category))
     hashes = sorted(content_hash(sample.path) for sample in (*kept, *held_out))
     if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
         raise DataError(
@@ -97,9 +97,9 @@ def images_of(
     return kept, held_out
 
 
-def _held_out(run: Run) -> Part:
+def _held_out(run: Run) -> CalibrationSet:
     held_out = run.held_out
-    return Part(
+    return CalibrationSet(
         kind="held out",
         folder=run.source.category,
         added=str(run.times.get("date", "")),
@@ -116,7 +116,7 @@ def _cross_fit(
     skip: frozenset[Sample],
     warn: Callable[[str], None],
     progress: Progress,
-) -> Part:
+) -> CalibrationSet:
     kept, held_out = images_of(run, category, skip, "--cross-fit")
     hashes = {sample: content_hash(sample.path) for sample in (*kept, *held_out)}
     sha256: list[str] = []
@@ -128,12 +128,12 @@ def _cross_fit(
         if not inside:
             continue
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        part = Category(root=category.root, layout=category.layout, samples=tuple(samples), looked_at=run.looked_at)
-        found = train_run(run.config, part, device, warn=warn, progress=progress).held_out
+        one = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
+        found = train_run(run.config, one, device, warn=warn, progress=progress).held_out
         sha256 += found.sha256
         scores += found.scores
         appearance += found.appearance
-    return Part(
+    return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
         added=_now(),
@@ -157,7 +157,7 @@ def _added(
     on_bad: OnBad,
     warn: Callable[[str], None],
     progress: Progress,
-) -> Part:
+) -> CalibrationSet:
     found = find_images([folder])
     hashes = {content_hash(path): path for path in reversed(found)}
     trained = hashes.keys() & set(run.source.training_sha256)
@@ -172,7 +172,7 @@ def _added(
 
 def _labelled(
     run: Run, category: Category, device: torch.device, skip: frozenset[Sample], on_bad: OnBad, progress: Progress
-) -> list[Part]:
+) -> list[CalibrationSet]:
     samples = [sample for sample in category.test if sample not in skip]
     if not any(sample.is_defective for sample in samples):
         raise DataError(f"'{category.root}' has no defective test images; --labelled needs some")
@@ -190,7 +190,7 @@ def _scored(
     device: torch.device,
     on_bad: OnBad,
     progress: Progress,
-) -> Part:
+) -> CalibrationSet:
     sha256: list[str] = []
     scores: list[float] = []
     appearance: list[Appearance] = []
@@ -201,7 +201,7 @@ def _scored(
             scores.append(one.prediction.score)
             appearance.append(measure_appearance(one.original))
             advance(1)
-    return Part(
+    return CalibrationSet(
         kind=kind,
         folder=str(folder),
         added=_now(),

@@ -1,4 +1,4 @@
-"""A detector whose stem computes in eight bits: quantised, and everything after it fitted and calibrated anew.
+"""A detector whose backbone computes in eight bits: quantised, and everything after it fitted and calibrated again.
 
 Rounding moves every embedding. A density fitted to embeddings in float32 would take that for a defect, so it is fitted
 to those in eight bits, and colours and thresholds come from what the good images score then.
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vtadl.backbones.build import EfficientNetStem
+from vtadl.backbones.build import EfficientNetBackbone
 from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather, images_of
 from vtadl.data.layouts import Category, Sample
@@ -21,7 +21,7 @@ from vtadl.data.loading import evenly_spread, load_images
 from vtadl.data.roi import blanked
 from vtadl.decision.card import Card
 from vtadl.errors import ConfigError, DataError
-from vtadl.export.onnx_graph import build_stem_graph
+from vtadl.export.onnx_graph import build_backbone_graph
 from vtadl.export.openvino import convert
 from vtadl.export.openvino_int8 import Ranges, input_ranges, quantise
 from vtadl.inference.held_out import score_held_out
@@ -37,7 +37,7 @@ RANGED = 32
 """Training images that set the ranges, spread evenly over all."""
 EXACT = 3
 """The first convolutions, which stay in float32. The first block's channels are of very different sizes: rounding them
-moves the features as much as rounding all that follow, and saves a tenth of the stem's time."""
+moves the features as much as rounding all that follow, and saves a tenth of the backbone's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +45,22 @@ class Quantized:
     """What `quantise_run` makes."""
 
     run: Run
-    """The detector; its stem works in eight bits, in OpenVINO."""
+    """The detector; its backbone works in eight bits, in OpenVINO."""
     ranges: Ranges
-    """With which `vtadl.export.export.export_run` writes the same stem."""
+    """With which `vtadl.export.export.export_run` writes the same backbone."""
     held_out: tuple[Path, ...]
     """The good images that its colours and thresholds come from."""
 
 
-class Int8Stem(nn.Module):
-    """A stem in eight bits, run by OpenVINO. What torch exports of it is the stem that it was made from."""
+class Int8Backbone(nn.Module):
+    """A backbone in eight bits, run by OpenVINO. What torch exports of it is the backbone that it was made from."""
 
-    def __init__(self, stem: EfficientNetStem, run: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+    def __init__(
+        self, backbone: EfficientNetBackbone, run: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    ) -> None:
         super().__init__()
-        self.original = stem
-        self.width, self.stride = stem.width, stem.stride
+        self.original = backbone
+        self.width, self.stride = backbone.width, backbone.stride
         self._run = run
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ def quantise_run(
     skip: frozenset[Sample] = frozenset(),
     progress: Progress = silent,
 ) -> Quantized:
-    """Quantise a detector's stem, fit its density to the new embeddings, and calibrate anew at the same rates.
+    """Quantise a detector's backbone, fit its density to the new embeddings, and calibrate again at the same rates.
 
     Args:
         run: the detector; it stays as it is.
@@ -90,17 +92,17 @@ def quantise_run(
         DataError: the category holds other images, or too few are held out.
         DependencyError: a package for exporting is not installed.
     """
-    stem, request = _stem(run), _request(run.card)
+    backbone, request = _backbone(run), _request(run.card)
     kept, held_out = images_of(run, category, skip, "--int8")
     if not held_out:
         raise DataError(f"so few images were trained on that none is held out; --int8 needs some of '{category.root}'")
     paths = sorted_by_content(kept)
     sampled = evenly_spread(paths, RANGED)
     images = (batch.images for batch in load_images(sampled, run.input_size, batch_size=1))
-    session, ranges = _quantised(stem, run.input_size, (blanked(one, run.looked_at).numpy() for one in images))
+    session, ranges = _quantised(backbone, run.input_size, (blanked(one, run.roi_mask).numpy() for one in images))
     model = build_model(run.config)
     assert isinstance(model, GaussianDetector | MemoryDetector)
-    model.register_module("stem", Int8Stem(stem, session))
+    model.register_module("backbone", Int8Backbone(backbone, session))
     model.fit(_fit_batches(run, kept, progress), len(kept), run.config.seed)
     made = replace(run, model=model.eval(), held_out=HeldOut(), card=None)
     made.held_out = score_held_out(made, sorted_by_content(held_out), CPU, progress)
@@ -109,14 +111,14 @@ def quantise_run(
     return Quantized(run=made, ranges=ranges, held_out=tuple(sorted_by_content(held_out)))
 
 
-def _stem(run: Run) -> EfficientNetStem:
-    stem = run.model.stem if isinstance(run.model, GaussianDetector | MemoryDetector) else None
-    if not isinstance(stem, EfficientNetStem):
+def _backbone(run: Run) -> EfficientNetBackbone:
+    backbone = run.model.backbone if isinstance(run.model, GaussianDetector | MemoryDetector) else None
+    if not isinstance(backbone, EfficientNetBackbone):
         raise ConfigError(
-            f"--int8 quantises the stem efficientnet-lite0 under a density that is fitted (presets gaussian and "
+            f"--int8 quantises the backbone efficientnet-lite0 under a density that is fitted (presets gaussian and "
             f"memory); this run is of preset '{run.config.preset}': export it without --int8"
         )
-    return stem.cpu()
+    return backbone.cpu()
 
 
 def _request(card: Card | None) -> Request | None:
@@ -127,7 +129,7 @@ def _request(card: Card | None) -> Request | None:
     review = None if card.reviews is None else card.reviews.asked
     if asked is None or (card.review_threshold is not None and review is None):
         raise ConfigError(
-            "in eight bits scores differ, so --int8 sets thresholds anew, by rates; this run's follow from something "
+            "in eight bits scores differ, so --int8 sets thresholds again, by rates; this run's follow from something "
             "else: first give vtadl calibrate with --false-reject-rate (and --review-rate)"
         )
     same = card.outlined == (card.reviews or card.false_rejects)
@@ -136,10 +138,10 @@ def _request(card: Card | None) -> Request | None:
 
 
 def _quantised(
-    stem: EfficientNetStem, size: tuple[int, int], images: Iterable[NDArray[np.float32]]
+    backbone: EfficientNetBackbone, size: tuple[int, int], images: Iterable[NDArray[np.float32]]
 ) -> tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], Ranges]:
-    """The stem in eight bits, and its ranges on these images, ``(1, 3, H, W)`` each."""
-    graph = build_stem_graph(stem, size).SerializeToString()
+    """The backbone in eight bits, and its ranges on these images, ``(1, 3, H, W)`` each."""
+    graph = build_backbone_graph(backbone, size).SerializeToString()
     model = convert(graph)
     import openvino  # only now: where it is missing, `convert` has said so
 
@@ -153,7 +155,7 @@ def _quantised(
 def _fit_batches(run: Run, samples: Sequence[Sample], progress: Progress) -> Iterator[Tensor]:
     with progress("fitting in eight bits", len(samples)) as advance:
         for batch in load_images([sample.path for sample in samples], run.input_size, batch_size=FIT_BATCH):
-            yield blanked(batch.images, run.looked_at)
+            yield blanked(batch.images, run.roi_mask)
             advance(len(batch.indices))
 
 

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     labelled = None if options.labelled is None else read_category(options.labelled)
     samples = () if cross_fit is None else cross_fit.train + cross_fit.validation
     samples += () if labelled is None else labelled.test
-    parts = gather(
+    sets = gather(
         loaded,
         device,
         cross_fit=cross_fit,
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         warn=warn,
         progress=bar,
     )
-    card = calibrate(loaded, parts, request)
+    card = calibrate(loaded, sets, request)
     write_card(options.run_folder, card)
     write_json(options.json, asdict(card))
     if str(options.json) != "-":

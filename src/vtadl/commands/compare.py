@@ -7,7 +7,7 @@ from typing import Any
 from vtadl.commands.arguments import add_command, add_device
 from vtadl.errors import ConfigError
 
-FIGURE = "pixel_AUPRO@0.3"
+METRIC = "pixel_AUPRO@0.3"
 
 
 def add_to(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
         "--sweep", nargs=2, metavar=("EXPR", "A=V,V"), help='a weight\'s values: --sweep "a*mse + vae" a=0.1,1,10'
     )
     parser.add_argument(
-        "--figure", default=FIGURE, metavar="NAME", help="of eval's eight, what is shown first (default: %(default)s)"
+        "--metric", default=METRIC, metavar="NAME", help="of eval's eight, what is shown first (default: %(default)s)"
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="cells run side by side (default: %(default)s)"
@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.findings import number
     from vtadl.compare.grid import plan_cells
     from vtadl.compare.outcomes import Outcome
-    from vtadl.compare.results import FIGURES
+    from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
     from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
     from vtadl.training.distributed import launched_rank
 
-    _check(options, FIGURES)
+    _check(options, METRICS)
     if launched_rank() is not None:
         raise ConfigError("a comparison is not started by torchrun; --workers N runs cells side by side")
     sweep = parse_sweep(*options.sweep) if options.sweep else None
@@ -72,14 +72,14 @@ def run(options: argparse.Namespace) -> int:
 
     def done(cell: Cell, outcome: Outcome) -> None:
         what = f"{cell.name}  {cell.config.objective or cell.config.preset}  seed {cell.config.seed}"
-        ending = outcome.error or f"{options.figure} {number(outcome.figures.get(options.figure))}"
+        ending = outcome.error or f"{options.metric} {number(outcome.metrics.get(options.metric))}"
         print(f"{outcome.status}  {what}  {ending}", flush=True)
 
     results = compare(
         cells,
         options.out,
         device,
-        figure=options.figure,
+        metric=options.metric,
         sweep=sweep,
         workers=options.workers,
         ray=options.ray,
@@ -93,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
     return 1 if results.failed else 0
 
 
-def _check(options: argparse.Namespace, figures: tuple[str, ...]) -> None:
-    if options.figure not in figures:
-        raise ConfigError(f"unknown figure '{options.figure}'; choose from: {', '.join(figures)}")
+def _check(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
+    if options.metric not in metrics:
+        raise ConfigError(f"unknown metric '{options.metric}'; choose from: {', '.join(metrics)}")
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; expected 1 or more")
     if options.workers > 1 and options.ray is not None:

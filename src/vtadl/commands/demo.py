@@ -40,7 +40,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do all steps, and say what came of them and what to do next."""
-    from vtadl.commands.tables import figure_lines
+    from vtadl.commands.tables import metric_lines
     from vtadl.demo.dataset import make_demo
     from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         write_report(folder / REPORT, evaluated, device, title=f"vtadl demo: {PRESET}")
     for one in evaluated:
         print(f"\n{one.category.name}")
-        print("\n".join(figure_lines(one.report)))
+        print("\n".join(metric_lines(one.report)))
     print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")
     print(f"report: {options.out / REPORT}\n")
     print(NEXT_STEPS)

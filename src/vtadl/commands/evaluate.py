@@ -20,7 +20,7 @@ from vtadl.errors import ConfigError
 
 def add_to(commands: Any) -> None:
     """Declare the command."""
-    parser = add_command(commands, run, "eval", "compute every figure on a category's test images")
+    parser = add_command(commands, run, "eval", "compute every metric on a category's test images")
     add_run(parser)
     add_category(parser)
     add_json(parser)
@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from vtadl.commands.tables import figure_lines
+    from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         evaluated = Evaluated(run=loaded, category=category, report=report)
         write_report(options.report, [evaluated], device, title=f"{category.name}: {loaded.config.preset}")
     if str(options.json) != "-":
-        print("\n".join(figure_lines(report)))
+        print("\n".join(metric_lines(report)))
         if options.report:
             print(f"report: {options.report}")
     return 0

@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
         "--int8",
         type=Path,
         metavar="CATEGORY",
-        help="stem in eight bits (OpenVINO), density and thresholds anew from what it was trained on",
+        help="backbone in eight bits (OpenVINO), density and thresholds again from what it was trained on",
     )
     add_skip_bad(parser)
     add_force(parser)
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     precision, reference = ("", "PyTorch") if int8 is None else (" in eight bits", "its calibration")
     print(f"exported '{exported.manifest.preset}' to {to}{precision}, {exported.megabytes:.1f} MB: {out}")
     print(
-        f"agrees with {reference} on {agreement['images']} images: maps within {agreement['score_map']:.1g} of the "
+        f"agrees with {reference} on {agreement['images']} images: maps within {agreement['anomaly_map']:.1g} of the "
         f"highest score, {agreement['tolerance']:g} allowed"
     )
     height, width = exported.manifest.input_size

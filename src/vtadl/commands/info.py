@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
     parser = add_command(commands, run_info, "info", "say what a detector is: trained on what, how, with what")
     add_run(parser)
     add_json(parser)
-    add_command(commands, run_presets, "presets", "list presets, losses and stems, a line each")
+    add_command(commands, run_presets, "presets", "list presets, losses and backbones, a line each")
 
 
 def run_info(options: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def run_info(options: argparse.Namespace) -> int:
 
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
-    from vtadl.backbones.build import STEMS
+    from vtadl.backbones.build import BACKBONES
     from vtadl.losses.objective import TERMS
 
     defaults = {DEFAULT_PRESET: " (default)"}
@@ -61,7 +61,7 @@ def run_presets(options: argparse.Namespace) -> int:
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
         {name: term.summary for name, term in TERMS.items()},
     )
-    _print_list("stems", STEMS)
+    _print_list("backbones", BACKBONES)
     return 0
 
 

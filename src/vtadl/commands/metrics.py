@@ -10,7 +10,7 @@ from vtadl.commands.arguments import warn as print_warning
 
 def add_to(commands: Any) -> None:
     """Declare the command."""
-    parser = add_command(commands, run, "metrics", "compute the same figures for anybody's saved score maps")
+    parser = add_command(commands, run, "metrics", "compute the same metrics for anybody's saved anomaly maps")
     parser.add_argument(
         "maps",
         type=Path,
@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate the maps and print the table."""
-    from vtadl.commands.tables import figure_lines
+    from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
@@ -39,5 +39,5 @@ def run(options: argparse.Namespace) -> int:
         print_warning(line)
     write_json(options.json, report.to_json())
     if str(options.json) != "-":
-        print("\n".join(figure_lines(report)))
+        print("\n".join(metric_lines(report)))
     return 0

@@ -12,15 +12,15 @@ from vtadl.errors import ConfigError
 
 def add_to(commands: Any) -> None:
     """Declare the command."""
-    parser = add_command(commands, run, "predict", "score images: verdicts, regions, overlays and score maps")
-    parser.epilog = "A call that was cut off goes on where it was when it is given again."
+    parser = add_command(commands, run, "predict", "score images: verdicts, regions, overlays and anomaly maps")
+    parser.epilog = "A call that was cut off resumes where it was when it is given again."
     add_run(parser)
     images = parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders are searched whole"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or to go on with")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or to resume")
     parser.add_argument("--no-overlays", action="store_true", help="write no pictures of the heat maps")
-    parser.add_argument("--no-maps", action="store_true", help="write no score maps")
+    parser.add_argument("--no-maps", action="store_true", help="write no anomaly maps")
     parser.add_argument(
         "--samples",
         action=_without(images),
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="without images: write N that the detector generates (loss vae_image)",
     )
-    parser.add_argument("--watch", action="store_true", help="go on with new images as they come, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="continue with new images as they come, until Ctrl-C")
     parser.add_argument("--ray", metavar="ADDRESS", help="spread the images over a Ray cluster; local starts one")
     add_device(parser)
     add_force(parser)
@@ -65,10 +65,10 @@ def run(options: argparse.Namespace) -> int:
             progress=bar,
         )
     except KeyboardInterrupt:
-        warn("give the same command again to go on where this one was")
+        warn("give the same command again to resume where this one was")
         raise
     if summary.added < summary.rows:
-        print(f"went on after {summary.rows - summary.added} images")
+        print(f"resumed after {summary.rows - summary.added} images")
     print(f"scored {summary.rows - summary.failed} images: {options.out / 'predictions.jsonl'}")
     if summary.failed:
         warn(f"{summary.failed} files could not be read; they have a row with the error")

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from vtadl.server.app import create_app
     except ImportError as error:
-        raise DependencyError(f"vtadl serve needs {error.name}; mend: pip install 'vtadl[server]'") from error
+        raise DependencyError(f"vtadl serve needs {error.name}; fix: pip install 'vtadl[server]'") from error
     _check(options)
     if options.detectors[:1] == ["token"]:
         return _token(options)

@@ -1,4 +1,4 @@
-"""Figures and cards as text, for a terminal of 80 columns."""
+"""Metrics and cards as text, for a terminal of 80 columns."""
 
 import textwrap
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from vtadl.reports.card import percent, rate_rows, threshold_rows
 WIDTH = 80
 
 
-def figure_lines(report: Report) -> list[str]:
-    """The figures with their intervals, and the protocol in a line."""
-    lines = [f"{'figure':<18}{'value':>8}   95 % interval"]
-    for name, value in report.figures.items():
+def metric_lines(report: Report) -> list[str]:
+    """The metrics with their intervals, and the protocol in a line."""
+    lines = [f"{'metric':<18}{'value':>8}   95 % interval"]
+    for name, value in report.metrics.items():
         interval = report.evaluation.intervals.get(name)
         shown = f"{value:8.4f}" if value is not None else f"{'-':>8}"
         spread = f"   {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
@@ -60,8 +60,8 @@ def card_lines(card: Card) -> list[str]:
         interval = f"{percent(rate.low)} to {percent(rate.high)}"
         lines.append(f"{name:<34}{asked:>9}{percent(rate.expected):>10}   {interval}")
     counts: dict[str, int] = {}
-    for part in card.parts:
-        counts[part.kind] = counts.get(part.kind, 0) + len(part.scores)
+    for one in card.calibration_sets:
+        counts[one.kind] = counts.get(one.kind, 0) + len(one.scores)
     lines += ["", *_wrapped("images", ", ".join(f"{count} {kind}" for kind, count in counts.items()))]
     lines += _wrapped("promise", card.promise)
     return [*lines, *(line for note in card.notes for line in _wrapped("", note))]

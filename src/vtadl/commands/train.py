@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
     add_force(parser)
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="show the training there; extra: tensorboard")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the training in --out as if it had not been cut off"
+        "--resume", action="store_true", help="resume the training in --out as if it had not been cut off"
     )
 
 
@@ -48,14 +48,14 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.training.train import train_to
 
     if options.force and options.resume:
-        raise ConfigError("--force starts again and --resume goes on; give one of them")
+        raise ConfigError("--force starts again and --resume resumes; give one of them")
     config = _config(options)
     check_model(config)
     device = pick_device(options.device)
     if not options.resume and not launched_rank():
         check_free(options.out, force=options.force)
-    looked_at = read_region_of_interest(options.roi, options.ignore)
-    category = replace(read_category(options.category), looked_at=looked_at)
+    roi_mask = read_region_of_interest(options.roi, options.ignore)
+    category = replace(read_category(options.category), roi_mask=roi_mask)
     skip = usable(category.train + category.validation, skip_bad=options.skip_bad)
     finished = options.resume and (options.out / "run.json").exists()
     trained = train_to(
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    """The settings: those of the training to go on with, else what the command line asks for."""
+    """The settings: those of the training to resume, else what the command line asks for."""
     from vtadl.training.resume import resumed_config
 
     flags = (options.config, options.preset, options.objective, options.seed, options.set)

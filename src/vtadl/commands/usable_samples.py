@@ -32,9 +32,9 @@ def usable(samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_ba
         for error in errors:
             warn(f"skipped: {error}")
     elif len(errors) == 1:
-        raise DataError(f"{errors[0]}; --skip-bad goes on without it")
+        raise DataError(f"{errors[0]}; --skip-bad continues without it")
     elif errors:
         for error in errors[:MOST_LINES]:
             print(f"vtadl: {error}", file=sys.stderr)
-        raise DataError(f"{len(errors)} problems with the images; mend them, or go on without them: --skip-bad")
+        raise DataError(f"{len(errors)} problems with the images; fix them, or continue without them: --skip-bad")
     return frozenset(sample for sample, _ in found)

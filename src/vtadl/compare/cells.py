@@ -1,12 +1,12 @@
 """One cell of a comparison: a detector trained and evaluated on a category, in a folder of its own.
 
     DIR/cells/CATEGORY/PRESET-OBJECTIVE-seedN-HASH/
-        run/                     the detector, as vtadl train writes it, or a training that can go on
-        resampled.safetensors    the figures on resampled test sets, for paired comparisons
+        run/                     the detector, as vtadl train writes it, or a training that can resume
+        resampled.safetensors    the metrics on resampled test sets, for paired comparisons
         pictures/                photos and heat maps of a few test images
         cell.json                what came of it; the file that makes the cell done, so it comes last
 
-The hash is of the settings and of the content of images and stem, so a cell is never taken for another one.
+The hash is of the settings and of the content of images and backbone, so a cell is never taken for another one.
 """
 
 import hashlib
@@ -46,21 +46,21 @@ class Cell:
     config: Config
     data_sha256: str
     """Of all images and masks, from `data_hash`."""
-    stem_sha256: str = ""
-    """Of a stem's weights that are the user's own, from `vtadl.runs.weights.stem_checksum`."""
+    backbone_sha256: str = ""
+    """Of a backbone's weights that are the user's own, from `vtadl.runs.weights.backbone_checksum`."""
 
     @property
     def place(self) -> Path:
         """The cell's folder, below that of the comparison."""
         config = self.config
         words = f"{config.preset} {config.objective or ''}"
-        described = f"{self.name}\n{self.data_sha256}\n{to_toml(config)}{self.stem_sha256}"
+        described = f"{self.name}\n{self.data_sha256}\n{to_toml(config)}{self.backbone_sha256}"
         exact = hashlib.sha256(described.encode()).hexdigest()
         return Path(CELLS_FOLDER, _slug(self.name), f"{_slug(words)}-seed{config.seed}-{exact[:10]}")
 
 
 def run_cell(cell: Cell, out: Path, device: torch.device, *, progress: Progress = silent) -> Outcome:
-    """Train and evaluate, going on where an earlier try stopped; a cell that is done already is read.
+    """Train and evaluate, resuming where an earlier try stopped; a cell that is done already is read.
 
     Args:
         cell: what to do.
@@ -134,7 +134,7 @@ def _measured(cell: Cell, folder: Path, device: torch.device, progress: Progress
     return _outcome(
         cell,
         "done",
-        figures=report.figures,
+        metrics=report.metrics,
         images=_images(report, cell.category),
         protocol=report.protocol,
         colours=(low, high),

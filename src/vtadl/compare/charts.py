@@ -19,7 +19,7 @@ COLOURS = 6
 
 
 def dot_chart(table: Table) -> str:
-    """Categories down, the figure across; whiskers are the spread over seeds."""
+    """Categories down, the metric across; whiskers are the spread over seeds."""
     rows: list[tuple[str, dict[Method, Entry]]] = [
         (category, {method: table.entries[category, method] for method in table.methods})
         for category in table.categories
@@ -30,7 +30,7 @@ def dot_chart(table: Table) -> str:
     across = _scale(low, high)
     lane = max(ROW, 7 * len(table.methods) + 8)
     base = TOP + lane * len(rows)
-    parts = [_value_axis(low, high, across, base, table.figure)]
+    parts = [_value_axis(low, high, across, base, table.metric)]
     for place, (name, entries) in enumerate(rows):
         middle = TOP + lane * (place + 0.5)
         parts.append(f'<path class="grid" d="M{LEFT} {middle + lane / 2:.1f}H{WIDTH - RIGHT}"/>')
@@ -39,7 +39,7 @@ def dot_chart(table: Table) -> str:
             y = middle + 7 * (index - (len(entries) - 1) / 2)
             if entry.mean is not None:
                 parts.append(_dot(index, across(entry.mean), y, across, entry))
-    return _svg(base + BOTTOM, f"{table.figure} of each method, by category", "".join(parts))
+    return _svg(base + BOTTOM, f"{table.metric} of each method, by category", "".join(parts))
 
 
 def method_key(table: Table) -> str:
@@ -53,7 +53,7 @@ def method_key(table: Table) -> str:
 
 
 def sweep_chart(table: Table, sweep: Sweep) -> str:
-    """The figure over the weight, on a logarithmic axis: a line for each category, and their mean, of each preset."""
+    """The metric over the weight, on a logarithmic axis: a line for each category, and their mean, of each preset."""
     lines = _sweep_lines(table, sweep)
     values = [y for _, points in lines for _, y in points if y is not None]
     low, high = _padded(min(values, default=0.0), max(values, default=1.0))
@@ -66,17 +66,17 @@ def sweep_chart(table: Table, sweep: Sweep) -> str:
     def y_of(value: float) -> float:
         return SWEEP_HEIGHT - BOTTOM - (SWEEP_HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
 
-    parts = [_sweep_axes(sweep, table.figure, x_of, y_of, (low, high))]
+    parts = [_sweep_axes(sweep, table.metric, x_of, y_of, (low, high))]
     places = [[(x_of(v), y_of(y)) for v, y in points if y is not None] for _, points in lines]
     named = _apart([points[-1][1] for points in places if points])
     for index, ((name, _), points) in enumerate(zip(lines, places, strict=True)):
         if points:
             parts.append(_curve(index, name, points, named[points[-1][1]]))
-    return _svg(SWEEP_HEIGHT, f"{table.figure} over {sweep.name} in {sweep.expression}", "".join(parts))
+    return _svg(SWEEP_HEIGHT, f"{table.metric} over {sweep.name} in {sweep.expression}", "".join(parts))
 
 
 def _sweep_lines(table: Table, sweep: Sweep) -> list[tuple[str, list[tuple[float, float | None]]]]:
-    """A name, and the figure at each weight."""
+    """A name, and the metric at each weight."""
     lines = []
     swept = [method for method in table.methods if method.objective in sweep.objectives.values()]
     presets = dict.fromkeys(method.preset for method in swept)
@@ -110,7 +110,7 @@ def _curve(index: int, name: str, points: Sequence[tuple[float, float]], name_at
 
 def _sweep_axes(
     sweep: Sweep,
-    figure: str,
+    metric: str,
     x_of: Callable[[float], float],
     y_of: Callable[[float], float],
     extent: tuple[float, float],
@@ -127,7 +127,7 @@ def _sweep_axes(
     middle = (TOP + bottom) / 2
     parts.append(_text((LEFT + right) / 2, SWEEP_HEIGHT - 6, f"{sweep.name} in {sweep.expression}", style="name"))
     turned = f' transform="rotate(-90 60 {middle:.1f})"'
-    parts.append(_text(60, middle, figure.replace("_", " "), style="name", extra=turned))
+    parts.append(_text(60, middle, metric.replace("_", " "), style="name", extra=turned))
     return "".join(parts)
 
 
@@ -159,7 +159,7 @@ def _range(entries: Sequence[Entry]) -> tuple[float, float]:
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    """A range with some room, from a round number to another; never beyond what a figure can be."""
+    """A range with some room, from a round number to another; never beyond what a metric can be."""
     margin = max(0.05 * (high - low), 0.01)
     return max(math.floor((low - margin) * 20) / 20, 0.0), min(math.ceil((high + margin) * 20) / 20, 1.0)
 
@@ -168,12 +168,12 @@ def _scale(low: float, high: float) -> Callable[[float], float]:
     return lambda value: LEFT + (WIDTH - LEFT - RIGHT) * (min(max(value, low), high) - low) / (high - low)
 
 
-def _value_axis(low: float, high: float, across: Callable[[float], float], base: float, figure: str) -> str:
+def _value_axis(low: float, high: float, across: Callable[[float], float], base: float, metric: str) -> str:
     parts = [f'<path class="axis" d="M{LEFT} {base}H{WIDTH - RIGHT}"/>']
     for tick in ticks(low, high):
         parts.append(f'<path class="grid" d="M{across(tick):.1f} {TOP}V{base}"/>')
         parts.append(_text(across(tick), base + 17, f"{tick:g}"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, base + 37, figure.replace("_", " "), style="name"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, base + 37, metric.replace("_", " "), style="name"))
     return "".join(parts)
 
 

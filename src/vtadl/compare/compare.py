@@ -24,7 +24,7 @@ def compare(
     out: Path,
     device: torch.device,
     *,
-    figure: str,
+    metric: str,
     sweep: Sweep | None = None,
     workers: int = 1,
     ray: str | None = None,
@@ -38,7 +38,7 @@ def compare(
         cells: from `plan_cells`.
         out: the folder of the comparison; other cells there are left alone, and not in the tables.
         device: where models run.
-        figure: what the main table shows.
+        metric: what the main table shows.
         sweep: whose curve to draw.
         workers: processes that run cells side by side; the machine's threads are divided among them.
         ray: address of a Ray cluster to run the cells on, whose nodes all see the images and ``out``; or ``local``.
@@ -48,7 +48,7 @@ def compare(
 
     Raises:
         BundleError: ``out`` is in the way, or another comparison is writing to it.
-        KeyboardInterrupt: after checkpoints were written; the message says how to go on.
+        KeyboardInterrupt: after checkpoints were written; the message says how to resume.
     """
     _check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def compare(
             for cell in cells:
                 forget(out / cell.place)
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
-        results = Results(out=out, cells=tuple(cells), outcomes=outcomes, figure=figure, sweep=sweep)
+        results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
 
         def note(cell: Cell, outcome: Outcome) -> None:
             outcomes[cell] = outcome
@@ -79,7 +79,7 @@ def compare(
         except KeyboardInterrupt as interrupt:
             finished = sum(outcome.status == "done" for outcome in outcomes.values())
             raise KeyboardInterrupt(
-                f"interrupted; {finished} of {len(cells)} cells are done, and the same command goes on from here"
+                f"interrupted; {finished} of {len(cells)} cells are done, and the same command resumes from here"
             ) from interrupt
         write_results(results)
     return results

@@ -1,10 +1,10 @@
-"""All that a comparison says of one figure."""
+"""All that a comparison says of one metric."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vtadl.compare.outcomes import Outcome
-from vtadl.compare.published import FIGURES, PublishedColumn, published_column
+from vtadl.compare.published import METRICS, PublishedColumn, published_column
 from vtadl.compare.significance import (
     AcrossCategories,
     Draws,
@@ -19,13 +19,13 @@ NONE = "–"
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Table, tests and published numbers of one figure."""
+    """Table, tests and published numbers of one metric."""
 
     table: Table
     across: tuple[AcrossCategories, ...]
     within: tuple[WithinCategory, ...]
     published: Mapping[tuple[str, Method], float]
-    """Only for cells with published settings, and only beside the figures that the numbers measure or are named for."""
+    """Only for cells with published settings, and only beside the metrics that the numbers measure or are named for."""
 
     @property
     def columns(self) -> dict[Method, PublishedColumn]:
@@ -40,17 +40,17 @@ class Findings:
 
 def find(
     outcomes: Sequence[Outcome],
-    figure: str,
+    metric: str,
     draws: Callable[[Outcome], Draws],
     published: Mapping[tuple[str, Method], float],
 ) -> Findings:
-    """Tabulate a figure and test its differences."""
-    table = tabulate(outcomes, figure)
+    """Tabulate a metric and test its differences."""
+    table = tabulate(outcomes, metric)
     return Findings(
         table=table,
         across=tuple(across_categories(table)),
         within=tuple(within_categories(outcomes, table, draws)),
-        published=published if figure in FIGURES else {},
+        published=published if metric in METRICS else {},
     )
 
 

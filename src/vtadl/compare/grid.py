@@ -13,7 +13,7 @@ from vtadl.data.layouts import Category, read_category
 from vtadl.errors import ConfigError, DataError, did_you_mean
 from vtadl.losses.objective import parse_objective
 from vtadl.models.build import check_model
-from vtadl.runs.weights import stem_checksum
+from vtadl.runs.weights import backbone_checksum
 
 
 def plan_cells(
@@ -38,19 +38,21 @@ def plan_cells(
     Raises:
         ConfigError: a preset, objective, seed or setting that cannot be.
         DataError: no such category.
-        BundleError: weights of a stem that cannot be read.
+        BundleError: weights of a backbone that cannot be read.
     """
     configs = configurations(presets, objectives, seeds, settings)
     found = find_categories(root, categories)
     hashes = {name: data_hash(category) for name, category in found.items()}
-    stems = {config.model: stem_checksum(config) for config in {config.model: config for config in configs}.values()}
+    backbones = {
+        config.model: backbone_checksum(config) for config in {config.model: config for config in configs}.values()
+    }
     return [
         Cell(
             category=category,
             name=name,
             config=config,
             data_sha256=hashes[name],
-            stem_sha256=stems[config.model],
+            backbone_sha256=backbones[config.model],
         )
         for name, category in found.items()
         for config in configs

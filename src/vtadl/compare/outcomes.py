@@ -32,7 +32,7 @@ class Outcome:
     objective: str | None
     seed: int
     status: Status
-    figures: dict[str, float | None] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
     error: str | None = None
     images: tuple[tuple[str, str, float], ...] = ()
     """Name, label and score of each test image."""
@@ -73,7 +73,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_resampled(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """``(S,)`` values of each figure on resampled test sets.
+    """``(S,)`` values of each metric on resampled test sets.
 
     Raises:
         BundleError: the file is missing or damaged.
@@ -85,6 +85,6 @@ def read_resampled(folder: Path) -> dict[str, NDArray[np.float64]]:
         raise BundleError(f"'{path}' cannot be read: {error}; remove its folder and start again") from error
 
 
-def write_resampled(folder: Path, figures: Mapping[str, NDArray[np.float64]]) -> None:
+def write_resampled(folder: Path, metrics: Mapping[str, NDArray[np.float64]]) -> None:
     """Keep what `read_resampled` reads."""
-    write_bytes(folder / RESAMPLED_FILE, array_bytes(dict(figures)))
+    write_bytes(folder / RESAMPLED_FILE, array_bytes(dict(metrics)))

@@ -37,7 +37,7 @@ Shown = dict[Method, tuple[Path, Outcome]]
 
 def comparison_page(
     findings: Mapping[str, Findings],
-    figure: str,
+    metric: str,
     outcomes: Mapping[Cell, Outcome],
     out: Path,
     settings: Settings,
@@ -46,15 +46,15 @@ def comparison_page(
     """The whole page.
 
     Args:
-        findings: of every figure.
-        figure: the one that is tested and drawn.
+        findings: of every metric.
+        metric: the one that is tested and drawn.
         outcomes: of every cell.
         out: the folder of the comparison.
         settings: what was changed of each preset.
         sweep: whose curve to draw.
     """
-    chosen, listed = findings[figure], list(outcomes.values())
-    name = figure.replace("_", " ")
+    chosen, listed = findings[metric], list(outcomes.values())
+    name = metric.replace("_", " ")
     parts = [f"<h1>Comparison: {escape(name)}</h1>", paragraph(f"Made by vtadl {__version__}.", "quiet")]
     parts += [paragraph(summary(chosen.table, listed)), paragraph(settings_text(settings), "quiet small")]
     parts.append(table(name, *study_rows(chosen)))
@@ -72,8 +72,8 @@ def comparison_page(
         parts += [paragraph(within_explained())]
         parts.append(table("Over the images of a category", WITHIN_HEAD, within_rows(chosen)))
     parts.append(_pictures(chosen.table, outcomes, out))
-    parts.append("<h2>The other figures</h2>")
-    parts += [table(other.replace("_", " "), *study_rows(one)) for other, one in findings.items() if other != figure]
+    parts.append("<h2>The other metrics</h2>")
+    parts += [table(other.replace("_", " "), *study_rows(one)) for other, one in findings.items() if other != metric]
     return document(f"Comparison: {name}", "\n".join(parts))
 
 

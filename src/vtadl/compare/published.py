@@ -9,8 +9,8 @@ from vtadl.data.check import PUBLISHED_COUNTS
 from vtadl.data.layouts import Category
 from vtadl.losses.objective import parse_objective
 
-FIGURES = ("pixel_AUROC", "pixel_AUPRO@0.3")
-"""The figures beside which they stand: the one that they measure, and the one whose name they bear."""
+METRICS = ("pixel_AUROC", "pixel_AUPRO@0.3")
+"""The metrics beside which they stand: the one that they measure, and the one whose name they bear."""
 
 
 @dataclass(frozen=True, kw_only=True)

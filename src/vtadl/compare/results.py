@@ -1,4 +1,4 @@
-"""What a comparison writes, anew after each cell, from the cells' folders alone."""
+"""What a comparison writes, again after each cell, from the cells' folders alone."""
 
 import json
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from vtadl.config.presets import preset_config
 from vtadl.metrics.evaluation import LIMITS
 from vtadl.runs.files import write_text
 
-FIGURES = (
+METRICS = (
     *(f"{level}_{name}" for level in ("image", "pixel") for name in ("AUROC", "AP", "F1Max")),
     *(f"pixel_AUPRO@{limit:g}" for limit in LIMITS),
 )
-DEFAULT_FIGURE = "pixel_AUPRO@0.3"
+DEFAULT_METRIC = "pixel_AUPRO@0.3"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Results:
     out: Path
     cells: tuple[Cell, ...]
     outcomes: Mapping[Cell, Outcome]
-    figure: str
+    metric: str
     """What the main table shows."""
     sweep: Sweep | None = None
 
@@ -54,8 +54,8 @@ class Results:
             found[config.preset] = differences(own, config)
         return found
 
-    def findings(self, figures: tuple[str, ...] = FIGURES) -> dict[str, Findings]:
-        """Tables and tests for each figure."""
+    def findings(self, metrics: tuple[str, ...] = METRICS) -> dict[str, Findings]:
+        """Tables and tests for each metric."""
         outcomes = list(self.outcomes.values())
         places = {(o.category, method_of(o), o.seed): self.out / cell.place for cell, o in self.outcomes.items()}
         read: dict[tuple[str, Method, int], Draws] = {}
@@ -71,7 +71,7 @@ class Results:
             for cell, outcome in self.outcomes.items()
             if (value := published_value(cell.config, cell.category)) is not None
         }
-        return {figure: find(outcomes, figure, draws, published) for figure in figures}
+        return {metric: find(outcomes, metric, draws, published) for metric in metrics}
 
 
 def write_results(results: Results) -> None:
@@ -88,18 +88,18 @@ def write_results(results: Results) -> None:
     files = {
         "comparison.json": _json(
             {
-                "figure": results.figure,
+                "metric": results.metric,
                 "settings": settings,
-                "figures": {figure: _findings(found) for figure, found in findings.items()},
+                "metrics": {metric: _findings(found) for metric, found in findings.items()},
             }
         ),
         "comparison.csv": entries_csv(findings),
-        "comparison.md": markdown(findings, results.figure, outcomes, settings, results.sweep),
+        "comparison.md": markdown(findings, results.metric, outcomes, settings, results.sweep),
         "comparison.html": comparison_page(
-            findings, results.figure, results.outcomes, results.out, settings, results.sweep
+            findings, results.metric, results.outcomes, results.out, settings, results.sweep
         ),
         "pairs.csv": pairs_csv(findings),
-        "table.csv": cells_csv(outcomes, FIGURES),
+        "table.csv": cells_csv(outcomes, METRICS),
         "table.json": _json(rows),
     }
     for name, text in files.items():
@@ -114,7 +114,7 @@ def table_row(outcome: Outcome) -> dict[str, Any]:
         "objective": outcome.objective,
         "seed": outcome.seed,
         "status": outcome.status,
-        "figures": {figure: outcome.figures.get(figure) for figure in FIGURES},
+        "metrics": {metric: outcome.metrics.get(metric) for metric in METRICS},
         "error": outcome.error,
     }
 

@@ -76,12 +76,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def within_categories(
     outcomes: Sequence[Outcome], table: Table, draws: Callable[[Outcome], Draws]
 ) -> list[WithinCategory]:
-    """Every pair of methods in every category: the paired bootstrap over images of the seeds' mean figures.
+    """Every pair of methods in every category: the paired bootstrap over images of the seeds' mean metrics.
 
     Args:
         outcomes: of all cells.
-        table: of the figure to compare.
-        draws: a done cell's figures on resampled test sets.
+        table: of the metric to compare.
+        draws: a done cell's metrics on resampled test sets.
     """
     found = []
     for category in table.categories:
@@ -90,7 +90,7 @@ def within_categories(
             for method in table.methods
         }
         means = {
-            method: np.mean([draws(outcome)[table.figure] for outcome in done], axis=0)
+            method: np.mean([draws(outcome)[table.metric] for outcome in done], axis=0)
             for method, done in here.items()
             if table.entries[category, method].complete
         }
@@ -142,7 +142,7 @@ def _within(
     outcomes: Sequence[Outcome],
 ) -> tuple[Comparison | None, str]:
     if first not in means or second not in means:
-        return None, "a cell failed, is not done, or lacks the figure"
+        return None, "a cell failed, is not done, or lacks the metric"
     images = [(name, label) for name, label, _ in outcomes[0].images]
     if any([(name, label) for name, label, _ in outcome.images] != images for outcome in outcomes):
         return None, "the cells were evaluated on different images"

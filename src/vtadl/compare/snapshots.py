@@ -47,7 +47,7 @@ def take_snapshots(run: Run, report: Report, folder: Path, device: torch.device)
             suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
             names.append(f"{one.index}-{kind}.{suffix}")
             write_bytes(folder / PICTURES_FOLDER / names[-1], content)
-        mask = None if sample.mask is None else read_mask(sample.mask, one.prediction.score_map.shape[:2])
+        mask = None if sample.mask is None else read_mask(sample.mask, one.prediction.anomaly_map.shape[:2])
         taken.append(
             Snapshot(
                 name=sample.path.name,
@@ -64,7 +64,7 @@ def take_snapshots(run: Run, report: Report, folder: Path, device: torch.device)
 
 
 def choose_images(labels: list[str], defective: list[bool]) -> list[int]:
-    """The first images of each type of defect in turn, then the first good one: nothing hangs on how they score."""
+    """The first images of each type of defect in turn, then the first good one: nothing depends on how they score."""
     types = sorted({label for label, bad in zip(labels, defective, strict=True) if bad})
     of_type = [[index for index, label in enumerate(labels) if label == kind] for kind in types]
     longest = max(map(len, of_type), default=0)

@@ -17,33 +17,33 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One figure over the seeds."""
+    """One metric over the seeds."""
 
     mean: float | None
-    """Over the seeds that have the figure."""
+    """Over the seeds that have the metric."""
     spread: float | None
     """Sample standard deviation over seeds; ``None`` for fewer than two."""
     seeds: int
-    """Seeds that have the figure."""
+    """Seeds that have the metric."""
     missing: int
     """Seeds whose cell failed, or is not done yet."""
 
     @property
     def complete(self) -> bool:
-        """Whether every seed has the figure: only then the entry takes part in means and tests."""
+        """Whether every seed has the metric: only then the entry takes part in means and tests."""
         return self.mean is not None and not self.missing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One figure of all cells."""
+    """One metric of all cells."""
 
-    figure: str
+    metric: str
     categories: tuple[str, ...]
     methods: tuple[Method, ...]
     entries: dict[tuple[str, Method], Entry]
     shared: tuple[str, ...]
-    """The categories that the last row is a mean of: those where every method that has any figure is complete."""
+    """The categories that the last row is a mean of: those where every method that has any metric is complete."""
     means: dict[Method, Entry]
 
     def label(self, method: Method) -> str:
@@ -51,25 +51,25 @@ class Table:
         return labels(self.methods)[method]
 
 
-def tabulate(outcomes: Sequence[Outcome], figure: str) -> Table:
-    """Average one figure over seeds, and the result over categories."""
+def tabulate(outcomes: Sequence[Outcome], metric: str) -> Table:
+    """Average one metric over seeds, and the result over categories."""
     categories = tuple(dict.fromkeys(outcome.category for outcome in outcomes))
     methods = tuple(dict.fromkeys(method_of(outcome) for outcome in outcomes))
     cells: dict[tuple[str, Method], dict[int, Outcome]] = {}
     for outcome in outcomes:
         cells.setdefault((outcome.category, method_of(outcome)), {})[outcome.seed] = outcome
     entries = {
-        place: _entry([o.figures.get(figure) for o in by_seed.values()], by_seed) for place, by_seed in cells.items()
+        place: _entry([o.metrics.get(metric) for o in by_seed.values()], by_seed) for place, by_seed in cells.items()
     }
     measured = [m for m in methods if any(entries[category, m].mean is not None for category in categories)]
     shared = tuple(c for c in categories if measured and all(entries[c, m].complete for m in measured))
     return Table(
-        figure=figure,
+        metric=metric,
         categories=categories,
         methods=methods,
         entries=entries,
         shared=shared,
-        means={m: _mean([cells[c, m] for c in shared] if m in measured else [], figure) for m in methods},
+        means={m: _mean([cells[c, m] for c in shared] if m in measured else [], metric) for m in methods},
     )
 
 
@@ -101,13 +101,13 @@ def _entry(values: Sequence[float | None], by_seed: dict[int, Outcome]) -> Entry
     )
 
 
-def _mean(cells: Sequence[dict[int, Outcome]], figure: str) -> Entry:
+def _mean(cells: Sequence[dict[int, Outcome]], metric: str) -> Entry:
     """The mean over categories: of each seed, then over seeds, so that its spread is that of whole repetitions."""
     if not cells:
         return Entry(mean=None, spread=None, seeds=0, missing=0)
     seeds = list(cells[0])
     of_seed = [
-        statistics.fmean(value for cell in cells if (value := cell[seed].figures[figure]) is not None) for seed in seeds
+        statistics.fmean(value for cell in cells if (value := cell[seed].metrics[metric]) is not None) for seed in seeds
     ]
     return Entry(
         mean=statistics.fmean(of_seed),

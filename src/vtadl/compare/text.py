@@ -20,11 +20,11 @@ Settings = Mapping[str, Sequence[str]]
 
 
 def markdown(
-    findings: Mapping[str, Findings], figure: str, outcomes: Sequence[Outcome], settings: Settings, sweep: Sweep | None
+    findings: Mapping[str, Findings], metric: str, outcomes: Sequence[Outcome], settings: Settings, sweep: Sweep | None
 ) -> str:
-    """Tables and tests of the chosen figure, then the other figures' tables."""
-    chosen = findings[figure]
-    parts = [f"# Comparison: {figure}", summary(chosen.table, outcomes), settings_text(settings)]
+    """Tables and tests of the chosen metric, then the other metrics' tables."""
+    chosen = findings[metric]
+    parts = [f"# Comparison: {metric}", summary(chosen.table, outcomes), settings_text(settings)]
     parts.append(_table(*study_rows(chosen)))
     parts += [f"*{column.title}*: {column.meaning}" for column in chosen.columns.values()]
     if sweep is not None:
@@ -39,52 +39,52 @@ def markdown(
         parts.append(_table(WITHIN_HEAD, within_rows(chosen)))
     if failures := failure_rows(outcomes):
         parts += ["## Failed cells", _table(("category", "method", "seed", "error"), failures)]
-    parts.append("## The other figures")
+    parts.append("## The other metrics")
     for name, other in findings.items():
-        if name != figure:
+        if name != metric:
             parts += [f"### {name}", _table(*study_rows(other))]
     return "\n\n".join(parts) + "\n"
 
 
 def entries_csv(findings: Mapping[str, Findings]) -> str:
-    """A line for each figure, category and method: mean and spread over seeds; the mean over categories last."""
-    lines: list[list[object]] = [["figure", "category", "preset", "objective", "mean", "spread", "seeds", "published"]]
-    for figure, one in findings.items():
+    """A line for each metric, category and method: mean and spread over seeds; the mean over categories last."""
+    lines: list[list[object]] = [["metric", "category", "preset", "objective", "mean", "spread", "seeds", "published"]]
+    for metric, one in findings.items():
         table = one.table
         for (category, method), entry in table.entries.items():
             values = (entry.mean, entry.spread, entry.seeds, one.published.get((category, method)))
-            lines.append([figure, category, method.preset, method.objective, *values])
+            lines.append([metric, category, method.preset, method.objective, *values])
         for method, entry in table.means.items():
-            lines.append([figure, "mean", method.preset, method.objective, entry.mean, entry.spread, entry.seeds, None])
+            lines.append([metric, "mean", method.preset, method.objective, entry.mean, entry.spread, entry.seeds, None])
     return _csv(lines)
 
 
 def pairs_csv(findings: Mapping[str, Findings]) -> str:
-    """A line for each figure and pair of methods over categories, then one for each category and pair over images."""
-    head = ("figure", "over", "category", *PAIR_HEAD, "difference", "low", "high", "p", "p_holm", "why")
+    """A line for each metric and pair of methods over categories, then one for each category and pair over images."""
+    head = ("metric", "over", "category", *PAIR_HEAD, "difference", "low", "high", "p", "p_holm", "why")
     lines: list[list[object]] = [list(head)]
-    for figure, one in findings.items():
+    for metric, one in findings.items():
         for pair in one.across:
             values = (pair.difference, None, None, pair.p, pair.p_holm, pair.why)
-            lines.append([figure, "categories", None, *_methods(pair), *values])
+            lines.append([metric, "categories", None, *_methods(pair), *values])
         for inside in one.within:
             found = inside.comparison
             numbers = (None,) * 4 if found is None else (found.difference, *found.interval, found.p)
-            lines.append([figure, "images", inside.category, *_methods(inside), *numbers, None, inside.why])
+            lines.append([metric, "images", inside.category, *_methods(inside), *numbers, None, inside.why])
     return _csv(lines)
 
 
-def cells_csv(outcomes: Sequence[Outcome], figures: Sequence[str]) -> str:
+def cells_csv(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
     """A line for each cell."""
-    lines: list[list[object]] = [["category", "preset", "objective", "seed", "status", *figures, "error"]]
+    lines: list[list[object]] = [["category", "preset", "objective", "seed", "status", *metrics, "error"]]
     for o in outcomes:
-        values = [o.figures.get(figure) for figure in figures]
+        values = [o.metrics.get(metric) for metric in metrics]
         lines.append([o.category, o.preset, o.objective, o.seed, o.status, *values, o.error])
     return _csv(lines)
 
 
 def summary(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """How many cells there are, and how the figures were made."""
+    """How many cells there are, and how the metrics were made."""
     done = sum(outcome.status == "done" for outcome in outcomes)
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     seeds = ", ".join(map(str, dict.fromkeys(outcome.seed for outcome in outcomes)))
@@ -93,7 +93,7 @@ def summary(table: Table, outcomes: Sequence[Outcome]) -> str:
     return (
         f"{counted(len(outcomes), 'cell')}{state}: {counted(len(table.categories), 'category')}, "
         f"{counted(len(table.methods), 'method')}, {'seeds' if ',' in seeds else 'seed'} {seeds}"
-        f"{spread}. Figures at the masks' own resolution; 8-connected regions; a threshold at every distinct score; "
+        f"{spread}. Metrics at the masks' own resolution; 8-connected regions; a threshold at every distinct score; "
         "nothing cropped, no mask dilated. The last row is the mean over the categories that all methods completed."
     )
 
@@ -107,7 +107,7 @@ def settings_text(settings: Settings) -> str:
 def across_explained() -> str:
     """What the test over categories is."""
     return (
-        "Wilcoxon's signed-rank test on the categories' figures, seeds averaged, two-sided; p is corrected for the "
+        "Wilcoxon's signed-rank test on the categories' metrics, seeds averaged, two-sided; p is corrected for the "
         "number of pairs by Holm's procedure."
     )
 

@@ -69,7 +69,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path, device: torch.device, address: 
         ConfigError: no cluster at the address.
     """
     with ray_cluster(address) as ray:
-        # Ray starts a task again whose node dies: the cell then goes on from its checkpoint.
+        # Ray starts a task again whose node dies: the cell then resumes from its checkpoint.
         task = ray.remote(num_cpus=1, num_gpus=int(device.type == "cuda"), max_retries=2)(_on_node)
         tasks = {task.remote(cell, out.resolve(), str(device)): cell for cell in cells}
         while tasks:

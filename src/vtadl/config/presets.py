@@ -47,16 +47,16 @@ PRESETS: dict[str, Preset] = {
         model=MemoryConfig(),
     ),
     "anomalydino": Preset(
-        summary="'memory' as in AnomalyDINO: cosines over DINOv2 ViT-S/14, whose weights you bring (docs/stems.md)",
+        summary="'memory' as in AnomalyDINO: cosines over DINOv2 ViT-S/14, whose weights you bring (docs/backbones.md)",
         model=MemoryConfig(
-            stem="vit:vit_small_patch14_dinov2.safetensors",
+            backbone="vit:vit_small_patch14_dinov2.safetensors",
             image_size=448,
             size=16_384,  # the patches of 16 images at this size
             distance="cosine",
         ),
     ),
     "context": Preset(
-        summary="each patch's likelihood given its surroundings, by a transformer, with both densities above; minutes",
+        summary="each patch's likelihood given its context, by a transformer, with both densities above; minutes",
         model=ContextConfig(),
         objective="nll",
         training=CONTEXT_TRAINING,
@@ -70,12 +70,12 @@ PRESETS: dict[str, Preset] = {
     "dinomaly": Preset(
         summary="'context' as in Dinomaly: noisy embeddings of DINOv2 ViT-S/14, weights yours (docs/context.md)",
         model=ContextConfig(
-            stem="vit:vit_small_patch14_reg4_dinov2.safetensors",
-            stem_blocks=(8,),
+            backbone="vit:vit_small_patch14_reg4_dinov2.safetensors",
+            backbone_blocks=(8,),
             image_size=392,
             pooling=1,
             context_scale=1.0,
-            radius=-1,  # nothing is hidden: noise alone keeps what comes out from being what went in
+            mask_radius=-1,  # nothing is masked: noise alone keeps what comes out from being what went in
             dropout=0.2,
             noise=0.2,
         ),

@@ -25,17 +25,17 @@ def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> N
 
 
 @dataclass(frozen=True, kw_only=True)
-class StemConfig:
+class BackboneConfig:
     """A frozen network, and the size of the images that it sees; what every detector over frozen features has."""
 
-    stem: str = "efficientnet-lite0"
+    backbone: str = "efficientnet-lite0"
     """A name, or a file or folder of weights: ``vit:FILE.safetensors`` or ``hub:FOLDER`` (`vtadl presets`)."""
-    stem_blocks: tuple[int, ...] | None = None
+    backbone_blocks: tuple[int, ...] | None = None
     """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last, of one trained on labels (no
     layer scale, or Hugging Face's ViT) the middle."""
-    stem_heads: int | None = None
+    backbone_heads: int | None = None
     """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
-    stem_scaling: Literal["imagenet", "half"] | None = None
+    backbone_scaling: Literal["imagenet", "half"] | None = None
     """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
     ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
     image_size: int = 288
@@ -43,7 +43,7 @@ class StemConfig:
     area."""
     aspect: float | None = None
     """Width by height of what an image is resized to; ``None``: what a training finds its images to have in common
-    (`vtadl.data.aspect`), and in a run of before there was this setting, 1."""
+    (`vtadl.data.aspect`), and in an older run, which lacks this setting, 1."""
 
     @property
     def side(self) -> int:
@@ -52,21 +52,21 @@ class StemConfig:
 
     def __post_init__(self) -> None:
         # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
-        _check_ranges(self, "model", stem_heads=(1, 256), aspect=(0.1, 10))
-        blocks = self.stem_blocks
+        _check_ranges(self, "model", backbone_heads=(1, 256), aspect=(0.1, 10))
+        blocks = self.backbone_blocks
         if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
             raise ConfigError(
-                f"model.stem_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
+                f"model.backbone_blocks is {list(blocks)}; expected different numbers from 1, as in [4, 8, 12]"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianConfig(StemConfig):
+class GaussianConfig(BackboneConfig):
     """One Gaussian per position over frozen features (PaDiM-like)."""
 
     kind: Literal["gaussian"] = "gaussian"
     smoothing: float = 4.0
-    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the score map."""
+    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the anomaly map."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +74,7 @@ class GaussianConfig(StemConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig(StemConfig):
+class MemoryConfig(BackboneConfig):
     """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
 
     kind: Literal["memory"] = "memory"
@@ -133,15 +133,15 @@ class PaperConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextConfig(StemConfig):
-    """A density of each patch given its surroundings, by a transformer, and training-free ones beside it."""
+class ContextConfig(BackboneConfig):
+    """A density of each patch given its context, by a transformer, and training-free ones beside it."""
 
     kind: Literal["context"] = "context"
     image_size: int = OPEN
     """`OPEN`, 0: `PART_SIZE` or `SURFACE_SIZE`, as a training finds its images (`vtadl.training.surfaces`)."""
     smoothing: float = 6.0
     pooling: int = 2
-    """Cells of the stem's grid along a side that are averaged into one patch."""
+    """Cells of the backbone's grid along a side that are averaged into one patch."""
     context_scale: float = 0.6
     """Of the copy of an image that the transformer sees, against the image that others see; where ``image_size`` is
     open, against `PART_SIZE`."""
@@ -150,17 +150,17 @@ class ContextConfig(StemConfig):
     width: int = 192
     depth: int = 2
     heads: int = 6
-    radius: int = 2
-    """Patches hidden from the transformer on each side of the patch that it predicts; below 0 nothing is hidden."""
-    hidden: Literal["neighbourhood", "block"] = "neighbourhood"
-    """What is hidden: all that is near, or the block of 2 ``radius`` + 1 patches a side in which a patch lies."""
+    mask_radius: int = 2
+    """Patches masked from the transformer on each side of the patch that it predicts; below 0 nothing is masked."""
+    masked: Literal["neighbourhood", "block"] = "neighbourhood"
+    """What is masked: all that is near, or the block of 2 ``mask_radius`` + 1 patches a side in which a patch lies."""
     dropout: float = 0.5
-    """Share of the surroundings that a training step drops, the same for all patches of an image."""
+    """Share of the context that a training step drops, the same for all patches of an image."""
     noise: float = 0.0
     """Standard deviation of the noise on what the transformer sees (whitened embeddings), in training only."""
     mixtures: int = 1
     latent_width: int = 32
-    """Dimensions of z in the variational autoencoder of patches given their surroundings (terms ``vae``, ``kl``)."""
+    """Dimensions of z in the variational autoencoder of patches given their context (terms ``vae``, ``kl``)."""
     size: int = 6_500
     """Patches kept in the memory, at most."""
     position_weight: float = 3.0
@@ -186,7 +186,7 @@ class ContextConfig(StemConfig):
             width=(1, 2048),
             depth=(1, 64),
             heads=(1, 64),
-            radius=(-1, 64),
+            mask_radius=(-1, 64),
             dropout=(0, 0.95),
             noise=(0, 100),
             mixtures=(1, 256),
@@ -255,7 +255,7 @@ class Config:
 
 def with_aspect(config: Config, aspect: float) -> Config:
     """The settings with ``model.aspect``, where there is such a setting and it is open."""
-    if not isinstance(config.model, StemConfig) or config.model.aspect is not None:
+    if not isinstance(config.model, BackboneConfig) or config.model.aspect is not None:
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
 

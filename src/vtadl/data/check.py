@@ -209,9 +209,9 @@ def _few_images(category: Category) -> Iterator[str]:
     if not labels:
         yield "no test images: training and prediction work, evaluation does not"
     elif labels == {True}:
-        yield "no good test images: figures such as AUROC cannot be computed"
+        yield "no good test images: metrics such as AUROC cannot be computed"
     elif labels == {False}:
-        yield "no defective test images: figures such as AUROC cannot be computed"
+        yield "no defective test images: metrics such as AUROC cannot be computed"
 
 
 def _unpublished_counts(category: Category) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _unpublished_counts(category: Category) -> Iterator[str]:
     if category.layout == "mvtec" and published is not None and counts != published:
         yield (
             f"'{category.name}' is a category of MVTec AD, with {_parts(published)} (train good / test good / "
-            f"test defective); here are {_parts(counts)}: figures do not compare with published ones"
+            f"test defective); here are {_parts(counts)}: metrics do not compare with published ones"
         )
 
 

@@ -1,4 +1,4 @@
-"""Choices that hang on the bytes of files alone, so that copying, renaming or another seed cannot change them."""
+"""Choices that depend on the bytes of files alone, so that copying, renaming or another seed cannot change them."""
 
 import hashlib
 from collections import defaultdict

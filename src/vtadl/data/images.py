@@ -144,17 +144,17 @@ def _is_grey(image: NDArray[Any]) -> bool:
     return all(np.array_equal(rows[:, :, 0], rows[:, :, other]) for rows in (image[::16], image) for other in (1, 2))
 
 
-def resize_map(score_map: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
+def resize_map(anomaly_map: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize one channel by bilinear interpolation between pixel centres, antialiased when it shrinks.
 
     Args:
-        score_map: ``(H, W)``, any real type; computed in float32.
+        anomaly_map: ``(H, W)``, any real type; computed in float32.
         size: height and width in pixels.
 
     Returns:
         ``(height, width)``, within the range of the input.
     """
-    image = Image.fromarray(np.ascontiguousarray(score_map, dtype=np.float32))
+    image = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
     return np.array(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 

@@ -50,7 +50,7 @@ class Category:
     root: Path
     layout: str
     samples: tuple[Sample, ...]
-    looked_at: NDArray[np.bool_] | None = field(default=None, compare=False)
+    roi_mask: NDArray[np.bool_] | None = field(default=None, compare=False)
     """Region of interest (`vtadl.data.roi`); ``None``: all of every image counts."""
 
     @property

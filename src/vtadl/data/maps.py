@@ -1,4 +1,6 @@
-"""Score maps that any tool saved: finding the one of each image, reading it, and the traps that make figures wrong."""
+"""Anomaly maps that any tool saved: finding the one of each image, reading it, and the traps that make metrics
+wrong.
+"""
 
 import warnings
 import zipfile
@@ -19,7 +21,7 @@ _PICTURE_MODES = ("L", "I", "I;16", "I;16L", "I;16B", "F")
 
 
 def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
-    """Find the score map of each image.
+    """Find the anomaly map of each image.
 
     Args:
         folder: mirrors the category: the map of ``test/cut/001.png`` is ``test/cut/001`` with one of `SUFFIXES`.
@@ -32,13 +34,13 @@ def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
         DataError: no such folder, no map in it for any image, or two for one image.
     """
     if not folder.is_dir():
-        raise DataError(f"'{folder}' is no folder; expected one with a score map for each test image")
+        raise DataError(f"'{folder}' is no folder; expected one with an anomaly map for each test image")
     images = list(images)
     stems: dict[PurePosixPath, str] = {}
     for image in images:
         other = stems.setdefault(PurePosixPath(image).with_suffix(""), image)
         if other != image:
-            raise DataError(f"'{other}' and '{image}' would share one score map; rename one of them and its map")
+            raise DataError(f"'{other}' and '{image}' would share one anomaly map; rename one of them and its map")
     found: dict[str, Path] = {}
     for path in _files(folder):
         match = stems.get(PurePosixPath(path.relative_to(folder).as_posix()).with_suffix(""))
@@ -48,12 +50,14 @@ def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
             found[match] = path
     if images and not found:
         example = PurePosixPath(images[0]).with_suffix(".npy")
-        raise DataError(f"'{folder}' holds no score map of any test image; expected files such as '{folder / example}'")
+        raise DataError(
+            f"'{folder}' holds no anomaly map of any test image; expected files such as '{folder / example}'"
+        )
     return {image: found[image] for image in images if image in found}
 
 
 def read_map(path: Path) -> NDArray[np.floating]:
-    """Read a score map as it was stored, in float32 where that is exact and else in float64.
+    """Read an anomaly map as it was stored, in float32 where that is exact and else in float64.
 
     Returns:
         ``(H, W)`` without NaN.
@@ -63,21 +67,23 @@ def read_map(path: Path) -> NDArray[np.floating]:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"score map '{path}' is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; save it as .npy")
+        raise DataError(
+            f"anomaly map '{path}' is no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file; save it as .npy"
+        )
     try:
         stored = _read_numpy(path) if suffix in (".npy", ".npz") else _read_picture(path)
     except DataError:
         raise
     except Exception as error:  # A decoder fed with damaged bytes may raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"score map '{path}' cannot be read ({reason}); save it again, best as .npy") from error
-    score_map = _as_floats(path, stored)
-    if np.isnan(score_map.max()):
-        raise DataError(f"score map '{path}' holds NaN; expected numbers or infinities, larger for more abnormal")
-    return score_map
+        raise DataError(f"anomaly map '{path}' cannot be read ({reason}); save it again, best as .npy") from error
+    anomaly_map = _as_floats(path, stored)
+    if np.isnan(anomaly_map.max()):
+        raise DataError(f"anomaly map '{path}' holds NaN; expected numbers or infinities, larger for more abnormal")
+    return anomaly_map
 
 
-def fit_map(score_map: NDArray[np.floating], size: tuple[int, int], path: Path) -> NDArray[np.floating]:
+def fit_map(anomaly_map: NDArray[np.floating], size: tuple[int, int], path: Path) -> NDArray[np.floating]:
     """Bring a map to ``(height, width)``; one that has that size already keeps every bit.
 
     Others are resampled in float32 by bilinear interpolation between pixel centres, antialiased when they shrink.
@@ -85,14 +91,14 @@ def fit_map(score_map: NDArray[np.floating], size: tuple[int, int], path: Path) 
     Raises:
         DataError: infinities, between which nothing can be interpolated.
     """
-    if score_map.shape == size:
-        return score_map
-    if not np.isfinite(score_map).all():
+    if anomaly_map.shape == size:
+        return anomaly_map
+    if not np.isfinite(anomaly_map).all():
         raise DataError(
-            f"score map '{path}' is {score_map.shape[1]}x{score_map.shape[0]}, its image {size[1]}x{size[0]}, and it "
+            f"anomaly map '{path}' is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its image {size[1]}x{size[0]}, and it "
             "holds infinities, which cannot be resampled; save it at the image's size"
         )
-    return resize_map(score_map, size)
+    return resize_map(anomaly_map, size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +115,16 @@ class MapSummary:
     """Pixels that have the map's highest value."""
 
 
-def summarize_map(name: str, score_map: NDArray[np.floating]) -> MapSummary:
+def summarize_map(name: str, anomaly_map: NDArray[np.floating]) -> MapSummary:
     """Summarise a map as it was read, before any resampling."""
-    high = score_map.max()
+    high = anomaly_map.max()
     return MapSummary(
         name=name,
-        pixels=score_map.size,
-        low=float(score_map.min()),
+        pixels=anomaly_map.size,
+        low=float(anomaly_map.min()),
         high=float(high),
-        levels=len(np.unique(score_map)),
-        at_high=int(np.count_nonzero(score_map == high)),
+        levels=len(np.unique(anomaly_map)),
+        at_high=int(np.count_nonzero(anomaly_map == high)),
     )
 
 
@@ -135,12 +141,12 @@ def missing_warnings(folder: Path, images: Sequence[str], found: Mapping[str, Pa
     missing = [image for image in images if image not in found]
     if missing:
         lines.append(
-            f"{len(missing)} of {len(images)} test images have no score map and are left out, '{missing[0]}' for one: "
-            "the figures are those of another test set"
+            f"{len(missing)} of {len(images)} test images have no anomaly map and are left out, '{missing[0]}' for one: "
+            "the metrics are those of another test set"
         )
     spare = sorted(set(_files(folder)) - set(found.values()))
     if spare:
-        lines.append(f"{len(spare)} score maps belong to no test image, '{spare[0]}' for one")
+        lines.append(f"{len(spare)} anomaly maps belong to no test image, '{spare[0]}' for one")
     return lines
 
 
@@ -165,7 +171,7 @@ def _read_numpy(path: Path) -> NDArray[np.generic]:
             size = sum(member.file_size for member in packed.infolist())
         if size > MAX_BYTES:
             raise DataError(
-                f"score map '{path}' unpacks to {size:,} bytes, expected {MAX_BYTES:,} at most; save floats"
+                f"anomaly map '{path}' unpacks to {size:,} bytes, expected {MAX_BYTES:,} at most; save floats"
             )
     with path.open("rb") as file:
         loaded = np.load(file, allow_pickle=False)
@@ -173,10 +179,10 @@ def _read_numpy(path: Path) -> NDArray[np.generic]:
             return loaded
         if len(loaded.files) != 1:
             names = ", ".join(loaded.files[:4]) or "none"
-            raise DataError(f"score map '{path}' holds {len(loaded.files)} arrays ({names}); expected one, the map")
+            raise DataError(f"anomaly map '{path}' holds {len(loaded.files)} arrays ({names}); expected one, the map")
         array = loaded[loaded.files[0]]
         if not isinstance(array, np.ndarray):  # NumPy gives the bytes of a member that does not begin like an array.
-            raise DataError(f"score map '{path}' holds no array but other bytes; save it again, best as .npy")
+            raise DataError(f"anomaly map '{path}' holds no array but other bytes; save it again, best as .npy")
         return array
 
 
@@ -186,10 +192,10 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
         # No other formats, whatever the bytes say: for some, Pillow starts another program.
         with Image.open(path, formats=("PNG", "TIFF")) as picture:
             if getattr(picture, "n_frames", 1) != 1:
-                raise DataError(f"score map '{path}' holds {getattr(picture, 'n_frames', 1)} pages; expected one map")
+                raise DataError(f"anomaly map '{path}' holds {getattr(picture, 'n_frames', 1)} pages; expected one map")
             if picture.mode not in _PICTURE_MODES:
                 raise DataError(
-                    f"score map '{path}' is a picture of mode {picture.mode}; expected one channel of scores "
+                    f"anomaly map '{path}' is a picture of mode {picture.mode}; expected one channel of scores "
                     "(16-bit grey or float), not colours"
                 )
             return np.asarray(picture)
@@ -197,10 +203,10 @@ def _read_picture(path: Path) -> NDArray[np.generic]:
 
 def _as_floats(path: Path, stored: NDArray[np.generic]) -> NDArray[np.floating]:
     if stored.dtype.kind not in "fiu" or stored.dtype.itemsize > 8:
-        raise DataError(f"score map '{path}' holds {stored.dtype}; expected real numbers of at most 64 bits")
+        raise DataError(f"anomaly map '{path}' holds {stored.dtype}; expected real numbers of at most 64 bits")
     shape = [side for side in stored.shape if side != 1] if stored.ndim > 2 else list(stored.shape)
     if len(shape) != 2 or stored.size == 0:
-        raise DataError(f"score map '{path}' has the shape {stored.shape}; expected (height, width)")
+        raise DataError(f"anomaly map '{path}' has the shape {stored.shape}; expected (height, width)")
     exact = np.float32 if stored.dtype.itemsize <= (4 if stored.dtype.kind == "f" else 2) else np.float64
     return np.ascontiguousarray(stored.reshape(shape), dtype=exact)
 
@@ -209,7 +215,7 @@ def _constant(maps: Sequence[MapSummary]) -> list[str]:
     constant = [m for m in maps if m.high == m.low]
     if not constant:
         return []
-    return [f"{len(constant)} of {len(maps)} score maps are constant, '{constant[0].name}' for one: nothing is shown"]
+    return [f"{len(constant)} of {len(maps)} anomaly maps are constant, '{constant[0].name}' for one: nothing is shown"]
 
 
 def _normalised(maps: Sequence[MapSummary]) -> list[str]:
@@ -218,7 +224,7 @@ def _normalised(maps: Sequence[MapSummary]) -> list[str]:
         return []
     ((low, high),) = ends
     return [
-        f"each score map runs from exactly {low:g} to exactly {high:g}: they look normalised per image, so good images "
+        f"each anomaly map runs from exactly {low:g} to exactly {high:g}: they look normalised per image, so good images "
         "score as high as defective ones; save raw scores, or scale all maps alike"
     ]
 
@@ -228,8 +234,8 @@ def _few_levels(maps: Sequence[MapSummary]) -> list[str]:
     if 2 * len(coarse) <= len(maps):
         return []
     return [
-        f"{len(coarse)} of {len(maps)} score maps have 256 distinct values or fewer, as 8-bit maps have: most pixels "
-        "are tied, and figures at low false positive rates are interpolated across the ties; save floats or 16 bits"
+        f"{len(coarse)} of {len(maps)} anomaly maps have 256 distinct values or fewer, as 8-bit maps have: most pixels "
+        "are tied, and metrics at low false positive rates are interpolated across the ties; save floats or 16 bits"
     ]
 
 
@@ -240,6 +246,6 @@ def _saturated(maps: Sequence[MapSummary]) -> list[str]:
     if share < 0.001:
         return []
     return [
-        f"{share:.2%} of all pixels have the highest score, {highest:g}, in {len(saturated)} score maps: they look "
+        f"{share:.2%} of all pixels have the highest score, {highest:g}, in {len(saturated)} anomaly maps: they look "
         "saturated (a sigmoid or a clip), which ties what should be ranked; save scores before it"
     ]

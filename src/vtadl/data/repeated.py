@@ -1,4 +1,6 @@
-"""Images that are used again and again, as in training: decoded once and kept where they fit, else each time anew."""
+"""Images that are used again and again, as in training: decoded once and kept where they fit, else decoded again each
+time.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +28,7 @@ class RepeatedImages:
     Args:
         paths: image files.
         side: height and width in pixels that they are resized to.
-        looked_at: region of interest, outside which images are blanked.
+        roi_mask: region of interest, outside which images are blanked.
         kept_bytes: bound of what is kept in memory.
         progress: shows the decoding of images that are kept.
 
@@ -39,13 +41,13 @@ class RepeatedImages:
         paths: Sequence[Path],
         side: int,
         *,
-        looked_at: NDArray[np.bool_] | None = None,
+        roi_mask: NDArray[np.bool_] | None = None,
         kept_bytes: int = KEPT_BYTES,
         progress: Progress = silent,
     ) -> None:
         self.paths = list(paths)
         self.side = side
-        self.looked_at = looked_at
+        self.roi_mask = roi_mask
         self.kept: NDArray[np.uint16] | None = None
         self._there: tuple[Tensor, Tensor] | None = None
         if len(paths) * 3 * side * side * np.dtype(np.uint16).itemsize <= kept_bytes:
@@ -81,13 +83,13 @@ class RepeatedImages:
         elif batches:
             paths = [self.paths[index] for batch in batches for index in batch]
             for loaded in load_images(paths, (self.side, self.side), batch_size=len(batches[0])):
-                yield _floats(_levels(blanked(loaded.images, self.looked_at)))
+                yield _floats(_levels(blanked(loaded.images, self.roi_mask)))
 
     def _decoded(self, progress: Progress) -> NDArray[np.uint16]:
         kept = np.empty((len(self.paths), 3, self.side, self.side), np.uint16)
         with progress("reading", len(self.paths)) as advance:
             for batch in load_images(self.paths, (self.side, self.side), batch_size=FIRST_BATCH):
-                kept[batch.indices] = _levels(blanked(batch.images, self.looked_at))
+                kept[batch.indices] = _levels(blanked(batch.images, self.roi_mask))
                 advance(len(batch.indices))
         return kept
 

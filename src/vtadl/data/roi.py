@@ -44,18 +44,18 @@ def read_region_of_interest(include: Path | None, ignore: Path | None) -> NDArra
         DataError: a file that cannot be used, two masks of different sizes, or nothing left to look at.
     """
     masks = [None if file is None else _read(file) for file in (include, ignore)]
-    looked_at, ignored = masks
-    if looked_at is None and ignored is None:
+    roi_mask, ignored = masks
+    if roi_mask is None and ignored is None:
         return None
-    if looked_at is not None and ignored is not None and looked_at.shape != ignored.shape:
-        sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in (looked_at, ignored))
+    if roi_mask is not None and ignored is not None and roi_mask.shape != ignored.shape:
+        sizes = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in (roi_mask, ignored))
         raise DataError(f"the masks '{include}' and '{ignore}' differ in size, {sizes}; draw both for one image size")
     if ignored is not None:
-        looked_at = ~ignored if looked_at is None else looked_at & ~ignored
-    assert looked_at is not None
-    if not looked_at.any():
+        roi_mask = ~ignored if roi_mask is None else roi_mask & ~ignored
+    assert roi_mask is not None
+    if not roi_mask.any():
         raise DataError(f"'{include or ignore}' leaves nothing to look at; check that the right parts are white")
-    return looked_at
+    return roi_mask
 
 
 def fitted_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

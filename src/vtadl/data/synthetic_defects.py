@@ -1,4 +1,4 @@
-"""Defects planted in good images, to choose between detectors without a look at any real defect.
+"""Synthetic defects in good images, to choose between detectors without a look at any real defect.
 
 Six kinds: a stain, a scratch, a piece from elsewhere (C. Li et al., CutPaste, CVPR 2021), a piece that is out of its
 place, a smear that wipes the texture out, and an area that is darker or brighter.
@@ -19,7 +19,7 @@ LEAST_PIXELS = 12
 ATTEMPTS = 20
 
 
-def plant(image_3HW: Image, kind: str, rng: np.random.Generator) -> tuple[Image, Mask] | None:
+def add_defect(image_3HW: Image, kind: str, rng: np.random.Generator) -> tuple[Image, Mask] | None:
     """An image with a defect of a kind.
 
     Args:
@@ -40,14 +40,16 @@ def plant(image_3HW: Image, kind: str, rng: np.random.Generator) -> tuple[Image,
     return None
 
 
-def planted_each(
+def add_each_defect(
     image_3HW: Image, kinds: Iterable[str], inside_HW: Mask, seed: tuple[int, ...]
 ) -> Iterator[tuple[str, Image, Mask]]:
-    """An image with a defect of each kind that can be seen in it: the kind, and as `plant` gives, but only inside."""
+    """An image with a defect of each kind that can be seen in it: the kind, and as `add_defect` gives, but only
+    inside.
+    """
     for kind in kinds:
-        planted = plant(image_3HW, kind, np.random.default_rng((*seed, list(KINDS).index(kind))))
-        if planted is not None:
-            changed_3HW, mask_HW = planted
+        synthetic = add_defect(image_3HW, kind, np.random.default_rng((*seed, list(KINDS).index(kind))))
+        if synthetic is not None:
+            changed_3HW, mask_HW = synthetic
             yield kind, np.where(inside_HW, changed_3HW, image_3HW), mask_HW & inside_HW
 
 

@@ -40,7 +40,7 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class CalibrationSet:
     """Images that the card rests on."""
 
     kind: Kind
@@ -84,12 +84,12 @@ class Card:
     """Good images with any outlined region: images, not pixels, because pixels are not independent."""
     misses: Rate | None
     """Labelled defects judged good."""
-    parts: tuple[Part, ...]
+    calibration_sets: tuple[CalibrationSet, ...]
 
     @cached_property
     def calibration(self) -> tuple[float, ...]:
         """The scores behind p-values, ascending."""
-        return tuple(sorted(score for part in self.parts if part.kind in CALIBRATING for score in part.scores))
+        return tuple(sorted(score for one in self.calibration_sets if one.kind in CALIBRATING for score in one.scores))
 
     def verdict(self, score: float) -> Verdict:
         """What a score means."""
@@ -130,11 +130,11 @@ def from_json(text: str, source: str) -> Card:
     Raises:
         BundleError: not a card, a damaged one, or one of a newer version.
     """
-    mend = "restore it, or run vtadl calibrate again"
+    fix = "restore it, or run vtadl calibrate again"
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"'{source}' is damaged: {error}; {mend}") from error
+        raise BundleError(f"'{source}' is damaged: {error}; {fix}") from error
     version = content.get("format") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(f"'{source}' has format {version}; this vtadl reads up to {FORMAT}: upgrade vtadl")
@@ -142,7 +142,7 @@ def from_json(text: str, source: str) -> Card:
         card: Card = _read(Card, content, "card")
         _check(card)
     except ValueError as error:
-        raise BundleError(f"'{source}' is damaged: {error}; {mend}") from error
+        raise BundleError(f"'{source}' is damaged: {error}; {fix}") from error
     return card
 
 
@@ -151,9 +151,11 @@ def _check(card: Card) -> None:
         raise ValueError(f"format is {card.format}, expected {FORMAT}")
     if card.review_threshold is not None and card.review_threshold >= card.threshold:
         raise ValueError(f"the review threshold {card.review_threshold:g} is not below {card.threshold:g}")
-    for part in card.parts:
-        if len(part.sha256) != len(part.scores) or len(part.appearance) not in (0, len(part.scores)):
-            raise ValueError(f"the part '{part.kind}' has {len(part.scores)} scores for {len(part.sha256)} images")
+    for one in card.calibration_sets:
+        if len(one.sha256) != len(one.scores) or len(one.appearance) not in (0, len(one.scores)):
+            raise ValueError(
+                f"the calibration set '{one.kind}' has {len(one.scores)} scores for {len(one.sha256)} images"
+            )
 
 
 def _read(kind: Any, value: Any, name: str) -> Any:

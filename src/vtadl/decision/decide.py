@@ -1,4 +1,6 @@
-"""From a score map to a decision: score, p-value, verdict and regions. NumPy alone, so that any runtime shares it."""
+"""From an anomaly map to a decision: score, p-value, verdict and regions. NumPy alone, so that any runtime shares
+it.
+"""
 
 from dataclasses import dataclass
 
@@ -14,8 +16,8 @@ class Prediction:
     """What a detector says of one image."""
 
     score: float
-    """How abnormal the image is: the maximum of its score map. Any range; higher is more abnormal."""
-    score_map: NDArray[np.float32]
+    """How abnormal the image is: the maximum of its anomaly map. Any range; higher is more abnormal."""
+    anomaly_map: NDArray[np.float32]
     """``(H, W)`` at the image's own size."""
     verdict: Verdict | None = None
     """"good", "review" or "defective"; ``None`` until the detector is calibrated."""
@@ -25,24 +27,26 @@ class Prediction:
     """What a heat map outlines, the worst first; none until the detector is calibrated."""
 
 
-def decide(score_map: NDArray[np.float32], card: Card | None, looked_at: NDArray[np.bool_] | None = None) -> Prediction:
-    """Judge a score map.
+def decide(
+    anomaly_map: NDArray[np.float32], card: Card | None, roi_mask: NDArray[np.bool_] | None = None
+) -> Prediction:
+    """Judge an anomaly map.
 
     Args:
-        score_map: ``(H, W)``, finite.
+        anomaly_map: ``(H, W)``, finite.
         card: of the detector; ``None`` while it is not calibrated.
-        looked_at: ``(H, W)``, false where nothing counts; ``None``: everything does.
+        roi_mask: ``(H, W)``, false where nothing counts; ``None``: everything does.
     """
-    if looked_at is not None:
+    if roi_mask is not None:
         # The calmest value of the map: finite, never outlined, never the maximum.
-        score_map = np.where(looked_at, score_map, score_map.min())
-    score = float(score_map.max())
+        anomaly_map = np.where(roi_mask, anomaly_map, anomaly_map.min())
+    score = float(anomaly_map.max())
     if card is None:
-        return Prediction(score=score, score_map=score_map)
+        return Prediction(score=score, anomaly_map=anomaly_map)
     return Prediction(
         score=score,
-        score_map=score_map,
+        anomaly_map=anomaly_map,
         verdict=card.verdict(score),
         p_value=card.p_value(score),
-        regions=find_regions(score_map, card.pixel_threshold, looked_at),
+        regions=find_regions(anomaly_map, card.pixel_threshold, roi_mask),
     )

@@ -1,4 +1,4 @@
-"""Score maps as pictures: colour over a grey photo, on one scale for a whole run, so that good parts look calm.
+"""Anomaly maps as pictures: colour over a grey photo, on one scale for a whole run, so that good parts look calm.
 
 The scale is logarithmic in the distance from a calm pixel's score. Colour begins at a score that nine of ten good
 images never reach, and a faint scratch as well as a missing part, scored ten times as high, has a shape inside.
@@ -75,28 +75,28 @@ def opacities(positions_HW: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def overlay(
     image: NDArray[Any],
-    score_map: NDArray[np.float32],
+    anomaly_map: NDArray[np.float32],
     low: float,
     high: float,
-    looked_at: NDArray[np.bool_] | None = None,
+    roi_mask: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """The photo in grey, its abnormal parts coloured.
 
     Args:
         image: ``(H, W, 3)`` uint8 or uint16.
-        score_map: ``(H, W)``.
+        anomaly_map: ``(H, W)``.
         low: score of a calm pixel.
         high: score of the last colour.
-        looked_at: ``(H, W)``, false where nothing counts and so nothing is coloured; ``None``: everything does.
+        roi_mask: ``(H, W)``, false where nothing counts and so nothing is coloured; ``None``: everything does.
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
     picture = Image.fromarray(eight_bit(image)).convert("L").convert("RGB")
     blended = np.array(picture)
-    places = positions(score_map, low, high)
+    places = positions(anomaly_map, low, high)
     # Most pixels of most images have no colour: blend only those that have.
-    coloured = places > 0 if looked_at is None else looked_at & (places > 0)
+    coloured = places > 0 if roi_mask is None else roi_mask & (places > 0)
     weight = opacities(places[coloured])[:, None]
     mixed = blended[coloured] * (1 - weight) + colours(places[coloured]) * weight
     blended[coloured] = mixed.round().astype(np.uint8)

@@ -1,4 +1,6 @@
-"""Defect regions: the connected parts of a score map above a threshold. NumPy alone, so that any runtime shares it."""
+"""Defect regions: the connected parts of an anomaly map above a threshold. NumPy alone, so that any runtime shares
+it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,18 +24,18 @@ class Region:
 
 
 def find_regions(
-    score_map: NDArray[np.float32], threshold: float, looked_at: NDArray[np.bool_] | None = None
+    anomaly_map: NDArray[np.float32], threshold: float, roi_mask: NDArray[np.bool_] | None = None
 ) -> tuple[Region, ...]:
     """The 8-connected regions above a threshold, the highest score first.
 
     Args:
-        score_map: ``(H, W)``.
+        anomaly_map: ``(H, W)``.
         threshold: a region's pixels score more than this.
-        looked_at: ``(H, W)``, false where nothing counts; ``None``: everything does.
+        roi_mask: ``(H, W)``, false where nothing counts; ``None``: everything does.
     """
-    mask = score_map > threshold
-    if looked_at is not None:
-        mask &= looked_at
+    mask = anomaly_map > threshold
+    if roi_mask is not None:
+        mask &= roi_mask
     if not mask.any():
         return ()
     starts, ends, width = _runs(mask)
@@ -42,13 +44,13 @@ def find_regions(
     areas = np.bincount(labels, weights=lengths, minlength=count).astype(int)
     left, top = (_extreme(np.minimum, labels, values, count) for values in (columns, rows))
     right, bottom = (_extreme(np.maximum, labels, values, count) for values in (columns + lengths, rows + 1))
-    peaks = _peaks(score_map, mask, np.repeat(labels, lengths), count)
+    peaks = _peaks(anomaly_map, mask, np.repeat(labels, lengths), count)
     regions = [
         Region(
             area=int(areas[i]),
             box=(int(left[i]), int(top[i]), int(right[i]), int(bottom[i])),
             peak=(int(peaks[i] % mask.shape[1]), int(peaks[i] // mask.shape[1])),
-            score=float(score_map.flat[peaks[i]]),
+            score=float(anomaly_map.flat[peaks[i]]),
         )
         for i in range(count)
     ]
@@ -98,11 +100,11 @@ def _extreme(function: np.ufunc, labels: NDArray[Any], values: NDArray[Any], cou
 
 
 def _peaks(
-    score_map: NDArray[np.float32], mask: NDArray[np.bool_], labels: NDArray[Any], count: int
+    anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_], labels: NDArray[Any], count: int
 ) -> NDArray[np.int64]:
     """Flat index of the highest score of each region, the first of equals."""
     pixels = np.flatnonzero(mask)
-    scores = score_map.ravel()[pixels]
+    scores = anomaly_map.ravel()[pixels]
     highest = _extreme(np.maximum, labels, scores, count)
     candidates = np.flatnonzero(scores == highest[labels])
     _, first = np.unique(labels[candidates], return_index=True)

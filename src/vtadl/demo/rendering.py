@@ -57,7 +57,7 @@ class Lighting:
     lamps: tuple[Lamp, ...]
     ambient: float
     occlusion: float
-    """How much a recess is darker than its surroundings."""
+    """How much a recess is darker than what is around it."""
     falloff: tuple[float, float] = (0.0, 0.0)
     """Relative change of the light from the middle to the right border and to the lower one."""
 

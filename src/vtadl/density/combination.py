@@ -1,4 +1,4 @@
-"""One score map from several densities: some say whether an image is odd, some where in it."""
+"""One anomaly map from several densities: some say whether an image is anomalous, some where in it."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ OFFSET = 0.1
 """Added to a distance before its logarithm, a tenth of what is usual: without it, patches that never differ (a blank
 border) would have a logarithm without bound and spoil the scale."""
 BACKGROUND = 0.2
-"""The share of an image's patches, the least odd ones, that is taken for its background: little enough that a part that
-lies wrong as a whole still leaves some."""
+"""The share of an image's patches, the least anomalous ones, that is taken for its background: little enough that a
+part that lies wrong as a whole still leaves some."""
 LEAST_HEIGHT = 0.3
 """Deviations that a map's maximum stands above its background, at least, so that it shows something in every image."""
 
@@ -18,13 +18,14 @@ LEAST_HEIGHT = 0.3
 class Combination(nn.Module):
     """Parts' values, each less its mean on good patches and over its deviation there, joined for two questions.
 
-    Whether an image is odd is a number, the mean of some parts' maxima. Where it is odd is the mean of others' maps,
-    stretched so that its maximum is that number and its background is drawn half way to what is usual: an image that is
-    a little odd all over, by its exposure or its grain, then outlines a defect nearly as well as any other.
+    Whether an image is anomalous is a number, the mean of some parts' maxima. Where it is anomalous is the mean of
+    others' maps, stretched so that its maximum is that number and its background is drawn half way to what is usual: an
+    image that is a little anomalous all over, by its exposure or its grain, then outlines a defect nearly as well as
+    any other.
 
-    Distances enter by their logarithm, so that their mean is a product: what one part alone finds odd, such as a part
-    that is easily excited, counts less than what all of them do. Log tail probabilities, another way to one scale, were
-    compared and are worse: they stretch the tail of the part that is least sure of good patches.
+    Distances enter by their logarithm, so that their mean is a product: what one part alone finds anomalous, such as a
+    part that is easily excited, counts less than what all of them do. Log tail probabilities, another way to one scale,
+    were compared and are worse: they stretch the tail of the part that is least sure of good patches.
 
     State: ``location``, ``scale``, ``whether``, ``where``, each ``(K,)`` for K parts; ``usual``, a scalar.
 
@@ -54,40 +55,42 @@ class Combination(nn.Module):
         self.location = values_KN.mean(1)
         self.scale = values_KN.std(1, correction=0).clamp_min(1e-6)
 
-    def count(self, values_BKHW: Tensor, *, whether_K: Tensor, where_K: Tensor) -> None:
+    def count(self, values_BKHW: Tensor, *, detection_K: Tensor, localization_K: Tensor) -> None:
         """Choose the parts that are asked each question, after `fit`; those that are asked count the same.
 
         Args:
             values_BKHW: on good images that no part learned from, ``(B, K, H, W)``.
-            whether_K: parts that say whether an image is odd, bool, one at least.
-            where_K: parts that say where, bool, one at least.
+            detection_K: parts that say whether an image is anomalous, bool, one at least.
+            localization_K: parts that say where, bool, one at least.
         """
-        for weights_K, counted_K in ((self.whether, whether_K), (self.where, where_K)):
+        for weights_K, counted_K in ((self.whether, detection_K), (self.where, localization_K)):
             weights_K.copy_(counted_K / counted_K.sum())
-        _, where_BHW = self(values_BKHW)
-        self.usual.copy_(background(where_BHW).mean())
+        _, localization_BHW = self(values_BKHW)
+        self.usual.copy_(background(localization_BHW).mean())
 
     def standardised(self, values_BKHW: Tensor) -> Tensor:
         """Deviations above what is usual on good patches, ``(B, K, H, W)``."""
         return (self._logarithms(values_BKHW) - self.location[:, None, None]) / self.scale[:, None, None]
 
     def forward(self, values_BKHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The parts' values to how odd each image is, ``(B,)``, and where, ``(B, H, W)``."""
+        """The parts' values to how anomalous each image is, ``(B,)``, and where, ``(B, H, W)``."""
         standard_BKHW = self.standardised(values_BKHW)
-        where_BHW: Tensor = (standard_BKHW * self.where[:, None, None]).sum(1)
+        localization_BHW: Tensor = (standard_BKHW * self.where[:, None, None]).sum(1)
         score_B: Tensor = (standard_BKHW.amax((2, 3)) * self.whether).sum(1)
-        return score_B, where_BHW
+        return score_B, localization_BHW
 
     def stretched(self, maps_BHW: Tensor, background_B: Tensor, score_B: Tensor) -> Tensor:
-        """Maps of where images are odd, with the background drawn half way to what is usual and the score as maximum.
+        """Maps of where images are anomalous, with the background drawn half way to what is usual and the score as
+        maximum.
 
         What lies between keeps its height, between the drawn background and the map's own maximum; only what comes near
-        the maximum follows the score, by the eighth power of its height: by the first, whole outlines would hang on it.
+        the maximum follows the score, by the eighth power of its height: by the first, whole outlines would depend on
+        it.
 
         Args:
             maps_BHW: any size, ``(B, H, W)``.
             background_B: of each (`background`).
-            score_B: how odd each image is.
+            score_B: how anomalous each image is.
 
         Returns:
             ``(B, H, W)``; nothing changes places.
@@ -111,8 +114,8 @@ class Combination(nn.Module):
         return torch.stack([(part + OFFSET).log() if is_distance else part for is_distance, part in parts], dim=1)
 
 
-def background(where_BHW: Tensor) -> Tensor:
-    """How odd the least odd `BACKGROUND` of each image's patches are at most, ``(B,)``."""
-    ordered_BN = where_BHW.flatten(1).sort(dim=1).values
+def background(localization_BHW: Tensor) -> Tensor:
+    """How anomalous the least anomalous `BACKGROUND` of each image's patches are at most, ``(B,)``."""
+    ordered_BN = localization_BHW.flatten(1).sort(dim=1).values
     background_B: Tensor = ordered_BN[:, int(BACKGROUND * ordered_BN.shape[1])]
     return background_B

@@ -15,7 +15,7 @@ from vtadl.errors import DataError
 PRIOR_IMAGES = 5.0
 """How many images the shared covariance weighs as much as: half with 5 images, 3 % with 180."""
 MOST_POSITIONS = 48 * 48
-"""Gaussians at most, as many as the preset ``gaussian`` has; on a larger grid each is for a square of positions."""
+"""Gaussians at most, as many as the preset ``gaussian`` has; on a larger grid each is for a block of positions."""
 BLOCKS = 4
 RIDGE = 0.01
 """Added to the (standardised) variances: bounds the distance where good images do not vary at all."""
@@ -27,7 +27,7 @@ class GaussianMoments:
     Batches are merged by Chan's formula about their own means, so that large means cost no precision in float32.
 
     Args:
-        side: of the square of positions that count as one (`shared_squares`).
+        side: of the block of positions that count as one (`shared_blocks`).
     """
 
     def __init__(self, side: int = 1) -> None:
@@ -58,7 +58,7 @@ class GaussianMoments:
 class PositionGaussian(nn.Module):
     """A Gaussian for each position of the grid, over embeddings standardised by channel.
 
-    Of a grid of more than `MOST_POSITIONS`, a Gaussian for each square of positions: nearby places look alike there,
+    Of a grid of more than `MOST_POSITIONS`, a Gaussian for each block of positions: nearby places look alike there,
     and memory is bounded.
 
     State: ``mean`` (P, D), ``scale`` (D,), ``whitening`` (P, D (D + 1) / 2) in half precision: the lower triangle of
@@ -68,7 +68,7 @@ class PositionGaussian(nn.Module):
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
-        self.side, (rows, columns) = shared_squares(grid)
+        self.side, (rows, columns) = shared_blocks(grid)
         positions = rows * columns
         self.mean: Tensor
         self.scale: Tensor
@@ -154,8 +154,8 @@ class PositionGaussian(nn.Module):
         return [block for block in blocks if block.numel()]
 
 
-def shared_squares(grid: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-    """The squares of positions that share a Gaussian: their side, 1 up to `MOST_POSITIONS`, and rows and columns."""
+def shared_blocks(grid: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """The blocks of positions that share a Gaussian: their side, 1 up to `MOST_POSITIONS`, and rows and columns."""
     side, (rows, columns) = 1, grid
     while rows * columns > MOST_POSITIONS:
         side += 1
@@ -170,8 +170,8 @@ def _apart(embeddings_BDHW: Tensor, side: int) -> Tensor:
     rows, columns = embeddings_BDHW.shape[2:]
     whole_BDHW = F.pad(embeddings_BDHW, (0, -columns % side, 0, -rows % side), mode="replicate")
     batch, width, high, wide = whole_BDHW.shape
-    squares_BDhswt = whole_BDHW.reshape(batch, width, high // side, side, wide // side, side)
-    return squares_BDhswt.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
+    blocks_BDhswt = whole_BDHW.reshape(batch, width, high // side, side, wide // side, side)
+    return blocks_BDhswt.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
 
 
 def _together(scores_bhw: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
@@ -179,8 +179,8 @@ def _together(scores_bhw: Tensor, side: int, grid: tuple[int, int]) -> Tensor:
     if side == 1:
         return scores_bhw
     rows, columns = scores_bhw.shape[1:]
-    squares_Bsthw = scores_bhw.reshape(-1, side, side, rows, columns)
-    whole_BHW = squares_Bsthw.permute(0, 3, 1, 4, 2).reshape(-1, rows * side, columns * side)
+    blocks_Bsthw = scores_bhw.reshape(-1, side, side, rows, columns)
+    whole_BHW = blocks_Bsthw.permute(0, 3, 1, 4, 2).reshape(-1, rows * side, columns * side)
     return whole_BHW[:, : grid[0], : grid[1]]
 
 

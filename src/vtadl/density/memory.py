@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.density.coreset import greedy_coreset
-from vtadl.density.nearest import NearestByPlace, nearest_distance, searchable
+from vtadl.density.nearest import NearestByPosition, nearest_distance, searchable
 from vtadl.errors import DataError
 
 CANDIDATES = 250_000
@@ -41,7 +41,7 @@ class PatchMemory(nn.Module):
         self.size = size
         self.cosine = cosine
         self._searched: Tensor | None = None  # what a search takes, made at the first score
-        self._by_place: NearestByPlace | None = None  # the same where position counts, for one grid
+        self._by_place: NearestByPosition | None = None  # the same where position counts, for one grid
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
@@ -62,7 +62,7 @@ class PatchMemory(nn.Module):
         self.extend(patches_ND, generator, places_N2)
 
     def extend(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> None:
-        """Keep the coreset of what the memory holds and more patches, on the scale of before; arguments as of `fit`."""
+        """Keep the coreset of what the memory holds and more patches, on the earlier scale; arguments as of `fit`."""
         all_MD = torch.cat([self.patches.float(), self._comparable(patches_ND, places_N2)])
         self.patches = all_MD[greedy_coreset(all_MD, self.size, generator)].half()
         self._searched = self._by_place = None
@@ -87,9 +87,9 @@ class PatchMemory(nn.Module):
         scores_BHW: Tensor = distance_BHW.square() / 2 if self.cosine else distance_BHW / width**0.5
         return scores_BHW
 
-    def _by_place_once(self, grid: tuple[int, int], width: int) -> NearestByPlace:
+    def _by_place_once(self, grid: tuple[int, int], width: int) -> NearestByPosition:
         if self._by_place is None or self._by_place.grid != grid:
-            self._by_place = NearestByPlace(self.patches, self._place_scale(width), grid)
+            self._by_place = NearestByPosition(self.patches, self._place_scale(width), grid)
         return self._by_place
 
     def _searched_once(self) -> Tensor:

@@ -101,7 +101,7 @@ class MixtureDensity(nn.Module):
 
 
 class ContextMixture(nn.Module):
-    """K diagonal Gaussians for each patch, from what is known of its surroundings: a conditional density.
+    """K diagonal Gaussians for each patch, from what is known of its context: a conditional density.
 
     Args:
         context_width: C, dimensions of what is known.

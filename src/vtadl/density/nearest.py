@@ -58,7 +58,7 @@ def _nearest(x_ND: Tensor, memory_ME: Tensor) -> Tensor:
     return block_N * BLOCK + within_N
 
 
-class NearestByPlace:
+class NearestByPosition:
     """`nearest_distance` in half the time where the last two of a row say where it was: each tile of a grid is searched
     among the rows from about its place.
 

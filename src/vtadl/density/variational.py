@@ -1,4 +1,4 @@
-"""A variational autoencoder of each patch embedding; its negative evidence bound is the patch's score.
+"""A variational autoencoder of each patch embedding; its negative ELBO is the patch's score.
 
 Source: D. Kingma and M. Welling, Auto-Encoding Variational Bayes, ICLR 2014.
 """
@@ -43,7 +43,7 @@ class PatchVae(nn.Module):
     def forward(
         self, embeddings_BND: Tensor, noise_BNL: Tensor | None = None, context_BNC: Tensor | None = None
     ) -> PatchBound:
-        """The negative evidence bound.
+        """The negative ELBO.
 
         Args:
             embeddings_BND: ``(B, N, D)``.

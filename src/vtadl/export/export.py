@@ -47,7 +47,7 @@ INT8_TOLERANCE = 5e-2
 SAMPLES = 20
 """Images of a folder that are compared, at most, spread evenly over it."""
 TIMED = 15
-MADE_SIDE = 256
+GENERATED_SIDE = 256
 
 Image = NDArray[Any]
 
@@ -60,7 +60,8 @@ class Exported:
     megabytes: float
     """Of the model's files."""
     milliseconds: dict[str, float]
-    """Median time from pixels to score map of an image of the model's own size: exported, and in PyTorch (float32)."""
+    """Median time from pixels to anomaly map of an image of the model's own size: exported, and in PyTorch
+    (float32)."""
 
 
 def export_run(
@@ -80,7 +81,7 @@ def export_run(
         to: kind of model.
         images: samples ``(H, W, 3)``, uint8 or uint16, one at least; they are not stored.
         int8: ranges of the convolutions that work in eight bits, for OpenVINO; ``run`` is then what
-            `vtadl.calibration.quantization` made, whose stem does the same.
+            `vtadl.calibration.quantization` made, whose backbone does the same.
         force: replace an earlier export.
 
     Raises:
@@ -97,8 +98,8 @@ def export_run(
         _write_model(build_graph(run), partial, to, int8)
         if run.card is not None:
             (partial / written.CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
-        if run.looked_at is not None:
-            (partial / written.REGION_FILE).write_bytes(mask_png(run.looked_at))
+        if run.roi_mask is not None:
+            (partial / written.REGION_FILE).write_bytes(mask_png(run.roi_mask))
         manifest = _manifest(run, partial, to, "float32" if int8 is None else "int8")
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         exported = load(partial)
@@ -124,8 +125,8 @@ def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: fl
     maps, scores = [], []
     for image in images:
         ours, theirs = predict_image(run, image, torch.device("cpu")), exported.predict(image)
-        scale = float(np.abs(ours.score_map).max()) or 1.0
-        maps.append(float(np.abs(ours.score_map - theirs.score_map).max()) / scale)
+        scale = float(np.abs(ours.anomaly_map).max()) or 1.0
+        maps.append(float(np.abs(ours.anomaly_map - theirs.anomaly_map).max()) / scale)
         scores.append(abs(ours.score - theirs.score) / scale)
         if max(maps[-1], scores[-1]) > tolerance:
             raise ExportError(
@@ -137,11 +138,11 @@ def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: fl
                 f"the exported model says '{theirs.verdict}' where PyTorch says '{ours.verdict}' (score {ours.score:g})"
                 "; it was not kept"
             )
-    return {"images": len(maps), "tolerance": tolerance, "score_map": max(maps), "score": max(scores)}
+    return {"images": len(maps), "tolerance": tolerance, "anomaly_map": max(maps), "score": max(scores)}
 
 
 def sample_images(source: Path | Sequence[Path] | None) -> Iterator[Image]:
-    """Images to compare on: up to `SAMPLES` of a folder's or of some files, else pictures made here, of several kinds.
+    """Images to compare on: up to `SAMPLES` of a folder's or of some files, else generated pictures, of several kinds.
 
     Raises:
         DataError: a folder without images, or one that cannot be read.
@@ -176,7 +177,7 @@ def _made_images() -> Iterator[Image]:
     """The demo set's products, good and flawed, at several sizes and both depths."""
     for category, product in PRODUCTS.items():
         for label in (GOOD, next(iter(product.flaws))):
-            image, _ = render_shot(Shot(seed=0, category=category, split="test", label=label, index=0), MADE_SIDE)
+            image, _ = render_shot(Shot(seed=0, category=category, split="test", label=label, index=0), GENERATED_SIDE)
             yield image
             yield np.ascontiguousarray(image[:200])
             yield image[::2, ::3].astype(np.uint16) * 257
@@ -209,7 +210,7 @@ def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Mani
         colour_high=run.held_out.colour_high,
         input="image: uint8 (height, width, 3), RGB, of any size; or (height, width, 6), the little-endian bytes of "
         "16-bit RGB",
-        output="score_map: float32 (height, width), as the image; the image's score is its maximum",
+        output="anomaly_map: float32 (height, width), as the image; the image's score is its maximum",
         resampling="in the model: bilinear between pixel centres, antialiased where it shrinks, in float32",
         files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in MODEL_FILES[to]},
         agreement={},

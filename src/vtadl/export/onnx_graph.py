@@ -1,7 +1,7 @@
-"""A detector as one ONNX graph: from an image's pixels, at any size, to its score map at that size.
+"""A detector as one ONNX graph: from an image's pixels, at any size, to its anomaly map at that size.
 
     image      uint8 (H, W, 3), RGB; or (H, W, 6), the little-endian bytes of 16-bit RGB
-    score_map  float32 (H, W)
+    anomaly_map  float32 (H, W)
 
 Three graphs are joined: resizing the image, the detector as torch exports it, resizing the map. ONNX's antialiased
 ``Resize`` agrees in float32 with `vtadl.data.images.resize_map` to a few parts in 100,000 even on noise.
@@ -63,13 +63,13 @@ head (uint8[height, width, bytes] image) => (float[1, 3, {height}, {width}] imag
 
 _TAIL = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
-tail (float[1, {height}, {width}] map, int64[2] own_size) => (float[height, width] score_map)
+tail (float[1, {height}, {width}] map, int64[2] own_size) => (float[height, width] anomaly_map)
 <int64[2] one_plane = {{1, 1}}, int64[1] foremost = {{0}}, int64[2] foremost_two = {{0, 1}}>
 {{
     map_11SS = Unsqueeze (map, foremost)
     own_shape = Concat <axis = 0> (one_plane, own_size)
     map_11HW = Resize <mode = "linear", antialias = 1, exclude_outside = 1> (map_11SS, , , own_shape)
-    score_map = Squeeze (map_11HW, foremost_two)
+    anomaly_map = Squeeze (map_11HW, foremost_two)
 }}
 """
 
@@ -96,14 +96,14 @@ def build_graph(run: Run) -> "ModelProto":
     return joined
 
 
-def build_stem_graph(stem: nn.Module, size: tuple[int, int]) -> "ModelProto":
-    """A stem, on the CPU, as an ONNX model: ``images`` (1, 3, *size) in [0, 1] to ``embeddings`` (1, D, H, W).
+def build_backbone_graph(backbone: nn.Module, size: tuple[int, int]) -> "ModelProto":
+    """A backbone, on the CPU, as an ONNX model: ``images`` (1, 3, *size) in [0, 1] to ``embeddings`` (1, D, H, W).
 
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
     _check_installed()
-    return _exported(stem, size, "embeddings")
+    return _exported(backbone, size, "embeddings")
 
 
 def _check_installed() -> None:
@@ -111,7 +111,7 @@ def _check_installed() -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401  # torch's exporter asks for it
     except ImportError as error:
-        raise DependencyError(f"exporting needs the package {error.name}; mend: pip install 'vtadl[onnx]'") from error
+        raise DependencyError(f"exporting needs the package {error.name}; fix: pip install 'vtadl[onnx]'") from error
 
 
 class _Core(nn.Module):
@@ -120,10 +120,10 @@ class _Core(nn.Module):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.model = run.model
-        self.looked_at = run.looked_at
+        self.roi_mask = run.roi_mask
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        maps_BHW: Tensor = self.model.score_map(blanked(images_B3HW, self.looked_at))  # type: ignore[operator]
+        maps_BHW: Tensor = self.model.anomaly_map(blanked(images_B3HW, self.roi_mask))  # type: ignore[operator]
         return maps_BHW
 
 

@@ -23,7 +23,7 @@ def convert(onnx_model: bytes) -> "Model":
         import openvino
         from openvino import opset13
     except ImportError as error:
-        raise DependencyError("--to openvino needs openvino; mend: pip install 'vtadl[openvino]'") from error
+        raise DependencyError("--to openvino needs openvino; fix: pip install 'vtadl[openvino]'") from error
 
     model = openvino.Core().read_model(onnx_model)
     for node in model.get_ordered_ops():

@@ -1,8 +1,8 @@
-"""Score folders of images, as many as there are, into a folder that grows and can be gone on with.
+"""Score folders of images, as many as there are, into a folder that grows and can be resumed.
 
 Decoding, model and encoding overlap. Each image gets its row (see `vtadl.inference.predictions_file`) when its pictures
 are on disk: ``overlays/`` and ``maps/`` (raw scores, 32-bit float TIFF) mirror the inputs' folders. Whatever kills the
-process, the same call goes on where it was. Memory does not grow with the number of images, but for the list of their
+process, the same call resumes where it was. Memory does not grow with the number of images, but for the list of their
 names.
 """
 
@@ -27,7 +27,7 @@ from vtadl.decision.heatmap import overlay
 from vtadl.decision.regions import outline
 from vtadl.errors import BundleError, DataError
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
-from vtadl.inference.predictions_file import open_ledger
+from vtadl.inference.predictions_file import open_predictions_file
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.run import Run, weights_sha256
 
@@ -93,7 +93,7 @@ def inspect_files(
     Args:
         run: the detector.
         inputs: images and folders, which are searched recursively.
-        out: folder to write to, or to go on with.
+        out: folder to write to, or to resume.
         device: where the model runs.
         options: what to write; by default everything.
         force: replace what is in ``out``.
@@ -110,9 +110,9 @@ def inspect_files(
     if not found:
         raise DataError(f"there are no images but those in '{out}'; name a folder of images")
     names = dict(zip(found, _names(found, inputs), strict=True))
-    with open_ledger(out, task(run, inputs, options), force=force) as ledger:
-        before = len(ledger.done)
-        paths = [path for path in found if str(path) not in ledger.done]
+    with open_predictions_file(out, task(run, inputs, options), force=force) as predictions:
+        before = len(predictions.done)
+        paths = [path for path in found if str(path) not in predictions.done]
 
         def failed(path: Path, error: DataError) -> Row:
             warn(str(error))
@@ -120,15 +120,15 @@ def inspect_files(
 
         with progress("scoring", len(paths)) as advance:
             if spread is not None:
-                spread(ledger, paths, names, advance)
+                spread(predictions, paths, names, advance)
             else:
-                inspect_into(ledger, run, paths, names, device, options, on_error=failed, advance=advance)
-        ledger.finish()
-        return Summary(rows=len(ledger.done), added=len(ledger.done) - before, failed=ledger.failed)
+                inspect_into(predictions, run, paths, names, device, options, on_error=failed, advance=advance)
+        predictions.finish()
+        return Summary(rows=len(predictions.done), added=len(predictions.done) - before, failed=predictions.failed)
 
 
 def inspect_into(
-    ledger: Sink,
+    predictions: Sink,
     run: Run,
     paths: Sequence[Path],
     names: Mapping[Path, Path],
@@ -141,7 +141,7 @@ def inspect_into(
     """Score files, write their pictures, and add their rows in order.
 
     Args:
-        ledger: takes the rows.
+        predictions: takes the rows.
         run: the detector.
         paths: image files.
         names: of each file's pictures, without suffix.
@@ -161,7 +161,7 @@ def inspect_into(
             row = pending.popleft()
             row = row.result() if isinstance(row, Future) else row
             if row is not None:
-                ledger.add(row)
+                predictions.add(row)
             advance(1)
 
     def add_bad(until: int) -> None:
@@ -182,18 +182,18 @@ def inspect_into(
         with ThreadPoolExecutor(ENCODERS, thread_name_prefix="vtadl-encode") as encoders:
             for one in scored:
                 add_bad(one.index)
-                pending.append(encoders.submit(_written, run, one, names[one.path], ledger.folder, options))
+                pending.append(encoders.submit(_written, run, one, names[one.path], predictions.folder, options))
                 settle(2 * batch_size)
             add_bad(len(paths))
             settle(0)
     except OSError as error:
         raise BundleError(
-            f"cannot write to '{ledger.folder}': {error.strerror}; make room, then give the same command to go on"
+            f"cannot write to '{predictions.folder}': {error.strerror}; make room, then give the same command to resume"
         ) from error
 
 
 def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:
-    """What must be the same for work to go on, by the name that a message gives it."""
+    """What must be the same for work to resume, by the name that a message gives it."""
     return {
         "detector": weights_sha256(run.model),
         "calibration": None if run.card is None else run.card.created,
@@ -222,15 +222,15 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
         picture = _picture(run, one.original, prediction)
         files["overlay"] = _save(Image.fromarray(picture), folder, f"overlays/{name.as_posix()}.png", "PNG")
     if options.maps:
-        files["map"] = _save(Image.fromarray(prediction.score_map), folder, f"maps/{name.as_posix()}.tiff", "TIFF")
+        files["map"] = _save(Image.fromarray(prediction.anomaly_map), folder, f"maps/{name.as_posix()}.tiff", "TIFF")
     return {
         "file": str(one.path),
         "score": prediction.score,
         "p_value": prediction.p_value,
         "verdict": prediction.verdict,
         "regions": [asdict(region) for region in prediction.regions],
-        "height": prediction.score_map.shape[0],
-        "width": prediction.score_map.shape[1],
+        "height": prediction.anomaly_map.shape[0],
+        "width": prediction.anomaly_map.shape[1],
         **measure_appearance(one.original)._asdict(),
         "milliseconds": round(one.milliseconds, 2),
         "scored_at": _now(),
@@ -239,12 +239,12 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
 
 
 def _picture(run: Run, original: NDArray[Any], prediction: Prediction) -> NDArray[np.uint8]:
-    score_map = prediction.score_map
-    looked_at = None if run.looked_at is None else fitted_mask(run.looked_at, (score_map.shape[0], score_map.shape[1]))
-    picture = overlay(original, score_map, run.held_out.colour_low, run.held_out.colour_high, looked_at)
+    anomaly_map = prediction.anomaly_map
+    roi_mask = None if run.roi_mask is None else fitted_mask(run.roi_mask, (anomaly_map.shape[0], anomaly_map.shape[1]))
+    picture = overlay(original, anomaly_map, run.held_out.colour_low, run.held_out.colour_high, roi_mask)
     if prediction.regions and run.card is not None:
-        above = score_map > run.card.pixel_threshold
-        picture[outline(above if looked_at is None else above & looked_at)] = OUTLINE
+        above = anomaly_map > run.card.pixel_threshold
+        picture[outline(above if roi_mask is None else above & roi_mask)] = OUTLINE
     return picture
 
 

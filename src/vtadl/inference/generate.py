@@ -38,7 +38,7 @@ def generated(run: Run, count: int, device: torch.device) -> Iterator[NDArray[np
     network.to(device)
     generator = torch.Generator().manual_seed(run.config.seed)
     for start in range(0, count, BATCH):
-        # Whole batches, whose beginnings do not hang on how many follow.
+        # Whole batches, whose beginnings do not depend on how many follow.
         images_B3HW = network.sample(BATCH, generator)[: count - start]
         pixels_BHW3 = (images_B3HW.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
         yield from pixels_BHW3.cpu().numpy()

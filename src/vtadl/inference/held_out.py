@@ -32,7 +32,7 @@ def score_held_out(run: Run, paths: Sequence[Path], device: torch.device, progre
         for scored in predict_files(run, paths, device, keep_originals=True):
             assert scored.original is not None
             appearance.append(measure_appearance(scored.original))
-            calm.append(_calm(scored.prediction.score_map, run.looked_at))
+            calm.append(_calm(scored.prediction.anomaly_map, run.roi_mask))
             scores.append(scored.prediction.score)
             advance(1)
     low, high = colour_scale(calm, scores)
@@ -45,7 +45,7 @@ def score_held_out(run: Run, paths: Sequence[Path], device: torch.device, progre
     )
 
 
-def _calm(score_map: NDArray[np.float32], looked_at: NDArray[np.bool_] | None) -> float:
-    height, width = score_map.shape
-    counted = score_map if looked_at is None else score_map[fitted_mask(looked_at, (height, width))]
+def _calm(anomaly_map: NDArray[np.float32], roi_mask: NDArray[np.bool_] | None) -> float:
+    height, width = anomaly_map.shape
+    counted = anomaly_map if roi_mask is None else anomaly_map[fitted_mask(roi_mask, (height, width))]
     return float(np.quantile(counted, CALM_QUANTILE))

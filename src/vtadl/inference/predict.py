@@ -21,7 +21,7 @@ __all__ = ["BATCH_SIZES", "Prediction", "ScoredFile", "pick_device", "predict_fi
 
 BATCH_SIZES = {"cpu": 2, "cuda": 8}
 """Images scored at a time. On two cores `gaussian` takes 16 ms an image one at a time, 15 ms two and 14 ms eight at a
-time: its stem sees them one by one there, and of a batch the density is read once."""
+time: its backbone sees them one by one there, and of a batch the density is read once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ def pick_device(name: str) -> torch.device:
 def predict_image(run: Run, image: NDArray[Any], device: torch.device) -> Prediction:
     """Score one decoded image, ``(H, W, 3)`` uint8 or uint16."""
     resized = torch.from_numpy(resize_image(image, run.input_size))
-    score_map = _score_maps(run, resized[None], device)[0]
-    return _prediction(run, score_map, image.shape[:2], "the image")
+    anomaly_map = _anomaly_maps(run, resized[None], device)[0]
+    return _prediction(run, anomaly_map, image.shape[:2], "the image")
 
 
 def predict_files(
@@ -89,29 +89,29 @@ def predict_files(
     )
     for batch in batches:
         started = time.perf_counter()
-        maps_BHW = _score_maps(run, batch.images, device)
+        maps_BHW = _anomaly_maps(run, batch.images, device)
         shared = (time.perf_counter() - started) / len(batch.indices)
         nothing: list[NDArray[Any] | None] = [None] * len(batch.indices)
         originals: Sequence[NDArray[Any] | None] = batch.originals or nothing
-        for index, score_map, size, original in zip(batch.indices, maps_BHW, batch.sizes, originals, strict=True):
+        for index, anomaly_map, size, original in zip(batch.indices, maps_BHW, batch.sizes, originals, strict=True):
             path, started = paths[index], time.perf_counter()
-            prediction = _prediction(run, score_map, size, f"'{path}'")
+            prediction = _prediction(run, anomaly_map, size, f"'{path}'")
             milliseconds = 1000 * (shared + time.perf_counter() - started)
             yield ScoredFile(
                 index=index, path=path, prediction=prediction, original=original, milliseconds=milliseconds
             )
 
 
-def _score_maps(run: Run, images_B3HW: torch.Tensor, device: torch.device) -> NDArray[np.float32]:
+def _anomaly_maps(run: Run, images_B3HW: torch.Tensor, device: torch.device) -> NDArray[np.float32]:
     model = run.model.to(device).eval()
     with torch.inference_mode():
-        maps_BHW: torch.Tensor = model.score_map(blanked(images_B3HW, run.looked_at).to(device))  # type: ignore[operator]
+        maps_BHW: torch.Tensor = model.anomaly_map(blanked(images_B3HW, run.roi_mask).to(device))  # type: ignore[operator]
     return maps_BHW.float().cpu().numpy()
 
 
-def _prediction(run: Run, score_map: NDArray[np.float32], size: tuple[int, ...], name: str) -> Prediction:
-    full = resize_map(score_map, (size[0], size[1]))
+def _prediction(run: Run, anomaly_map: NDArray[np.float32], size: tuple[int, ...], name: str) -> Prediction:
+    full = resize_map(anomaly_map, (size[0], size[1]))
     if np.isnan(full.max()):
         raise DataError(f"the detector scores {name} as NaN; the run is damaged or was trained on broken images")
-    looked_at = None if run.looked_at is None else fitted_mask(run.looked_at, (size[0], size[1]))
-    return decide(full, run.card, looked_at)
+    roi_mask = None if run.roi_mask is None else fitted_mask(run.roi_mask, (size[0], size[1]))
+    return decide(full, run.card, roi_mask)

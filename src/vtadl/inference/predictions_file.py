@@ -1,8 +1,8 @@
-"""What is done of a long list of images, on disk: a line each, so that a killed process can be gone on with.
+"""What is done of a long list of images, on disk: a line each, so that a killed process can be resumed.
 
 OUT/inspection.json     what is being done, by which detector, and whether it is finished
 OUT/predictions.jsonl   a line an image: the journal
-OUT/predictions.csv     the same rows as a table, made anew from the journal when work goes on
+OUT/predictions.csv     the same rows as a table, made again from predictions.jsonl when work resumes
 """
 
 import csv
@@ -24,12 +24,12 @@ COLUMNS = (
 """Of the table: ``regions`` counts them, ``area`` sums their pixels, ``box`` is that of the worst one."""
 
 
-class Ledger:
+class PredictionsFile:
     """The rows of one inspection, each image once.
 
     Args:
-        folder: made by `open_ledger`.
-        task: what `open_ledger` found or wrote.
+        folder: made by `open_predictions_file`.
+        task: what `open_predictions_file` found or wrote.
     """
 
     def __init__(self, folder: Path, task: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class Ledger:
         write_text(self.folder / STATE_FILE, json.dumps({**self._task, "finished": True}, indent=2) + "\n")
 
     def _replay(self) -> int:
-        """Count the rows that are there and write the table anew; where the journal's last whole line ends."""
+        """Count the rows that are there and write the table again; where the last whole line ends."""
         partial = self.folder / f".{TABLE_FILE}.partial"
         end = 0
         with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -88,12 +88,12 @@ class Ledger:
         self.names.update(str(row[key]) for key in ("overlay", "map") if key in row)
 
 
-def open_ledger(folder: Path, task: Mapping[str, Any], *, force: bool = False) -> Ledger:
-    """Begin an inspection, or go on with an unfinished one.
+def open_predictions_file(folder: Path, task: Mapping[str, Any], *, force: bool = False) -> PredictionsFile:
+    """Begin an inspection, or resume an unfinished one.
 
     Args:
         folder: to write to.
-        task: what is to be done by what, as JSON values; work goes on only if it is the same.
+        task: what is to be done by what, as JSON values; work resumes only if it is the same.
         force: replace what is there.
 
     Raises:
@@ -105,7 +105,7 @@ def open_ledger(folder: Path, task: Mapping[str, Any], *, force: bool = False) -
         changed = [name for name in task if state.get(name) != task[name]]
         if changed:
             raise BundleError(
-                f"'{folder}' is an unfinished inspection with another {' and '.join(changed)}; go on with what it "
+                f"'{folder}' is an unfinished inspection with another {' and '.join(changed)}; resume with what it "
                 "has, choose another --out, or replace it with --force"
             )
     else:
@@ -113,7 +113,7 @@ def open_ledger(folder: Path, task: Mapping[str, Any], *, force: bool = False) -
             (partial / LINES_FILE).touch()
             (partial / STATE_FILE).write_text(json.dumps({**task, "finished": False}, indent=2) + "\n", "utf-8")
     try:
-        return Ledger(folder, task)
+        return PredictionsFile(folder, task)
     except OSError as error:
         raise BundleError(f"cannot write to '{folder}': {error.strerror}") from error
 
@@ -133,7 +133,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _state(folder: Path) -> dict[str, Any] | None:
-    """What is being done in a folder; ``None`` where nothing is that can be gone on with."""
+    """What is being done in a folder; ``None`` where nothing is that can be resumed."""
     try:
         state = json.loads((folder / STATE_FILE).read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -37,7 +37,7 @@ def spread_over_ray(
     run_folder: Path,
     device: torch.device,
     options: Options,
-    ledger: Sink,
+    predictions: Sink,
     paths: Sequence[Path],
     names: Mapping[Path, Path],
     advance: Advance,
@@ -49,7 +49,7 @@ def spread_over_ray(
         run_folder: of the detector; each process of the cluster loads it once.
         device: where the model runs.
         options: what to write.
-        ledger: takes the rows, in the order of the files.
+        predictions: takes the rows, in the order of the files.
         paths: image files.
         names: of each file's pictures, without suffix.
         advance: called for each file that is done.
@@ -57,14 +57,14 @@ def spread_over_ray(
     Raises:
         DependencyError: Ray is not installed.
         ConfigError: no cluster at the address.
-        BundleError: the cluster lost a task; the rows so far are written, so that the same call goes on.
+        BundleError: the cluster lost a task; the rows so far are written, so that the same call resumes.
     """
     parts = [list(paths[i : i + IMAGES_IN_TASK]) for i in range(0, len(paths), IMAGES_IN_TASK)]
     with ray_cluster(address) as ray:
         # Ray starts a task again whose node dies; what the first one wrote is written over.
         task = ray.remote(num_cpus=1, num_gpus=int(device.type == "cuda"), max_retries=2)(_score)
         most = TASKS_A_CPU * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        fixed = (run_folder.resolve(), ledger.folder.resolve(), options, str(device))
+        fixed = (run_folder.resolve(), predictions.folder.resolve(), options, str(device))
         waiting, running = deque(parts), deque[Any]()
         try:
             while waiting or running:
@@ -73,12 +73,12 @@ def spread_over_ray(
                     here = [(path, path.absolute(), names[path]) for path in part]
                     running.append(task.remote(here, *fixed))
                 for row in ray.get(running.popleft()):
-                    ledger.add(row)
+                    predictions.add(row)
                     advance(1)
         except ray.exceptions.RayTaskError as error:
-            raise BundleError(f"a task failed: {error.cause}; give the same command to go on") from error
+            raise BundleError(f"a task failed: {error.cause}; give the same command to resume") from error
         except ray.exceptions.RayError as error:
-            raise BundleError(f"Ray lost a task: {type(error).__name__}; give the same command to go on") from error
+            raise BundleError(f"Ray lost a task: {type(error).__name__}; give the same command to resume") from error
 
 
 def _score(

@@ -12,7 +12,7 @@ import torch
 from vtadl.data.layouts import IMAGE_SUFFIXES
 from vtadl.errors import DataError
 from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, relative_name, task
-from vtadl.inference.predictions_file import Ledger, open_ledger
+from vtadl.inference.predictions_file import PredictionsFile, open_predictions_file
 from vtadl.runs.run import Run
 
 Signature = tuple[int, int]
@@ -52,12 +52,12 @@ def watch_folders(
 ) -> Summary:
     """Score what is in the folders and what comes, until told to stop; a folder may be away for a while.
 
-    A file that was scored is not scored again, even if it is written anew under its name.
+    A file that was scored is not scored again, even if it is written again under its name.
 
     Args:
         run: the detector.
         folders: watched recursively; they need not exist yet.
-        out: folder to write to, or to go on with, as in `vtadl.inference.batch.inspect_files`.
+        out: folder to write to, or to resume, as in `vtadl.inference.batch.inspect_files`.
         device: where the model runs.
         options: what to write; by default everything.
         pace: how often to look.
@@ -71,14 +71,14 @@ def watch_folders(
     options, pace = options or Options(), pace or Pace()
     seen: dict[Path, _Seen] = {}
     away: set[Path] = set()
-    with open_ledger(out, task(run, folders, options), force=force) as ledger:
-        before = len(ledger.done)
+    with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
+        before = len(predictions.done)
         while True:
             _note_absence(folders, away, say)
-            ready = _complete(outside([*_images(folders)], out), ledger, seen, pace)
-            names = _names(ready, folders, ledger)
+            ready = _complete(outside([*_images(folders)], out), predictions, seen, pace)
+            names = _names(ready, folders, predictions)
             inspect_into(
-                ledger,
+                predictions,
                 run,
                 ready,
                 names,
@@ -88,7 +88,9 @@ def watch_folders(
                 advance=lambda count, note="": None,
             )
             if stop.wait(pace.interval):
-                return Summary(rows=len(ledger.done), added=len(ledger.done) - before, failed=ledger.failed)
+                return Summary(
+                    rows=len(predictions.done), added=len(predictions.done) - before, failed=predictions.failed
+                )
 
 
 def _images(folders: Sequence[Path]) -> Iterator[Path]:
@@ -111,11 +113,11 @@ def _note_absence(folders: Sequence[Path], away: set[Path], say: Callable[[str],
             say(f"'{folder}' is not there; waiting for it")
 
 
-def _complete(found: Sequence[Path], ledger: Ledger, seen: dict[Path, _Seen], pace: Pace) -> list[Path]:
+def _complete(found: Sequence[Path], predictions: PredictionsFile, seen: dict[Path, _Seen], pace: Pace) -> list[Path]:
     """The new files that nobody has written to for a while."""
     now, present, ready = time.monotonic(), set(), []
     for path in found:
-        if str(path) in ledger.done or path in present:
+        if str(path) in predictions.done or path in present:
             continue
         signature = _signature(path)
         if signature is None:
@@ -142,7 +144,7 @@ def _signature(path: Path) -> Signature | None:
 def _judged(
     path: Path, error: DataError, seen: dict[Path, _Seen], pace: Pace, say: Callable[[str], None]
 ) -> Row | None:
-    """The row of a file that cannot be read; ``None`` if it is gone, grows, or may yet be mended."""
+    """The row of a file that cannot be read; ``None`` if it is gone, grows, or may yet be fixed."""
     known = seen[path]
     if _signature(path) != known.signature or time.monotonic() - known.since < pace.settle + pace.patience:
         return None
@@ -150,9 +152,9 @@ def _judged(
     return error_row(path, error)
 
 
-def _names(paths: Sequence[Path], folders: Sequence[Path], ledger: Ledger) -> dict[Path, Path]:
+def _names(paths: Sequence[Path], folders: Sequence[Path], predictions: PredictionsFile) -> dict[Path, Path]:
     """A name for each file's pictures that no other has: with its suffix, or a number, only where that is needed."""
-    taken, names = set(ledger.names), {}
+    taken, names = set(predictions.names), {}
     for path in paths:
         relative = relative_name(path, folders)
         name, number = relative.with_suffix(""), 1

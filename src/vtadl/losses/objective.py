@@ -20,7 +20,7 @@ class Term:
     scores: bool
     """Whether the term says how abnormal a place is; an objective needs one such term."""
     density: bool = False
-    """Whether the term gives each patch a value that is the score map."""
+    """Whether the term gives each patch a value that is the anomaly map."""
 
 
 TERMS: dict[str, Term] = {
@@ -51,7 +51,7 @@ TERMS: dict[str, Term] = {
         density=True,
     ),
     "vae": Term(
-        summary="negative evidence bound of each patch embedding, nats per embedding dimension",
+        summary="negative ELBO of each patch embedding, nats per embedding dimension",
         head="variational",
         scores=True,
         density=True,
@@ -62,7 +62,7 @@ TERMS: dict[str, Term] = {
         scores=False,
     ),
     "vae_image": Term(
-        summary="negative evidence bound of the whole image, decoded from a sampled z, nats per pixel value",
+        summary="negative ELBO of the whole image, decoded from a sampled z, nats per pixel value",
         head="image-variational",
         scores=True,
     ),
@@ -89,7 +89,7 @@ class Objective:
 
     @property
     def densities(self) -> tuple[tuple[str, float], ...]:
-        """The terms whose weighted sum per patch is the score map; empty where the residual is."""
+        """The terms whose weighted sum per patch is the anomaly map; empty where the residual is."""
         return tuple((name, weight) for name, weight in self.terms if TERMS[name].density)
 
 

@@ -62,7 +62,7 @@ def gms(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
 
 
 def squared_residual(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
-    """Squared error of each pixel, averaged over its channels: the score map ``(B, H, W)`` of a reconstruction."""
+    """Squared error of each pixel, averaged over its channels: the anomaly map ``(B, H, W)`` of a reconstruction."""
     return (reconstruction_B3HW - target_B3HW).square().mean(1)
 
 

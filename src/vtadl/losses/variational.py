@@ -1,4 +1,4 @@
-"""The negative evidence lower bound of a variational autoencoder, in nats.
+"""The negative evidence lower bound (ELBO) of a variational autoencoder, in nats.
 
 Source: D. Kingma and M. Welling, Auto-Encoding Variational Bayes, ICLR 2014, eq. 3 and 7.
 """
@@ -14,7 +14,7 @@ def reparameterised(mean: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
 
 
 def vae(x: Tensor, mean: Tensor, log_var: Tensor, latent_mean: Tensor, latent_log_var: Tensor) -> Tensor:
-    """Negative evidence bound ``KL(q(z|x) || N(0, I)) - log p(x|z)`` of each embedding, in nats.
+    """Negative ELBO ``KL(q(z|x) || N(0, I)) - log p(x|z)`` of each embedding, in nats.
 
     Args:
         x: ``(..., D)`` embeddings.
@@ -32,7 +32,7 @@ def vae(x: Tensor, mean: Tensor, log_var: Tensor, latent_mean: Tensor, latent_lo
 def vae_image(
     images_B3HW: Tensor, mean_B3HW: Tensor, log_var: Tensor, latent_mean_BL: Tensor, latent_log_var_BL: Tensor
 ) -> Tensor:
-    """Negative evidence bound of whole images, in nats per pixel value.
+    """Negative ELBO of whole images, in nats per pixel value.
 
     Args:
         images_B3HW: ``(B, 3, H, W)`` in [0, 1].

@@ -1,8 +1,8 @@
-"""Figures that can be trusted: exact, pure, NumPy in and floats out."""
+"""Metrics that can be trusted: exact, pure, NumPy in and floats out."""
 
 from vtadl.metrics.bounds import Bounded
 from vtadl.metrics.breakdown import Breakdown, Group, Overlap
-from vtadl.metrics.comparison import Comparison, compare_figures
+from vtadl.metrics.comparison import Comparison, compare_metrics
 from vtadl.metrics.curves import Curve
 from vtadl.metrics.evaluation import LIMITS, Evaluation, evaluate
 from vtadl.metrics.images import GOOD, ScoredImage
@@ -20,6 +20,6 @@ __all__ = [
     "Overlap",
     "ScoredImage",
     "StreamingEvaluation",
-    "compare_figures",
+    "compare_metrics",
     "evaluate",
 ]

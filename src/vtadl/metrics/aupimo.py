@@ -31,7 +31,7 @@ def image_aupimo(images: Sequence[ScoredImage], rates: tuple[float, float] = RAT
     Returns:
         Values in [0, 1]; empty without good images, or where a map or a mask is missing.
     """
-    good = [i.score_map for i in images if i.is_good and i.score_map is not None]
+    good = [i.anomaly_map for i in images if i.is_good and i.anomaly_map is not None]
     bad = [n for n, i in enumerate(images) if i.mask is not None and i.mask.any()]
     if not has_pixels(images) or not good:
         return {}
@@ -60,8 +60,8 @@ def _aupimo(
     rates_from: NDArray[np.float64],
     rates: tuple[float, float],
 ) -> float:
-    assert image.score_map is not None and image.mask is not None
-    index = np.searchsorted(scores, image.score_map[image.mask], side="left")
+    assert image.anomaly_map is not None and image.mask is not None
+    index = np.searchsorted(scores, image.anomaly_map[image.mask], side="left")
     rate = np.append(rates_from, 0.0)[index]
     low, high = np.log(rates)
     # A pixel is found at all rates from that of its own score on.

@@ -1,8 +1,8 @@
-"""Per-image histograms on shared bins, and the figures of weighted images as matrix products of them.
+"""Per-image histograms on shared bins, and the metrics of weighted images as matrix products of them.
 
-Resampling a set gives each image a weight; the figures of a thousand resamples are then a few products of a
+Resampling a set gives each image a weight; the metrics of a thousand resamples are then a few products of a
 (resamples, images) with an (images, bins) matrix. Bins are about equally long pieces of the ROC and PRO curves, so
-they are finest where the figures are made; scores within a bin count as ties.
+they are finest where the metrics are made; scores within a bin count as ties.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class BinnedImages:
     n_regions: NDArray[np.int64] | None = None
     """``(N,)``"""
 
-    def figures(self, weights_SN: Matrix, limits: Sequence[float]) -> dict[str, NDArray[np.float64]]:
+    def metrics(self, weights_SN: Matrix, limits: Sequence[float]) -> dict[str, NDArray[np.float64]]:
         """AUROC, AP, F1Max and AUPRO at the limits for S weightings of the images; NaN where there is no positive."""
         n_SB, p_SB = weights_SN @ self.negatives, weights_SN @ self.positives
         false_SB, true_SB = n_SB.cumsum(axis=1), p_SB.cumsum(axis=1)
@@ -44,7 +44,7 @@ class BinnedImages:
             rate_SB = false_SB / n_S1
             start_SB = (false_SB - n_SB) / n_S1
             precision_SB = true_SB / np.maximum(true_SB + false_SB, 1e-300)
-            figures = {
+            metrics = {
                 "AUROC": 1 - _rowwise(p_SB, rate_SB + start_SB) / (2 * p_S1[:, 0]),
                 "AP": _rowwise(p_SB, precision_SB) / p_S1[:, 0],
                 "F1Max": (2 * true_SB / (true_SB + false_SB + p_S1)).max(axis=1),
@@ -52,8 +52,8 @@ class BinnedImages:
             if self.overlap is not None and self.n_regions is not None:
                 share_SB = (weights_SN @ self.overlap) / (weights_SN @ self.n_regions)[:, None]
                 for limit in limits:
-                    figures[f"AUPRO@{limit:g}"] = _rowwise(share_SB, ramp_areas(start_SB, rate_SB, limit))
-        return figures
+                    metrics[f"AUPRO@{limit:g}"] = _rowwise(share_SB, ramp_areas(start_SB, rate_SB, limit))
+        return metrics
 
 
 def bin_scores(scores: NDArray[np.float64], is_good: NDArray[np.bool_]) -> BinnedImages:
@@ -67,15 +67,15 @@ def bin_scores(scores: NDArray[np.float64], is_good: NDArray[np.bool_]) -> Binne
 
 
 def bin_pixels(maps: Sequence[NDArray[np.floating]], pixels: PixelRanks) -> BinnedImages:
-    """Score maps, in the order in which ``pixels`` was ranked; exact up to `PIECES` distinct scores of positives."""
+    """Anomaly maps, in the order in which ``pixels`` was ranked; exact up to `PIECES` distinct scores of positives."""
     dtype = np.result_type(*maps)
     keys = order_keys(pixels.ranks.scores.astype(dtype))
     in_bin = _Lookup(maps, _edges(keys, _pieces(pixels.ranks)))
     bin_of_rank = in_bin.of(keys)
     n_bins, n_images = len(in_bin.edges) + 1, len(maps)
 
-    def count(score_map: NDArray[np.floating]) -> NDArray[np.intp]:
-        return np.bincount(in_bin.of(order_keys(score_map.ravel().astype(dtype))), minlength=n_bins)
+    def count(anomaly_map: NDArray[np.floating]) -> NDArray[np.intp]:
+        return np.bincount(in_bin.of(order_keys(anomaly_map.ravel().astype(dtype))), minlength=n_bins)
 
     found = in_threads(count, maps, sum(m.size for m in maps))
     flat = pixels.region_images[pixels.region_of_pixel] * np.int64(n_bins) + bin_of_rank[pixels.rank_of_pixel]
@@ -95,7 +95,7 @@ def _pieces(ranks: Ranks) -> NDArray[np.int64]:
     if len(ranks.scores) <= PIECES:
         return np.arange(len(ranks.scores))
     rate = ranks.negatives_from / ranks.n_negatives
-    # The figures that stop at a small false positive rate get as many bins as those that run to 1.
+    # The metrics that stop at a small false positive rate get as many bins as those that run to 1.
     length = np.cumsum(ranks.positives) / ranks.n_positives
     for limit in (1.0, 0.3, 0.05, 0.003):
         length = length + np.minimum(rate / limit, 1)

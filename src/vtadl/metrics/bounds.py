@@ -1,4 +1,4 @@
-"""How far figures of binned scores can be from those of the scores themselves.
+"""How far metrics of binned scores can be from those of the scores themselves.
 
 A bin is a tie that may hide an order: its positives may all come before its negatives, or all after. Both extremes
 bound what any order, with or without ties, can give.
@@ -19,7 +19,7 @@ _ROUNDING = 2.0**-35
 
 @dataclass(frozen=True, kw_only=True)
 class Bounded:
-    """A figure whose exact value is known to lie in [low, high]."""
+    """A metric whose exact value is known to lie in [low, high]."""
 
     value: float
     low: float

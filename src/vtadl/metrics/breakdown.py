@@ -1,4 +1,4 @@
-"""Which defects are missed: the figures by region, by image, by type of defect and by size."""
+"""Which defects are missed: the metrics by region, by image, by type of defect and by size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """The same figures for parts of a set."""
+    """The same metrics for parts of a set."""
 
     regions: Regions | None
     by_image: dict[str, Group]
@@ -79,9 +79,9 @@ def break_down(
 
     Args:
         images: the whole set.
-        pixels: of the same images; ``None`` where there are no pixel figures.
+        pixels: of the same images; ``None`` where there are no pixel metrics.
         limits: of AUPRO.
-        threshold: the operating threshold on pixels; ``None`` where there are no pixel figures.
+        threshold: the operating threshold on pixels; ``None`` where there are no pixel metrics.
     """
     regions = None if pixels is None or threshold is None else _regions(pixels, limits, threshold)
     aupimo = image_aupimo(images) if pixels else {}

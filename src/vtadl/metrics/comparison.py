@@ -17,7 +17,7 @@ from vtadl.metrics.resampling import resample
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One figure of two detectors on the same images."""
+    """One metric of two detectors on the same images."""
 
     first: float
     second: float
@@ -29,7 +29,7 @@ class Comparison:
     """Two-sided: how often chance alone makes a difference this large; below 0.05 where the interval excludes 0."""
 
 
-def compare_figures(
+def compare_metrics(
     first: Sequence[ScoredImage],
     second: Sequence[ScoredImage],
     *,
@@ -37,10 +37,10 @@ def compare_figures(
     seed: int = 0,
     limits: Sequence[float] = LIMITS,
 ) -> dict[str, Comparison | None]:
-    """Compare two detectors' scores of the same images, figure by figure.
+    """Compare two detectors' scores of the same images, metric by metric.
 
     Returns:
-        For each figure a comparison; ``None`` where either lacks the figure, or one image alone of a kind is there.
+        For each metric a comparison; ``None`` where either lacks the metric, or one image alone of a kind is there.
 
     Raises:
         DataError: the two do not score the same images, or what `evaluate` refuses.
@@ -50,8 +50,8 @@ def compare_figures(
     is_good = np.array([i.is_good for i in first], dtype=bool)
     values, draws = [], []
     for images in (first, second):
-        values.append(evaluate(images, bootstrap=0, limits=limits).figures)
-        draws.append(resample(images, rank_pixels(images), limits, bootstrap, seed).figures)
+        values.append(evaluate(images, bootstrap=0, limits=limits).metrics)
+        draws.append(resample(images, rank_pixels(images), limits, bootstrap, seed).metrics)
     found: dict[str, Comparison | None] = {}
     for name, a in values[0].items():
         b = values[1][name]
@@ -69,10 +69,10 @@ def compare_resampled(
     second_draws_S: NDArray[np.float64],
     is_good: NDArray[np.bool_],
 ) -> Comparison:
-    """Compare one figure of two detectors from its values on the same resampled sets.
+    """Compare one metric of two detectors from its values on the same resampled sets.
 
     Args:
-        first: the figure on the images themselves.
+        first: the metric on the images themselves.
         second: the other detector's.
         first_draws_S: ``(S,)`` as `Evaluation.resampled`; or the means of several detectors' draws, such as seeds.
         second_draws_S: ``(S,)`` on the same draws.
@@ -96,8 +96,10 @@ def _check_same(first: Sequence[ScoredImage], second: Sequence[ScoredImage]) -> 
     if [(i.name, i.defect) for i in first] == [(i.name, i.defect) for i in second]:
         return
     names = [{i.name for i in images} for images in (first, second)]
-    odd = sorted(names[0] ^ names[1]) or [i.name for i, j in zip(first, second, strict=True) if i.defect != j.defect]
+    unpaired = sorted(names[0] ^ names[1]) or [
+        i.name for i, j in zip(first, second, strict=True) if i.defect != j.defect
+    ]
     raise DataError(
-        f"the two detectors scored {len(first)} and {len(second)} images that are not the same, '{odd[0]}' for one; "
+        f"the two detectors scored {len(first)} and {len(second)} images that are not the same, '{unpaired[0]}' for one; "
         "compare them on the same images"
     )

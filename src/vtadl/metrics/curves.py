@@ -1,4 +1,4 @@
-"""ROC and precision-recall: figures and curves, exact, ties merged."""
+"""ROC and precision-recall: metrics and curves, exact, ties merged."""
 
 from dataclasses import dataclass
 

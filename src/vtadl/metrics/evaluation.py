@@ -1,4 +1,4 @@
-"""All figures of a test set at once."""
+"""All metrics of a test set at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from vtadl.metrics.resampling import Resampled, resample
 LIMITS = (0.3, 0.05)
 """False positive rates that AUPRO runs to by default: the usual one and the strict one."""
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 Intervals = dict[str, tuple[float, float] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is known about a detector on a test set. A figure that cannot be computed is ``None``, never 0."""
+    """What is known about a detector on a test set. A metric that cannot be computed is ``None``, never 0."""
 
-    figures: Figures
+    metrics: Metrics
     intervals: Intervals
-    """At 95 %, from resampled images; ``None`` where there is no figure, or one image alone of a kind."""
+    """At 95 %, from resampled images; ``None`` where there is no metric, or one image alone of a kind."""
     binning_error: float
-    """The most by which a figure on the bins that the resampling uses differs from the exact one."""
+    """The most by which a metric on the bins that the resampling uses differs from the exact one."""
     curves: dict[str, Curve]
     """``image_ROC``, ``image_PR``, ``pixel_ROC``, ``pixel_PR``, ``pixel_PRO``, as far as they exist."""
     resampled: dict[str, NDArray[np.float64]]
-    """``(S,)`` for each figure that exists, its values on resampled sets: the same draws of the same images for every
+    """``(S,)`` for each metric that exists, its values on resampled sets: the same draws of the same images for every
     detector, so that two of them can be compared pair by pair (`vtadl.metrics.comparison`)."""
     thresholds: dict[str, float | None]
     """``image`` and ``pixel``: the scores that reach F1Max. They are chosen on the test set, so only for looking."""
@@ -50,7 +50,7 @@ def evaluate(
     limits: Sequence[float] = LIMITS,
     pixel_threshold: float | None = None,
 ) -> Evaluation:
-    """Compute every figure of a set of scored images, exactly.
+    """Compute every metric of a set of scored images, exactly.
 
     Args:
         images: the whole test set, good and defective.
@@ -68,22 +68,22 @@ def evaluate(
     scores = np.array([i.score for i in images], dtype=np.float64)
     is_good = np.array([i.is_good for i in images], dtype=bool)
     both_kinds = bool(is_good.any() and not is_good.all())
-    figures, curves, thresholds = _ranked("image", rank(scores[is_good], scores[~is_good]) if both_kinds else None)
+    metrics, curves, thresholds = _ranked("image", rank(scores[is_good], scores[~is_good]) if both_kinds else None)
     pixels = rank_pixels(images)
-    pixel_figures, pixel_curves, pixel_thresholds = _ranked("pixel", pixels.ranks if pixels else None)
+    pixel_metrics, pixel_curves, pixel_thresholds = _ranked("pixel", pixels.ranks if pixels else None)
     for limit in limits:
-        pixel_figures[f"pixel_AUPRO@{limit:g}"] = float(region_aupro(pixels, limit).mean()) if pixels else None
+        pixel_metrics[f"pixel_AUPRO@{limit:g}"] = float(region_aupro(pixels, limit).mean()) if pixels else None
     if pixels:
         pixel_curves["pixel_PRO"] = pro_curve(pixels)
-    figures |= pixel_figures
+    metrics |= pixel_metrics
     thresholds |= pixel_thresholds
     resampled = resample(images, pixels, limits, bootstrap, seed) if bootstrap else None
     return Evaluation(
-        figures=figures,
-        intervals=_intervals(figures, resampled, is_good),
-        binning_error=_binning_error(figures, resampled),
+        metrics=metrics,
+        intervals=_intervals(metrics, resampled, is_good),
+        binning_error=_binning_error(metrics, resampled),
         curves=curves | pixel_curves,
-        resampled=resampled.figures if resampled else {},
+        resampled=resampled.metrics if resampled else {},
         thresholds=thresholds,
         breakdown=break_down(
             images, pixels, limits, thresholds["pixel"] if pixel_threshold is None else pixel_threshold
@@ -99,25 +99,25 @@ def _check_settings(limits: Sequence[float], bootstrap: int) -> None:
         raise ConfigError(f"bootstrap is {bootstrap}; expected a number of resamples, or 0 for no intervals")
 
 
-def _intervals(figures: Figures, resampled: Resampled | None, is_good: NDArray[np.bool_]) -> Intervals:
-    found: Intervals = dict.fromkeys(figures)
-    for name, value in figures.items():
+def _intervals(metrics: Metrics, resampled: Resampled | None, is_good: NDArray[np.bool_]) -> Intervals:
+    found: Intervals = dict.fromkeys(metrics)
+    for name, value in metrics.items():
         if value is not None and resampled is not None:
-            found[name] = interval(value, resampled.figures[name], resampled.spread[name], is_good)
+            found[name] = interval(value, resampled.metrics[name], resampled.spread[name], is_good)
     return found
 
 
-def _binning_error(figures: Figures, resampled: Resampled | None) -> float:
+def _binning_error(metrics: Metrics, resampled: Resampled | None) -> float:
     if resampled is None:
         return 0.0
-    return max((abs(resampled.whole[k] - v) for k, v in figures.items() if v is not None), default=0.0)
+    return max((abs(resampled.whole[k] - v) for k, v in metrics.items() if v is not None), default=0.0)
 
 
-def _ranked(level: str, ranks: Ranks | None) -> tuple[Figures, dict[str, Curve], dict[str, float | None]]:
+def _ranked(level: str, ranks: Ranks | None) -> tuple[Metrics, dict[str, Curve], dict[str, float | None]]:
     names = (f"{level}_AUROC", f"{level}_AP", f"{level}_F1Max")
     if ranks is None:
         return dict.fromkeys(names), {}, {level: None}
     best, threshold = f1_max(ranks)
-    figures = dict(zip(names, (auroc(ranks), average_precision(ranks), best), strict=True))
+    metrics = dict(zip(names, (auroc(ranks), average_precision(ranks), best), strict=True))
     curves = {f"{level}_ROC": roc_curve(ranks), f"{level}_PR": precision_recall_curve(ranks)}
-    return {**figures}, curves, {level: threshold}
+    return {**metrics}, curves, {level: threshold}

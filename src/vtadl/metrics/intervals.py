@@ -1,10 +1,10 @@
-"""How sure a figure is: bootstrap over images, good and defective ones apart.
+"""How sure a metric is: bootstrap over images, good and defective ones apart.
 
 Pixels of one image are not independent, so images are resampled and their pixels and regions follow. The interval is
-``logit(figure) - bias +- t * error``: the bias is the bootstrap's, the standard error the jackknife's (which leaves out
-each image in turn; the bootstrap's is too small for AP), both divided by ``figure * (1 - figure)``. The logit scale
+``logit(metric) - bias +- t * error``: the bias is the bootstrap's, the standard error the jackknife's (which leaves out
+each image in turn; the bootstrap's is too small for AP), both divided by ``metric * (1 - metric)``. The logit scale
 keeps it in (0, 1). Near 1, and for F1Max, whose maximum is biased upward, it covers better than the percentiles of the
-resampled figures do. The rarer kind of image sets the degrees of freedom of t.
+resampled metrics do. The rarer kind of image sets the degrees of freedom of t.
 
 Sources: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; C. Clopper and E. Pearson, 1934.
 """
@@ -17,16 +17,16 @@ CONFIDENCE = 0.95
 
 
 def interval(
-    figure: float,
+    metric: float,
     resampled: NDArray[np.float64],
     spread: float,
     is_good: NDArray[np.bool_],
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float] | None:
-    """The interval of a figure in [0, 1].
+    """The interval of a metric in [0, 1].
 
     Args:
-        figure: its exact value.
+        metric: its exact value.
         resampled: ``(S,)`` its values on resampled sets.
         spread: its standard error.
         is_good: ``(N,)`` which images were drawn from.
@@ -34,26 +34,26 @@ def interval(
 
     Returns:
         ``None`` where one image alone is good, or defective: nothing is known of how such images differ. A perfect
-        figure gets a one-sided bound (`perfect_bound`).
+        metric gets a one-sided bound (`perfect_bound`).
     """
     if not can_resample(is_good):
         return None
-    if figure in (0.0, 1.0):
+    if metric in (0.0, 1.0):
         bound = perfect_bound(is_good, confidence)
-        return (bound, 1.0) if figure == 1.0 else (0.0, 1 - bound)
-    slope = 1 / (figure * (1 - figure))  # of the logit at the figure
+        return (bound, 1.0) if metric == 1.0 else (0.0, 1 - bound)
+    slope = 1 / (metric * (1 - metric))  # of the logit at the metric
     half_width = stdtrit(fewest(is_good) - 1, (1 + confidence) / 2) * spread * slope
-    centre = logit(figure) - (np.nanmean(resampled) - figure) * slope
+    centre = logit(metric) - (np.nanmean(resampled) - metric) * slope
     low, high = expit(centre + half_width * np.array([-1, 1]))
-    return min(float(low), figure), max(float(high), figure)
+    return min(float(low), metric), max(float(high), metric)
 
 
 def perfect_bound(is_good: NDArray[np.bool_], confidence: float = CONFIDENCE) -> float:
-    """What a figure that came out perfect surely exceeds.
+    """What a metric that came out perfect surely exceeds.
 
     Good and defective images make ``n`` disjoint pairs, ``n`` the number of the rarer kind. All were perfect, so the
     share of perfect pairs exceeds ``(1 - confidence) ** (1 / n)`` (Clopper-Pearson, one-sided), and the chance of a
-    right order is at least that share. For AUROC the bound is exact; the other figures borrow it.
+    right order is at least that share. For AUROC the bound is exact; the other metrics borrow it.
     """
     return float((1 - confidence) ** (1 / fewest(is_good)))
 

@@ -1,4 +1,4 @@
-"""From images to the counts behind the pixel figures: one pass over the scores serves all of them."""
+"""From images to the counts behind the pixel metrics: one pass over the scores serves all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,10 +66,10 @@ def rank_pixels(images: Sequence[ScoredImage]) -> PixelRanks | None:
 
 
 def _map_of(image: ScoredImage) -> NDArray[np.floating]:
-    assert image.score_map is not None, "pixel figures need a map for every image"
-    if np.isnan(image.score_map.max()):
-        raise DataError(f"the score map of '{image.name}' holds NaN; expected numbers or infinities")
-    return image.score_map
+    assert image.anomaly_map is not None, "pixel metrics need a map for every image"
+    if np.isnan(image.anomaly_map.max()):
+        raise DataError(f"the anomaly map of '{image.name}' holds NaN; expected numbers or infinities")
+    return image.anomaly_map
 
 
 def _defective_pixels(
@@ -78,13 +78,13 @@ def _defective_pixels(
     scores = [np.empty(0, dtype=np.result_type(np.float32, *maps))]
     regions, region_images = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     n_regions = 0
-    for index, (image, score_map) in enumerate(zip(images, maps, strict=True)):
+    for index, (image, anomaly_map) in enumerate(zip(images, maps, strict=True)):
         if image.mask is None:
             continue
         positions, region_of_pixel = label_regions(image.mask)
         if positions.size:
             found = int(region_of_pixel.max()) + 1
-            scores.append(score_map.ravel()[positions])
+            scores.append(anomaly_map.ravel()[positions])
             regions.append(region_of_pixel + n_regions)
             region_images.append(np.full(found, index))
             n_regions += found

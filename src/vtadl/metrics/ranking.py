@@ -1,4 +1,4 @@
-"""Where the positives stand among the negatives: the integer counts that every figure is a function of."""
+"""Where the positives stand among the negatives: the integer counts that every metric is a function of."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from vtadl.metrics.counting import count_greater
 class Ranks:
     """The distinct scores of the positives, falling, and how many positives and negatives stand at and above each.
 
-    Thresholds between two of them change no figure: recall stays, and only false positives are added.
+    Thresholds between two of them change no metric: recall stays, and only false positives are added.
     """
 
     scores: NDArray[np.floating] | NDArray[np.integer]

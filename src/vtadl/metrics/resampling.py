@@ -1,4 +1,4 @@
-"""Figures of sets drawn with replacement from a set of images."""
+"""Metrics of sets drawn with replacement from a set of images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _GROUPS = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Resampled:
-    """Figures of resampled sets, and of the set itself on the same bins; only figures that exist."""
+    """Metrics of resampled sets, and of the set itself on the same bins; only metrics that exist."""
 
-    figures: dict[str, NDArray[np.float64]]
-    """``(S,)`` for each figure."""
+    metrics: dict[str, NDArray[np.float64]]
+    """``(S,)`` for each metric."""
     whole: dict[str, float]
     spread: dict[str, float]
-    """Standard errors, by the jackknife: from the figures of the set without each image in turn."""
+    """Standard errors, by the jackknife: from the metrics of the set without each image in turn."""
 
 
 def resample(
@@ -40,18 +40,18 @@ def resample(
     if is_good.any() and not is_good.all():
         levels["image"] = bin_scores(np.array([i.score for i in images], dtype=np.float64), is_good)
     if pixels is not None:
-        levels["pixel"] = bin_pixels([i.score_map for i in images if i.score_map is not None], pixels)
-    drawn = [_figures(levels, weights, limits) for weights in _draws(is_good, resamples, seed)]
-    whole = _figures(levels, np.ones((1, len(images))), limits)
+        levels["pixel"] = bin_pixels([i.anomaly_map for i in images if i.anomaly_map is not None], pixels)
+    drawn = [_metrics(levels, weights, limits) for weights in _draws(is_good, resamples, seed)]
+    whole = _metrics(levels, np.ones((1, len(images))), limits)
     return Resampled(
-        figures={name: np.concatenate([part[name] for part in drawn]) for name in whole},
+        metrics={name: np.concatenate([part[name] for part in drawn]) for name in whole},
         whole={name: float(value[0]) for name, value in whole.items()},
         spread=_spread(levels, is_good, limits),
     )
 
 
 def _spread(levels: dict[str, BinnedImages], is_good: NDArray[np.bool_], limits: Sequence[float]) -> dict[str, float]:
-    """Jackknife standard errors; where a set has no figure without some image, that image is passed over."""
+    """Jackknife standard errors; where a set has no metric without some image, that image is passed over."""
     n_good, n_bad = int(is_good.sum()), int((~is_good).sum())
     n_good_groups = min(n_good, _GROUPS)
     n_groups = n_good_groups + min(n_bad, _GROUPS)
@@ -60,7 +60,7 @@ def _spread(levels: dict[str, BinnedImages], is_good: NDArray[np.bool_], limits:
     group_of_image[~is_good] = n_good_groups + np.arange(n_bad) % _GROUPS
     groups = np.arange(n_groups)
     chunks = [groups[start : start + _CHUNK, None] != group_of_image for start in range(0, n_groups, _CHUNK)]
-    parts = [_figures(levels, chunk.astype(np.float64), limits) for chunk in chunks]
+    parts = [_metrics(levels, chunk.astype(np.float64), limits) for chunk in chunks]
     spread = {}
     for name in parts[0] if parts else ():
         values_G = np.concatenate([part[name] for part in parts])
@@ -69,13 +69,13 @@ def _spread(levels: dict[str, BinnedImages], is_good: NDArray[np.bool_], limits:
     return spread
 
 
-def _figures(
+def _metrics(
     levels: dict[str, BinnedImages], weights_SN: NDArray[np.float64], limits: Sequence[float]
 ) -> dict[str, NDArray[np.float64]]:
     return {
         f"{level}_{name}": values
         for level, binned in levels.items()
-        for name, values in binned.figures(weights_SN, limits).items()
+        for name, values in binned.metrics(weights_SN, limits).items()
     }
 
 

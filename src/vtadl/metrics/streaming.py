@@ -1,4 +1,4 @@
-"""The same figures in memory that does not grow with the number of images, and from shards in any order.
+"""The same metrics in memory that does not grow with the number of images, and from shards in any order.
 
 Scores are counted by the leading bits of their order-preserving float32 key. All sums are of integers (a region's
 overlap in units of 2^-36 of a region), so shards add up to the same bytes in any order. What the dropped bits leave
@@ -28,7 +28,7 @@ _HEADER = struct.Struct("<15sB?q")
 
 
 class StreamingEvaluation:
-    """Takes image after image; `figures` may be asked for at any time.
+    """Takes image after image; `metrics` may be asked for at any time.
 
     Memory is reserved for ``2 ** bits`` bins but used only where scores fall: some ten MB for usual scores, and never
     more than ``40 * 2 ** bits`` bytes.
@@ -55,12 +55,12 @@ class StreamingEvaluation:
             DataError: what `evaluate` refuses too, or more than 67 million regions.
         """
         check([image])
-        if image.score_map is not None and np.isnan(image.score_map.max()):
-            raise DataError(f"the score map of '{image.name}' holds NaN; expected numbers or infinities")
-        if image.score_map is None or not has_pixels([image]):
+        if image.anomaly_map is not None and np.isnan(image.anomaly_map.max()):
+            raise DataError(f"the anomaly map of '{image.name}' holds NaN; expected numbers or infinities")
+        if image.anomaly_map is None or not has_pixels([image]):
             self.has_pixels = False
         else:
-            self._add_pixels(self._bins(image.score_map.ravel()), image.mask)
+            self._add_pixels(self._bins(image.anomaly_map.ravel()), image.mask)
         self._counts[0 if image.is_good else 1][self._bins(np.array([image.score]))] += 1
 
     def merge(self, other: Self) -> None:
@@ -96,12 +96,12 @@ class StreamingEvaluation:
                 f"not the counts of a streaming evaluation, or damaged ({error}); write them again"
             ) from error
 
-    def figures(self, limits: tuple[float, ...] = LIMITS) -> dict[str, Bounded | None]:
-        """Every figure with its bounds; ``None`` where it cannot be computed."""
+    def metrics(self, limits: tuple[float, ...] = LIMITS) -> dict[str, Bounded | None]:
+        """Every metric with its bounds; ``None`` where it cannot be computed."""
         good, bad, defect_free, defective, overlap = self._counts
-        found = _ranked_figures("image", _ranks(good, bad))
+        found = _ranked_metrics("image", _ranks(good, bad))
         pixels = _ranks(defect_free, defective) if self.has_pixels else None
-        found |= _ranked_figures("pixel", pixels)
+        found |= _ranked_metrics("pixel", pixels)
         for limit in limits:
             name = f"pixel_AUPRO@{limit:g}"
             gained = overlap[pixels.scores] / (self.n_regions << REGION_BITS) if pixels else None
@@ -182,6 +182,6 @@ def _ranks(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> Ranks 
     )
 
 
-def _ranked_figures(level: str, bins: Ranks | None) -> dict[str, Bounded | None]:
-    figures = {"AUROC": bounded_auroc, "AP": bounded_average_precision, "F1Max": bounded_f1_max}
-    return {f"{level}_{name}": figure(bins) if bins else None for name, figure in figures.items()}
+def _ranked_metrics(level: str, bins: Ranks | None) -> dict[str, Bounded | None]:
+    metrics = {"AUROC": bounded_auroc, "AP": bounded_average_precision, "F1Max": bounded_f1_max}
+    return {f"{level}_{name}": metric(bins) if bins else None for name, metric in metrics.items()}

@@ -42,8 +42,8 @@ def _objective(config: Config, example: str) -> Objective:
 def empty_model(config: Config) -> nn.Module:
     """`build_model`, where it is possible without memory for the weights: names and shapes, no values.
 
-    A frozen stem's weights are read from this machine in any case, and a density of it has room made for by settings
-    that are bounded.
+    A frozen backbone's weights are read from this machine in any case, and a density of it has room made for by
+    settings that are bounded.
 
     Raises:
         ConfigError: settings that do not fit together.

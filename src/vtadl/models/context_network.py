@@ -1,4 +1,4 @@
-"""A transformer that says what every patch should be, given its surroundings: the trained part of preset ``context``.
+"""A transformer that says what every patch should be, given its context: the trained part of preset ``context``.
 
 VT-ADL predicts a density from the very embedding that it scores. Here the embeddings are frozen, and what is predicted
 of a patch comes from the patches outside its neighbourhood alone (`vtadl.nn.masked_attention`), so it cannot be copied.
@@ -17,7 +17,7 @@ from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
-from vtadl.nn.masked_attention import SurroundingsBlock, other_blocks, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, other_blocks, outside
 from vtadl.nn.noise import generators, standard_normal
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
@@ -29,7 +29,7 @@ RIDGE = 0.01
 
 
 class ContextNetwork(nn.Module):
-    """Embeddings of a frozen stem, ``(B, D, H, W)``, to how unlikely each is, given those around it.
+    """Embeddings of a frozen backbone, ``(B, D, H, W)``, to how unlikely each is, given those around it.
 
     The transformer works on a coarser grid (G, G), to whose cells patches are averaged. There they are taken relative
     to each position's mean and whitened by the covariance over all positions; `fit` finds both before any step.
@@ -37,7 +37,7 @@ class ContextNetwork(nn.Module):
     Args:
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
-        stem_width: D.
+        backbone_width: D.
         patches: H rows and W columns, of which ``config.coarsening`` along a side make one of the G; rows and columns
             may differ.
 
@@ -45,7 +45,9 @@ class ContextNetwork(nn.Module):
         ConfigError: sizes that do not fit together, or a term that needs pixels.
     """
 
-    def __init__(self, config: ContextConfig, objective: Objective, stem_width: int, patches: tuple[int, int]) -> None:
+    def __init__(
+        self, config: ContextConfig, objective: Objective, backbone_width: int, patches: tuple[int, int]
+    ) -> None:
         super().__init__()
         _check(config, objective, patches)
         self.config = config
@@ -56,26 +58,26 @@ class ContextNetwork(nn.Module):
         self.mean: Tensor
         self.whitening: Tensor
         self.visible: Tensor
-        self.register_buffer("mean", torch.zeros(places, stem_width))
-        self.register_buffer("whitening", torch.eye(stem_width))
-        visible = other_blocks if config.hidden == "block" else outside
-        self.register_buffer("visible", visible(self.grid, config.radius), persistent=False)
-        self.embedding = nn.Sequential(nn.Linear(stem_width, width), nn.GELU(), nn.Linear(width, width))
+        self.register_buffer("mean", torch.zeros(places, backbone_width))
+        self.register_buffer("whitening", torch.eye(backbone_width))
+        visible = other_blocks if config.masked == "block" else outside
+        self.register_buffer("visible", visible(self.grid, config.mask_radius), persistent=False)
+        self.embedding = nn.Sequential(nn.Linear(backbone_width, width), nn.GELU(), nn.Linear(width, width))
         self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.key_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(SurroundingsBlock(width, config.heads) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(NeighbourMaskedBlock(width, config.heads) for _ in range(config.depth))
         self.mixture = self.reconstruction = self.variational = None
         if "mixture" in objective.heads:
-            self.mixture = ContextMixture(width, stem_width, config.mixtures)
+            self.mixture = ContextMixture(width, backbone_width, config.mixtures)
         if "reconstruction" in objective.heads:
-            self.reconstruction = nn.Linear(width, stem_width)
+            self.reconstruction = nn.Linear(width, backbone_width)
         if "variational" in objective.heads:
             decodes = any(name == "vae" for name, _ in objective.terms)
-            self.variational = PatchVae(stem_width, config.latent_width, context_width=width, decodes=decodes)
+            self.variational = PatchVae(backbone_width, config.latent_width, context_width=width, decodes=decodes)
         self.residual: PositionGaussian | None = None
         if self.mixture is not None or self.reconstruction is not None:
-            self.residual = PositionGaussian(stem_width, patches)
+            self.residual = PositionGaussian(backbone_width, patches)
         self._begin_at_the_mean()
 
     @torch.no_grad()
@@ -125,7 +127,7 @@ class ContextNetwork(nn.Module):
         return {name: values[name].mean() for name, _ in self.objective.terms}, variance
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         """How unlikely each patch is, ``(B, H, W)``, of embeddings ``(B, D, H, W)``.
 
         The objective fixes what it is. Where the network expects an embedding (a likelihood's mean, or a
@@ -153,7 +155,7 @@ class ContextNetwork(nn.Module):
     def _begin_at_the_mean(self) -> None:
         # What a block adds and what a head predicts begin at (or next to) nothing: the first guess is the mean.
         for block in self.blocks:
-            assert isinstance(block, SurroundingsBlock)
+            assert isinstance(block, NeighbourMaskedBlock)
             last = block.mlp[2]
             assert isinstance(last, nn.Linear)
             nn.init.zeros_(block.out.weight)
@@ -232,14 +234,14 @@ def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
-    if config.hidden == "block" and config.radius < 0:
-        raise ConfigError(f"model.radius is {config.radius}; a block is hidden with 0 or more")
+    if config.masked == "block" and config.mask_radius < 0:
+        raise ConfigError(f"model.mask_radius is {config.mask_radius}; a block is masked with 0 or more")
     high, wide = patches
     rows, columns = high // config.coarsening, wide // config.coarsening
-    if high % config.coarsening or wide % config.coarsening or max(rows, columns) <= 2 * config.radius + 1:
+    if high % config.coarsening or wide % config.coarsening or max(rows, columns) <= 2 * config.mask_radius + 1:
         raise ConfigError(
-            f"model.coarsening is {config.coarsening} and model.radius {config.radius}, on {high} x {wide}; "
-            "expected a divisor that leaves more patches along a side than the neighbourhood has; lower model.radius "
+            f"model.coarsening is {config.coarsening} and model.mask_radius {config.mask_radius}, on {high} x {wide}; "
+            "expected a divisor that leaves more patches along a side than the neighbourhood has; lower model.mask_radius "
             "or raise model.image_size"
         )
     if rows * columns > MAX_PATCHES:

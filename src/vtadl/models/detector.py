@@ -1,4 +1,6 @@
-"""The one protocol of all detectors, and how each comes about: a frozen stem with a density, or a trained network."""
+"""The one protocol of all detectors, and how each comes about: a frozen backbone with a density, or a trained
+network.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
@@ -6,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vtadl.backbones.build import build_stem
+from vtadl.backbones.build import build_backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import GaussianConfig, MemoryConfig
-from vtadl.density.gaussian import PositionGaussian, shared_squares
+from vtadl.density.gaussian import PositionGaussian, shared_blocks
 from vtadl.density.memory import PatchMemory, SampledPatches
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
@@ -24,7 +26,7 @@ MAX_COVARIANCES = 2**32
 class Detector(Protocol):
     """What training, prediction, evaluation and export ask of a model; an ``nn.Module`` besides."""
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         """How abnormal each pixel is.
 
         Args:
@@ -54,8 +56,8 @@ class Network(Protocol):
             Each term's mean over the batch, unweighted, by name; and the variance of the embeddings.
         """
 
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        """As `Detector.score_map`, not smoothed."""
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        """As `Detector.anomaly_map`, not smoothed."""
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor:
         """The images as the network sees them, ``(B, 3, S, S)``.
@@ -84,21 +86,21 @@ class TrainedDetector(nn.Module):
         return self.network.terms(images_B3HW, seed=seed, step=step, samples=samples)
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        return gaussian_smooth(self.network.score_map(images_B3HW), self.smoothing)
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        return gaussian_smooth(self.network.anomaly_map(images_B3HW), self.smoothing)
 
 
 class GaussianDetector(nn.Module):
-    """One Gaussian per position over a frozen stem: preset ``gaussian``."""
+    """One Gaussian per position over a frozen backbone: preset ``gaussian``."""
 
     def __init__(self, config: GaussianConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config)
-        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
-        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
-        check_covariances(grid, self.stem.width)
-        self.density = PositionGaussian(self.stem.width, grid)
+        self.backbone = build_backbone(config)
+        self.input_size = input_size(config, self.backbone.multiple, self.backbone.stride)
+        grid = grid_shape(config, self.backbone.multiple, self.backbone.stride)
+        check_covariances(grid, self.backbone.width)
+        self.density = PositionGaussian(self.backbone.width, grid)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
@@ -106,27 +108,27 @@ class GaussianDetector(nn.Module):
         """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; nothing here is random."""
         moments = self.density.moments()
         for images_B3HW in batches:
-            moments.update(self.stem(images_B3HW))
+            moments.update(self.backbone(images_B3HW))
         self.density.fit(moments)
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        maps_BHW: Tensor = self.upsampling(self.density(self.backbone(images_B3HW)))
         return maps_BHW
 
 
 class MemoryDetector(nn.Module):
-    """Nearest neighbours among good patches of a frozen stem: preset ``memory``."""
+    """Nearest neighbours among good patches of a frozen backbone: preset ``memory``."""
 
     def __init__(self, config: MemoryConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = build_stem(config)
-        self.input_size = input_size(config, self.stem.multiple, self.stem.stride)
+        self.backbone = build_backbone(config)
+        self.input_size = input_size(config, self.backbone.multiple, self.backbone.stride)
         self.density = PatchMemory(
-            self.stem.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
+            self.backbone.width, config.size, cosine=config.distance == "cosine", position_weight=config.position_weight
         )
-        grid = grid_shape(config, self.stem.multiple, self.stem.stride)
+        grid = grid_shape(config, self.backbone.multiple, self.backbone.stride)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
     @torch.inference_mode()
@@ -134,12 +136,12 @@ class MemoryDetector(nn.Module):
         """Fit to ``count`` good images, batches of ``(B, 3, H, W)`` in [0, 1]; ``seed`` decides the coreset."""
         sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
         for images_B3HW in batches:
-            sampled.add(self.stem(images_B3HW))
+            sampled.add(self.backbone(images_B3HW))
         self.density.fit(*sampled.drawn())
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
-        maps_BHW: Tensor = self.upsampling(self.density(self.stem(images_B3HW)))
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        maps_BHW: Tensor = self.upsampling(self.density(self.backbone(images_B3HW)))
         return maps_BHW
 
 
@@ -149,9 +151,9 @@ def check_covariances(grid: tuple[int, int], width: int) -> None:
     Raises:
         ConfigError: it is.
     """
-    _, (rows, columns) = shared_squares(grid)
+    _, (rows, columns) = shared_blocks(grid)
     if rows * columns * width**2 > MAX_COVARIANCES:
         raise ConfigError(
             f"one Gaussian for each of {rows} x {columns} positions over {width} channels takes too much memory; "
-            "choose fewer model.stem_blocks, a smaller model.image_size, or the preset memory"
+            "choose fewer model.backbone_blocks, a smaller model.image_size, or the preset memory"
         )

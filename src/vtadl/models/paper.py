@@ -73,7 +73,7 @@ class PaperModel(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Every term of the objective, raw (not weighted), and the variance of the embeddings.
 
-        All noise hangs on ``(seed, step, sample)`` alone, so an image gets the same noise in any batch, on any device
+        All noise depends on ``(seed, step, sample)`` alone, so an image gets the same noise in any batch, on any device
         and in any of several processes. Terms are means over images: the terms of two halves of a batch have the
         terms of the batch as their mean, up to batch normalisation.
 
@@ -117,7 +117,7 @@ class PaperModel(nn.Module):
         return {name: terms[name] for name, _ in self.objective.terms}, variance
 
     @torch.inference_mode()
-    def score_map(self, images_B3HW: Tensor) -> Tensor:
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         """How abnormal each pixel is, before smoothing: ``(B, S, S)``, higher is more abnormal.
 
         The objective fixes what it is: its density terms' value of each patch (their weighted sum where there are
@@ -147,7 +147,7 @@ class PaperModel(nn.Module):
 
     @torch.inference_mode()
     def score_and_reconstruct(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """`score_map` and `reconstruct` of one pass through the encoder.
+        """`anomaly_map` and `reconstruct` of one pass through the encoder.
 
         Raises:
             ConfigError: the objective has no term that reconstructs.
@@ -248,7 +248,7 @@ class PaperModel(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while, then the mode of before."""
+    """Evaluation mode for a while, then the earlier mode."""
     training = model.training
     if training:
         model.eval()

@@ -35,7 +35,7 @@ STAGES = (
     Stage(blocks=3, kernel=3, stride=2, expansion=6, width=80, reduction=16),
     Stage(blocks=3, kernel=5, stride=1, expansion=6, width=112, reduction=16),
 )
-"""The stages down to stride 16. The published network goes on to stride 32, which no detector here uses."""
+"""The stages down to stride 16. The published network continues to stride 32, which no detector here uses."""
 
 
 class SameConv(nn.Module):

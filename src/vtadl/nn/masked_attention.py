@@ -1,8 +1,8 @@
-"""Attention of each patch to its surroundings alone, so that what comes out says nothing of the patch itself.
+"""Attention of each patch to its context alone, so that what comes out says nothing of the patch itself.
 
-Hiding a patch's neighbours once is not enough in a usual transformer: after two layers their neighbours have told what
+Masking a patch's neighbours once is not enough in a usual transformer: after two layers their neighbours have told what
 they saw. Here keys and values are made from the patches themselves in every layer, never from what a layer gave, and
-only the queries go on from layer to layer: whatever the depth, a patch's output depends on the patches it may see.
+only the queries continue from layer to layer: whatever the depth, a patch's output depends on the patches it may see.
 
 Source of masking neighbours: Z. You et al., UniAD, NeurIPS 2022, whose layers do mix.
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class SurroundingsBlock(nn.Module):
+class NeighbourMaskedBlock(nn.Module):
     """Queries attend to given keys, then two layers with GELU between; each behind a layer norm, around a skip.
 
     Args:
@@ -49,7 +49,7 @@ class SurroundingsBlock(nn.Module):
 def other_blocks(grid: tuple[int, int], radius: int) -> Tensor:
     """Which patches of a grid lie in each other's block, inverted: blocks have 2 ``radius`` + 1 patches a side.
 
-    Where `outside` hides what is around each patch, this hides the same of all patches of a block, as masked
+    Where `outside` masks what is around each patch, this masks the same of all patches of a block, as masked
     autoencoders do (K. He et al., CVPR 2022): a patch at its block's edge sees its neighbours beyond.
 
     Args:
@@ -69,7 +69,7 @@ def outside(grid: tuple[int, int], radius: int) -> Tensor:
 
     Args:
         grid: rows and columns, N patches in all, counted row by row.
-        radius: patches that are hidden on each side of a patch; 0 hides it alone, below 0 nothing.
+        radius: patches that are masked on each side of a patch; 0 masks it alone, below 0 nothing.
 
     Returns:
         ``(N, N)`` bool.

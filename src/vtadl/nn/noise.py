@@ -1,4 +1,4 @@
-"""Noise that hangs on keys alone: an image gets the same in any batch, on any device, in any of several processes."""
+"""Noise that depends on keys alone: an image gets the same in any batch, on any device, in any of several processes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Resizing images and score maps as two matrix products, which every runtime has and gives the same result for."""
+"""Resizing images and anomaly maps as two matrix products, which every runtime has and gives the same result for."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Gaussian smoothing of score maps, with the border replicated so that edges are neither dimmed nor raised."""
+"""Gaussian smoothing of anomaly maps, with the border replicated so that edges are neither dimmed nor raised."""
 
 import torch
 import torch.nn.functional as F

@@ -15,7 +15,7 @@ def tiled(
 ) -> list[Tensor]:
     """What ``network`` gives for the whole, from overlapping tiles, without a seam.
 
-    Each tile is seen with a halo of its surroundings, which is cut off afterwards. With a halo as wide as the
+    Each tile is seen with a halo of its context, which is cut off afterwards. With a halo as wide as the
     network's receptive field reaches, no value depends on where the cuts are; at the border of the whole the network
     does what it always does there.
 

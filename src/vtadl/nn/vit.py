@@ -237,7 +237,7 @@ def _check(shape: VitShape, tensors: Shapes) -> None:
     if shape.registers > 64:
         raise ConfigError(f"it would have {shape.registers} registers; expected 64 at most")
     if shape.width % shape.heads:
-        raise ConfigError(f"{shape.heads} heads do not divide its width of {shape.width}; set model.stem_heads")
+        raise ConfigError(f"{shape.heads} heads do not divide its width of {shape.width}; set model.backbone_heads")
     with torch.device("meta"):  # takes no memory
         expected = {name: tuple(tensor.shape) for name, tensor in VisionTransformer(shape).state_dict().items()}
     found = {name: dimensions for name, dimensions in tensors.items() if not name.startswith(UNUSED)}

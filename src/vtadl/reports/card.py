@@ -19,7 +19,7 @@ def card_page(card: Card) -> str:
     title = f"Decision card: {card.category}"
     when = f"Preset {card.preset}, calibrated {card.created} with vtadl {card.vtadl}. {PROMISES[card.promise]}"
     rates = [[name, *_rate_cells(rate)] for name, rate in rate_rows(card)]
-    parts = [[part.kind, str(len(part.scores)), part.folder, part.added] for part in card.parts]
+    sets = [[one.kind, str(len(one.scores)), one.folder, one.added] for one in card.calibration_sets]
     body = [
         f"<h1>{escape(title)}</h1>",
         paragraph(when, "quiet"),
@@ -37,7 +37,7 @@ def card_page(card: Card) -> str:
         "<h2>Scores</h2>",
         _histogram(card),
         "<h2>Images</h2>",
-        table("What was calibrated on", ["Kind", "Images", "Folder", "Added"], parts),
+        table("What was calibrated on", ["Kind", "Images", "Folder", "Added"], sets),
         f'<footer class="small">Weights {escape(card.weights_sha256)}</footer>',
     ]
     return document(title, "\n".join(body))
@@ -89,4 +89,4 @@ def _histogram(card: Card) -> str:
 
 def _scores(card: Card, kind: Kind) -> list[float]:
     assert kind not in CALIBRATING
-    return [score for part in card.parts if part.kind == kind for score in part.scores]
+    return [score for one in card.calibration_sets if one.kind == kind for score in one.scores]

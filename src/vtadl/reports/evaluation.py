@@ -1,4 +1,4 @@
-"""The report of an evaluation: figures, curves, scores and heat maps in one HTML file that needs nothing else."""
+"""The report of an evaluation: metrics, curves, scores and heat maps in one HTML file that needs nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.devic
 
 
 def why_missing(report: Report) -> str:
-    """The reason for figures of this report that are ``None``."""
+    """The reason for metrics of this report that are ``None``."""
     counts = report.protocol["counts"]
     if not counts["good"]:
         return "no good test images"
@@ -76,7 +76,7 @@ def why_missing(report: Report) -> str:
 
 
 def protocol_text(report: Report) -> str:
-    """How the figures were made, in a sentence or two."""
+    """How the metrics were made, in a sentence or two."""
     counts, protocol = report.protocol["counts"], report.protocol
     skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
     at = "the images' own resolution"
@@ -84,14 +84,14 @@ def protocol_text(report: Report) -> str:
         at = f"{protocol['resolution']} pixels along the shorter side, masks resampled by nearest neighbour"
     return (
         f"{counts['good']} good and {counts['defective']} defective images, {counts['masks']} masks{skipped}. "
-        f"Figures at {at}; {protocol['connectivity']}-connected regions; a threshold at every distinct score; "
+        f"Metrics at {at}; {protocol['connectivity']}-connected regions; a threshold at every distinct score; "
         "nothing cropped, no mask dilated."
     )
 
 
 def _overview(evaluated: Sequence[Evaluated]) -> str:
     names = list(MEANINGS)
-    values = [[one.report.figures[name] for name in names] for one in evaluated]
+    values = [[one.report.metrics[name] for name in names] for one in evaluated]
     rows = [[one.category.name, *map(_shown, row)] for one, row in zip(evaluated, values, strict=True)]
     means = [
         None if None in column else sum(v for v in column if v is not None) / len(column)
@@ -110,7 +110,7 @@ def _section(one: Evaluated, scale_id: str, device: torch.device) -> str:
     parts = [
         paragraph(f"{trained}{held_out}"),
         *(paragraph(f"Warning: {line}", "warning") for line in report.warnings),
-        _figure_table(report),
+        _metric_table(report),
         paragraph(protocol_text(report), "quiet small"),
         _type_table(report),
         "<h3>Curves and scores</h3>",
@@ -122,14 +122,14 @@ def _section(one: Evaluated, scale_id: str, device: torch.device) -> str:
     return "\n".join(parts)
 
 
-def _figure_table(report: Report) -> str:
+def _metric_table(report: Report) -> str:
     rows, notes = [], []
-    for name, value in report.figures.items():
+    for name, value in report.metrics.items():
         interval = report.evaluation.intervals.get(name)
         spread = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else NONE
         rows.append([name.replace("_", " "), _shown(value), spread])
         notes.append(MEANINGS.get(name, "") if value is not None else f"cannot be computed: {why_missing(report)}")
-    return table("Figures on the test images", ["figure", "value", "95 % interval"], rows, notes=notes)
+    return table("Metrics on the test images", ["metric", "value", "95 % interval"], rows, notes=notes)
 
 
 def _type_table(report: Report) -> str:
@@ -160,12 +160,12 @@ def _type_table(report: Report) -> str:
 
 
 def _charts(run: Run, report: Report) -> str:
-    curves, figures = report.evaluation.curves, report.figures
+    curves, metrics = report.evaluation.curves, report.metrics
 
-    def lines(kind: str, figure: str) -> list[Line]:
+    def lines(kind: str, metric: str) -> list[Line]:
         return [
             Line(
-                label=f"{level} {_shown(figures[f'{level}_{figure}'])}",
+                label=f"{level} {_shown(metrics[f'{level}_{metric}'])}",
                 x=curves[f"{level}_{kind}"].x,
                 y=curves[f"{level}_{kind}"].y,
             )
@@ -186,7 +186,7 @@ def _charts(run: Run, report: Report) -> str:
         charts.append(("Precision and recall, with the average precision", chart))
     if "pixel_PRO" in curves:
         pro = Line(
-            label=f"AUPRO {_shown(figures['pixel_AUPRO@0.3'])}", x=curves["pixel_PRO"].x, y=curves["pixel_PRO"].y
+            label=f"AUPRO {_shown(metrics['pixel_AUPRO@0.3'])}", x=curves["pixel_PRO"].x, y=curves["pixel_PRO"].y
         )
         chart = line_chart(
             [pro], title="PRO curve", x_label="false positive rate of pixels", y_label="per-region overlap", x_limit=0.3

@@ -75,7 +75,7 @@ def by_type(report: Report) -> dict[str, list[int]]:
 def draw(run: Run, report: Report, indices: Sequence[int], device: torch.device) -> dict[int, str]:
     """The photo and the heat map of each image, with the outline of its mask, as markup.
 
-    Images are scored once more, so that no score map has to be kept since the evaluation.
+    Images are scored once more, so that no anomaly map has to be kept since the evaluation.
     """
     paths = [report.samples[index].path for index in indices]
     drawn = {}
@@ -113,9 +113,9 @@ def heat_picture(run: Run, one: ScoredFile) -> tuple[NDArray[np.uint8], NDArray[
     assert one.original is not None
     photo = heatmap.shrunk(one.original, SIDE)
     size = (photo.shape[0], photo.shape[1])
-    score_map = resize_map(one.prediction.score_map, size)
-    looked_at = None if run.looked_at is None else resize_mask(run.looked_at, size)
-    return photo, heatmap.overlay(photo, score_map, run.held_out.colour_low, run.held_out.colour_high, looked_at)
+    anomaly_map = resize_map(one.prediction.anomaly_map, size)
+    roi_mask = None if run.roi_mask is None else resize_mask(run.roi_mask, size)
+    return photo, heatmap.overlay(photo, anomaly_map, run.held_out.colour_low, run.held_out.colour_high, roi_mask)
 
 
 def encoded(image: NDArray[np.uint8]) -> bytes:
@@ -164,7 +164,7 @@ def _pair(run: Run, sample: Sample, one: ScoredFile) -> str:
     photo, heat = heat_picture(run, one)
     truth = ""
     if sample.mask is not None:
-        truth = outline_layer(*mask_outline(read_mask(sample.mask, one.prediction.score_map.shape[:2])))
+        truth = outline_layer(*mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2])))
     height, width = photo.shape[:2]
     what = f"{sample.label}, {sample.path.name}"
     marked = " with the mask's outline" if truth else ""

@@ -1,4 +1,4 @@
-"""Unfinished trainings on disk, so that one that was killed goes on as if nothing had happened.
+"""Unfinished trainings on disk, so that one that was killed resumes as if nothing had happened.
 
     RUN/config.toml             the settings
     RUN/log.jsonl               a line a step
@@ -60,7 +60,7 @@ class TrainingState:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What must be the same for a training to go on (settings and data), and what should be."""
+    """What must be the same for a training to resume (settings and data), and what should be."""
 
     config: str
     """The settings as TOML."""
@@ -73,7 +73,7 @@ class Conditions:
     device: str
 
 
-class Journal:
+class TrainingLog:
     """The log and the checkpoint of one training.
 
     Args:
@@ -158,7 +158,7 @@ class Journal:
 
     def _cannot_write(self, name: str, error: OSError) -> TrainingError:
         return TrainingError(
-            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then go on with --resume"
+            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then continue with --resume"
         )
 
 

@@ -1,7 +1,7 @@
 """A run folder on disk: weights as safetensors, settings as TOML, the rest as JSON. Nothing in it can run code.
 
     RUN/config.toml          the settings
-    RUN/weights.safetensors  the fitted or trained tensors; a frozen stem's own weights are not repeated
+    RUN/weights.safetensors  the fitted or trained tensors; a frozen backbone's own weights are not repeated
     RUN/run.json             format, versions, what it was trained on, scores of the held-out good images
     RUN/times.json           dates, durations and hardware: the only file that differs between equal runs
     RUN/log.jsonl            a line a training step, where there were steps
@@ -102,7 +102,7 @@ class Run:
     times: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     """Steps, epochs and the best epoch, where there were any."""
-    looked_at: NDArray[np.bool_] | None = None
+    roi_mask: NDArray[np.bool_] | None = None
     """Region of interest; ``None``: all of every image counts."""
     card: Card | None = None
     """How scores become verdicts; ``None`` until it is calibrated."""
@@ -128,7 +128,7 @@ def save_run(run: Run, folder: Path, *, force: bool = False) -> None:
             (partial / name).write_bytes(content)
 
 
-def begin_run(folder: Path, config: Config, looked_at: NDArray[np.bool_] | None = None, *, force: bool = False) -> None:
+def begin_run(folder: Path, config: Config, roi_mask: NDArray[np.bool_] | None = None, *, force: bool = False) -> None:
     """Make the folder of a training: an unfinished run without any step.
 
     Raises:
@@ -137,15 +137,15 @@ def begin_run(folder: Path, config: Config, looked_at: NDArray[np.bool_] | None 
     with new_folder(folder, force=force) as partial:
         (partial / CONFIG_FILE).write_text(to_toml(config), encoding="utf-8")
         (partial / LOG_FILE).touch()
-        if looked_at is not None:
-            (partial / REGION_FILE).write_bytes(mask_png(looked_at))
+        if roi_mask is not None:
+            (partial / REGION_FILE).write_bytes(mask_png(roi_mask))
 
 
 def finish_run(run: Run, folder: Path) -> None:
     """Turn the folder of a training that has ended into a finished run.
 
     Raises:
-        BundleError: it cannot be written; the training can still go on from its checkpoint.
+        BundleError: it cannot be written; the training can still resume from its checkpoint.
     """
     files = _files(run)
     try:
@@ -172,7 +172,7 @@ def _files(run: Run) -> dict[str, bytes]:
         "held_out": asdict(run.held_out),
     }
     card = {} if run.card is None else {CARD_FILE: to_json(run.card).encode()}
-    region = {} if run.looked_at is None else {REGION_FILE: mask_png(run.looked_at)}
+    region = {} if run.roi_mask is None else {REGION_FILE: mask_png(run.roi_mask)}
     return {
         **card,
         **region,
@@ -212,7 +212,7 @@ def load_run(folder: Path) -> Run:
         held_out=held_out,
         times=times,
         training=training,
-        looked_at=read_region(folder),
+        roi_mask=read_region(folder),
         card=_card(folder / CARD_FILE, expected_hash),
     )
 
@@ -241,7 +241,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise BundleError(f"no run at '{folder}'; expected the folder that vtadl train --out wrote")
     if is_unfinished(folder):
         raise BundleError(
-            f"'{folder}' is an unfinished training{_so_far(folder)}; go on with: vtadl train CATEGORY --out {folder} "
+            f"'{folder}' is an unfinished training{_so_far(folder)}; resume with: vtadl train CATEGORY --out {folder} "
             "--resume"
         )
     if not (folder / RECORD_FILE).exists():
@@ -300,7 +300,7 @@ def check_free(folder: Path, *, force: bool) -> None:
         raise BundleError(f"'{folder}' is a file; --out takes a folder")
     if not force and is_unfinished(folder):
         raise BundleError(
-            f"'{folder}' is an unfinished training{_so_far(folder)}; go on with --resume, or replace it with --force"
+            f"'{folder}' is an unfinished training{_so_far(folder)}; continue with --resume, or replace it with --force"
         )
     if not force:
         raise BundleError(f"'{folder}' exists already; choose another --out, or replace it with --force")

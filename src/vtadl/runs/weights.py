@@ -9,13 +9,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
-from vtadl.config.schema import Config, ContextConfig, MemoryConfig, StemConfig
+from vtadl.config.schema import BackboneConfig, Config, ContextConfig, MemoryConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
 
-FROZEN_PREFIX = "stem."
-STEM_CHECKSUM = "stem.checksum.sha256"
-"""What is stored of a stem whose weights are the user's own (`vtadl.backbones.weights`)."""
+FROZEN_PREFIX = "backbone."
+BACKBONE_CHECKSUM = "backbone.checksum.sha256"
+"""What is stored of a backbone whose weights are the user's own (`vtadl.backbones.weights`)."""
 MAX_TEXT_BYTES = 100_000_000
 """A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
 
@@ -26,23 +26,23 @@ def weights_of(model: nn.Module) -> bytes:
 
 
 def own_state(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that a run stores: all but those of a frozen stem, which is found by name or path instead."""
+    """The tensors that a run stores: all but those of a frozen backbone, which is found by name or path instead."""
     state = model.state_dict()
     frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN_PREFIX))
-    left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {STEM_CHECKSUM}
+    left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {BACKBONE_CHECKSUM}
     return {name: tensor for name, tensor in state.items() if name not in left_out}
 
 
-def stem_checksum(config: Config) -> str:
-    """Digest of a stem's weights that are the user's own, in hexadecimal; empty where they are not.
+def backbone_checksum(config: Config) -> str:
+    """Digest of a backbone's weights that are the user's own, in hexadecimal; empty where they are not.
 
     Raises:
         BundleError: they cannot be read.
         ConfigError: settings that do not fit together.
     """
-    if not isinstance(config.model, StemConfig) or ":" not in config.model.stem:
+    if not isinstance(config.model, BackboneConfig) or ":" not in config.model.backbone:
         return ""
-    return bytes(empty_model(config).state_dict()[STEM_CHECKSUM].tolist()).hex()
+    return bytes(empty_model(config).state_dict()[BACKBONE_CHECKSUM].tolist()).hex()
 
 
 def check_weights(path: Path, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The programs that run a model: ONNX Runtime, and OpenVINO where it is asked for. Pixels in, score map out."""
+"""The programs that run a model: ONNX Runtime, and OpenVINO where it is asked for. Pixels in, anomaly map out."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError("an ONNX export needs onnxruntime; mend: pip install 'vtadl[runtime]'") from error
+        raise DependencyError("an ONNX export needs onnxruntime; fix: pip install 'vtadl[runtime]'") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     # A model's weights are inside it: one that names other files finds none here, where no file can be.
@@ -40,8 +40,8 @@ def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
     session = onnxruntime.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (score_map,) = session.run(["score_map"], {"image": image})
-        return np.asarray(score_map, dtype=np.float32)
+        (anomaly_map,) = session.run(["anomaly_map"], {"image": image})
+        return np.asarray(anomaly_map, dtype=np.float32)
 
     return run
 
@@ -51,7 +51,7 @@ def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
     try:
         import openvino
     except ImportError as error:
-        raise DependencyError("an OpenVINO export needs openvino; mend: pip install 'vtadl[openvino]'") from error
+        raise DependencyError("an OpenVINO export needs openvino; fix: pip install 'vtadl[openvino]'") from error
     settings: dict[str, Any] = {**OPENVINO_SETTINGS}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -59,7 +59,7 @@ def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
     compiled = core.compile_model(core.read_model(*files), "CPU", settings)
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(compiled({"image": image})["score_map"], dtype=np.float32)
+        return np.array(compiled({"image": image})["anomaly_map"], dtype=np.float32)
 
     return run
 

@@ -53,8 +53,8 @@ def _row(detector: Detector, file: Path) -> dict[str, Any]:
         "p_value": prediction.p_value,
         "verdict": prediction.verdict,
         "regions": [asdict(region) for region in prediction.regions],
-        "height": prediction.score_map.shape[0],
-        "width": prediction.score_map.shape[1],
+        "height": prediction.anomaly_map.shape[0],
+        "width": prediction.anomaly_map.shape[1],
         "milliseconds": round(1000 * (time.perf_counter() - started), 2),
     }
 

@@ -19,11 +19,11 @@ class Detector:
     """Scores one image at a time. Make one with `load`."""
 
     def __init__(
-        self, manifest: Manifest, card: Card | None, looked_at: NDArray[np.bool_] | None, session: Session
+        self, manifest: Manifest, card: Card | None, roi_mask: NDArray[np.bool_] | None, session: Session
     ) -> None:
         self.manifest = manifest
         self.card = card
-        self.looked_at = looked_at
+        self.roi_mask = roi_mask
         self._session = session
 
     def predict(self, image: str | Path | NDArray[Any]) -> Prediction:
@@ -38,13 +38,13 @@ class Detector:
         pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
         name = "the image" if isinstance(image, np.ndarray) else f"'{image}'"
         try:
-            score_map = self._session(as_bytes(pixels))
+            anomaly_map = self._session(as_bytes(pixels))
         except Exception as error:  # whatever a runtime raises: too little memory, above all
             raise DataError(f"the model cannot score {name}: {' '.join(str(error).split())[:200]}") from error
-        if score_map.shape != pixels.shape[:2] or not np.isfinite(score_map).all():
-            raise DataError(f"the model gives no score map of finite numbers for {name}; run vtadl export again")
-        size = (score_map.shape[0], score_map.shape[1])
-        return decide(score_map, self.card, None if self.looked_at is None else fitted_mask(self.looked_at, size))
+        if anomaly_map.shape != pixels.shape[:2] or not np.isfinite(anomaly_map).all():
+            raise DataError(f"the model gives no anomaly map of finite numbers for {name}; run vtadl export again")
+        size = (anomaly_map.shape[0], anomaly_map.shape[1])
+        return decide(anomaly_map, self.card, None if self.roi_mask is None else fitted_mask(self.roi_mask, size))
 
 
 def load(folder: str | Path, *, threads: int | None = None) -> Detector:
@@ -60,7 +60,7 @@ def load(folder: str | Path, *, threads: int | None = None) -> Detector:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    card, looked_at = read_card(folder, manifest), read_region(folder)
+    card, roi_mask = read_card(folder, manifest), read_region(folder)
     files = read_model(folder, manifest)
     try:
         session = OPENERS[manifest.runtime](files, threads)
@@ -68,7 +68,7 @@ def load(folder: str | Path, *, threads: int | None = None) -> Detector:
         raise
     except Exception as error:  # a runtime fed with a damaged model may raise anything
         raise damaged(folder / MODEL_FILES[manifest.runtime][0], error) from error
-    return Detector(manifest, card, looked_at, session)
+    return Detector(manifest, card, roi_mask, session)
 
 
 def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

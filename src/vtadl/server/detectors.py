@@ -55,7 +55,7 @@ class Picture(NamedTuple):
 
     file: str
     map: str
-    """Where its score map is to be written."""
+    """Where its anomaly map is to be written."""
     name: str
     """What the sender calls it, for messages."""
 
@@ -154,7 +154,7 @@ def score(folder: str, pictures: Sequence[Picture]) -> list[dict[str, Any] | str
 
 
 def heat(map_file: Path, low: float, high: float, size: tuple[int, int]) -> Image.Image:
-    """A stored score map as colour that lies over the photo: transparent where it is calm.
+    """A stored anomaly map as colour that lies over the photo: transparent where it is calm.
 
     Args:
         map_file: what `score` wrote.
@@ -229,7 +229,7 @@ def _detector(folder: str) -> Any:
 
 def _row(prediction: Any, pixels: NDArray[Any], map_file: str, milliseconds: float) -> dict[str, Any]:
     scores = getattr(prediction, "anomaly_map", None)
-    scores = prediction.score_map if scores is None else scores
+    scores = prediction.anomaly_map if scores is None else scores
     height, width = scores.shape
     shrink = min(1.0, MAP_SIDE / max(height, width))
     small = resize_map(scores, (max(1, round(height * shrink)), max(1, round(width * shrink))))
@@ -257,12 +257,13 @@ def _summary(card: Any) -> dict[str, Any]:
 
 def _reference(card: Any, held_out: Any) -> dict[str, list[float]]:
     """Values of good images in calibration, by statistic, as `vtadl.calibration.drift` takes them; empty where there
-    are none."""
+    are none.
+    """
     if card is None:
         scores, looks = ([], []) if held_out is None else (list(held_out.scores), list(held_out.appearance))
     else:
         # Rejects that were fine are no fair sample of good parts, and cross-fitted scores are other detectors'.
-        fair = [part for part in card.parts if part.kind in ("held out", "cross-fit", "added good")]
+        fair = [part for part in card.calibration_sets if part.kind in ("held out", "cross-fit", "added good")]
         scores = [score for part in fair if part.kind != "cross-fit" for score in part.scores]
         looks = [image for part in fair for image in part.appearance]
     columns = list(zip(*looks, strict=True)) or [(), (), ()]

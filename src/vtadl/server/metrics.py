@@ -1,4 +1,4 @@
-"""Figures for Prometheus."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,7 +35,7 @@ class Metrics:
         )
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Add a figure that is asked for when it is read."""
+        """Add a metric that is asked for when it is read."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def recorded(self, rows: Sequence[Inspection]) -> None:

@@ -112,8 +112,8 @@ class Recorder:
         return _Saved(identifier=identifier, name=upload.name, sha256=sha256, bytes=length, kind=kind)
 
     def _picture(self, saved: _Saved) -> Picture:
-        picture, score_map = self._storage.arriving(saved.identifier)
-        return Picture(str(picture), str(score_map), saved.name)
+        picture, anomaly_map = self._storage.arriving(saved.identifier)
+        return Picture(str(picture), str(anomaly_map), saved.name)
 
     def _answered(self, context: Context, request: str) -> list[Inspection] | None:
         if context.key is None:

@@ -50,7 +50,7 @@ class Storage:
         return self._place("pictures", identifier, kind)
 
     def map(self, identifier: str) -> Path:
-        """Where an inspection's score map is."""
+        """Where an inspection's anomaly map is."""
         return self._place("maps", identifier, "tiff")
 
     def thumbnail(self, identifier: str) -> Path:

@@ -19,25 +19,25 @@ from vtadl.config.schema import Config
 from vtadl.data.embeddings import RepeatedEmbeddings
 from vtadl.data.loading import evenly_spread, fitting_batch, load_images
 from vtadl.data.roi import blanked, mask_or_everything
-from vtadl.data.synthetic_defects import planted_each
+from vtadl.data.synthetic_defects import add_each_defect
 from vtadl.models.build import build_model
-from vtadl.models.context import TEXTURES, WHERE, WHERE_WITHOUT_PLACE, ContextDetector, Fitting
+from vtadl.models.context import LOCALIZATION, LOCALIZATION_WITHOUT_POSITION, TEXTURES, ContextDetector, Fitting
 from vtadl.models.detector import TrainedDetector
 from vtadl.nn.poses import POSES, QUARTER_TURNS
 from vtadl.progress import Progress
-from vtadl.runs.checkpoint import Journal, TrainingState
+from vtadl.runs.checkpoint import TrainingLog, TrainingState
 from vtadl.training.combining import combine
-from vtadl.training.distributed import Team
+from vtadl.training.distributed import ProcessGroup
 from vtadl.training.exposure import exposed, exposure_spread
 from vtadl.training.loop import Observe, optimise
 from vtadl.training.posing import chosen_poses
 from vtadl.training.surfaces import MOST_MEASURED, scene_of
 
 EMBED_BATCH = 8
-JUDGING_SHARE = 8
+VALIDATION_SHARE = 8
 """One image in so many judges the parts and teaches none of them."""
-MOST_PLANTED = 64
-"""Images of a surface in which defects are planted for the discriminant to learn from, at most."""
+MOST_SYNTHETIC = 64
+"""Images of a surface in which defects are made for the discriminant to learn from, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,47 +56,47 @@ class TrainedInContext:
 def train_in_context(
     config: Config,
     paths: Sequence[Path],
-    looked_at: NDArray[np.bool_] | None,
+    roi_mask: NDArray[np.bool_] | None,
     device: torch.device,
     *,
-    team: Team,
-    journal: Journal | None,
+    group: ProcessGroup,
+    training_log: TrainingLog | None,
     progress: Progress,
     observe: Observe | None,
 ) -> TrainedInContext:
     """Train on good images; torch's generator decides the first weights.
 
-    All but the steps is the same each time, so a training that goes on after a kill does it again.
+    All but the steps is the same each time, so a training that resumes after a kill does it again.
 
     Args:
         config: its model is a `ContextConfig`.
         paths: good images, in an order that their content decides.
-        looked_at: region of interest.
+        roi_mask: region of interest.
         device: where.
-        team: the processes that train together.
-        journal: keeps log and checkpoints.
+        group: the processes that train together.
+        training_log: keeps log and checkpoints.
         progress: shows how far it is.
         observe: called with each line of the log.
     """
     started = time.perf_counter()
     model = build_model(config).to(device)
     assert isinstance(model, ContextDetector)
-    learning, judging = _shared_out(paths)
-    poses, told_apart = chosen_poses(model, learning, judging, looked_at, device, progress)
-    spread = exposure_spread(model.config, learning, model.input_size, looked_at, progress)
+    learning, validation = _shared_out(paths)
+    poses, told_apart = chosen_poses(model, learning, validation, roi_mask, device, progress)
+    spread = exposure_spread(model.config, learning, model.input_size, roi_mask, progress)
 
-    shown = _Shown(model.input_size, poses, spread, looked_at, device, progress)
+    shown = _Shown(model.input_size, poses, spread, roi_mask, device, progress)
     count = shown.count(len(learning))
     fitting = Fitting(model, count, config.seed)
     embedded = RepeatedEmbeddings(map(fitting.add, shown.images(learning)), count)
     (some,) = embedded.batches([evenly_spread(range(count), MOST_MEASURED)])
-    scene = scene_of(some, looked_at)
-    # What is missing from a part or out of place resembles nothing that could be planted: a discriminant would call it
-    # good, and a part's edges scratches. What lies anyhow may still be one.
+    scene = scene_of(some, roi_mask)
+    # What is missing from a part or out of place resembles nothing that could be synthesised: a discriminant would call
+    # it good, and a part's edges scratches. What lies anyhow may still be one.
     is_surface = scene.is_surface and not set(QUARTER_TURNS) <= set(poses)
     if is_surface:
-        for kind, images, masks in shown.planted(evenly_spread(learning, MOST_PLANTED), config.seed):
-            fitting.add_planted(kind, images, masks)
+        for kind, images, masks in shown.synthetic(evenly_spread(learning, MOST_SYNTHETIC), config.seed):
+            fitting.add_synthetic(kind, images, masks)
     fitting.finish()
     # What the steps train is the network alone; it is embeddings that it sees.
     state = optimise(
@@ -105,8 +105,8 @@ def train_in_context(
         config.training,
         config.seed,
         device,
-        team=team,
-        journal=journal,
+        group=group,
+        training_log=training_log,
         progress=progress,
         observe=observe,
     )
@@ -119,12 +119,12 @@ def train_in_context(
         "poses_told_apart": told_apart,
         "exposure_spread": spread,
     }
-    if team.leads:
+    if group.is_main:
         model.eval()
-        where = WHERE if is_surface or scene.place_tells else WHERE_WITHOUT_PLACE
-        record["combination"] = combine(model, judging, looked_at, device, config.seed, progress, where=where)
-        if set(judging).isdisjoint(learning):
-            for images in shown.images(judging):
+        where = LOCALIZATION if is_surface or scene.place_tells else LOCALIZATION_WITHOUT_POSITION
+        record["combination"] = combine(model, validation, roi_mask, device, config.seed, progress, where=where)
+        if set(validation).isdisjoint(learning):
+            for images in shown.images(validation):
                 fitting.add(images)
             fitting.extend()
     return TrainedInContext(model=model, state=state, record=record, seconds=time.perf_counter() - started)
@@ -132,10 +132,10 @@ def train_in_context(
 
 def _shared_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Images to learn from, and to judge by; of very few, all do both."""
-    if len(paths) < JUDGING_SHARE:
+    if len(paths) < VALIDATION_SHARE:
         return list(paths), list(paths)
-    judging = list(paths[::JUDGING_SHARE])
-    return [path for number, path in enumerate(paths) if number % JUDGING_SHARE], judging
+    validation = list(paths[::VALIDATION_SHARE])
+    return [path for number, path in enumerate(paths) if number % VALIDATION_SHARE], validation
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class _Shown:
     size: tuple[int, int]
     poses: Sequence[str]
     spread: float
-    looked_at: NDArray[np.bool_] | None
+    roi_mask: NDArray[np.bool_] | None
     device: torch.device
     progress: Progress
 
@@ -161,16 +161,16 @@ class _Shown:
                 if self.spread:
                     copies.append(exposed(batch.images, batch.indices, self.spread))
                 for images in filter(len, copies):
-                    yield blanked(images, self.looked_at).to(self.device)
+                    yield blanked(images, self.roi_mask).to(self.device)
                 advance(len(batch.indices))
 
-    def planted(self, paths: Sequence[Path], seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def synthetic(self, paths: Sequence[Path], seed: int) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Each image with a defect of each of `TEXTURES`: the kind, ``(1, 3, *size)``, and where, ``(1, *size)``."""
-        inside_HW = mask_or_everything(self.looked_at, self.size)
-        with self.progress("planting", len(paths)) as advance:
+        inside_HW = mask_or_everything(self.roi_mask, self.size)
+        with self.progress("making defects", len(paths)) as advance:
             for batch in load_images(paths, self.size, batch_size=1):
-                image_3HW = blanked(batch.images, self.looked_at)[0].numpy()
-                for kind, *planted in planted_each(image_3HW, TEXTURES, inside_HW, (seed, batch.indices[0])):
-                    changed_13HW, mask_1HW = (torch.from_numpy(array)[None].to(self.device) for array in planted)
+                image_3HW = blanked(batch.images, self.roi_mask)[0].numpy()
+                for kind, *synthetic in add_each_defect(image_3HW, TEXTURES, inside_HW, (seed, batch.indices[0])):
+                    changed_13HW, mask_1HW = (torch.from_numpy(array)[None].to(self.device) for array in synthetic)
                     yield kind, changed_13HW, mask_1HW
                 advance(1)

@@ -18,14 +18,14 @@ from vtadl.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Team:
+class ProcessGroup:
     """The processes of one training, seen from one of them."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and speaks."""
         return self.rank == 0
 
@@ -50,12 +50,12 @@ class Team:
                 tensor.copy_(total.view_as(tensor))
 
     def wait(self) -> None:
-        """Go on when all processes have come this far."""
+        """Continue when all processes have come this far."""
         if self.size > 1:
             distributed.barrier()
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 def launched_rank() -> int | None:
@@ -64,11 +64,11 @@ def launched_rank() -> int | None:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
+def joined(device: torch.device) -> Iterator[tuple[ProcessGroup, torch.device]]:
     """Join the processes that torchrun started, over gloo on a CPU and nccl on GPUs; alone without torchrun.
 
     Yields:
-        The team, and this process's own device.
+        The group, and this process's own device.
 
     Raises:
         ConfigError: more processes than GPUs.
@@ -86,7 +86,7 @@ def joined(device: torch.device) -> Iterator[tuple[Team, torch.device]]:
         torch.cuda.set_device(device)
     distributed.init_process_group(backend)
     try:
-        yield Team(rank=rank, size=distributed.get_world_size()), device
+        yield ProcessGroup(rank=rank, size=distributed.get_world_size()), device
     finally:
         distributed.destroy_process_group()
 

@@ -26,7 +26,7 @@ def exposure_spread(
     config: ContextConfig,
     paths: Sequence[Path],
     size: tuple[int, int],
-    looked_at: NDArray[np.bool_] | None,
+    roi_mask: NDArray[np.bool_] | None,
     progress: Progress,
 ) -> float:
     """By how much the brightness of good images varies: the standard deviation of its logarithm.
@@ -35,7 +35,7 @@ def exposure_spread(
         config: where ``exposures`` is "fixed", nothing is measured.
         paths: good images.
         size: height and width at which they are measured.
-        looked_at: region of interest; what is outside does not count.
+        roi_mask: region of interest; what is outside does not count.
         progress: shows how far it is.
 
     Returns:
@@ -44,7 +44,7 @@ def exposure_spread(
     if config.exposures == "fixed":
         return 0.0
     some = evenly_spread(paths, MOST_MEASURED)
-    inside_HW = torch.from_numpy(mask_or_everything(looked_at, size))
+    inside_HW = torch.from_numpy(mask_or_everything(roi_mask, size))
     brightness: list[Tensor] = []
     with progress("exposures", len(some)) as advance:
         for batch in load_images(some, size, batch_size=fitting_batch(size, BATCH)):

@@ -1,6 +1,6 @@
 """The training loop: batches in a keyed order, losses term by term, checkpoints, and clean ends.
 
-Everything random hangs on the seed, the step and the sample, so a step is the same whether the training came to it in
+Everything random depends on the seed, the step and the sample, so a step is the same whether the training came to it in
 one go, after a kill, or on several processes.
 """
 
@@ -29,9 +29,9 @@ from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
 from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.progress import Advance, Progress, silent
-from vtadl.runs.checkpoint import Journal, TrainingState
+from vtadl.runs.checkpoint import TrainingLog, TrainingState
 from vtadl.training.cuda_graph import StepGraph
-from vtadl.training.distributed import ALONE, Team, set_idle, share_batch_statistics
+from vtadl.training.distributed import ALONE, ProcessGroup, set_idle, share_batch_statistics
 from vtadl.training.schedule import Plan, learning_rate, plan, sample_order
 
 COLLAPSED_VARIANCE = 1e-6
@@ -58,7 +58,7 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
-    """A step's figures, of all processes."""
+    """A step's numbers, of all processes."""
 
     raw: dict[str, float]
     variance: float
@@ -73,8 +73,8 @@ def optimise(
     seed: int,
     device: torch.device,
     *,
-    team: Team = ALONE,
-    journal: Journal | None = None,
+    group: ProcessGroup = ALONE,
+    training_log: TrainingLog | None = None,
     progress: Progress = silent,
     observe: Observe | None = None,
 ) -> TrainingState:
@@ -86,8 +86,8 @@ def optimise(
         training: how.
         seed: of the sample order and the noise.
         device: where.
-        team: the processes that train together, each with the same arguments.
-        journal: keeps log and checkpoints, and where to go on from; without it nothing is written.
+        group: the processes that train together, each with the same arguments.
+        training_log: keeps log and checkpoints, and where to resume from; without it nothing is written.
         progress: shows how far it is, with the loss of each term.
         observe: called with the model and each line of the log; it may score with the model, not change it.
 
@@ -99,17 +99,17 @@ def optimise(
         TrainingError: a loss or gradient is not finite, the embeddings collapsed, or the disk is full.
         TrainingInterrupted: Ctrl-C; a checkpoint of the step was written first.
     """
-    if training.batch_size < team.size:
+    if training.batch_size < group.size:
         raise ConfigError(
-            f"training.batch_size is {training.batch_size}, but there are {team.size} processes to share it"
+            f"training.batch_size is {training.batch_size}, but there are {group.size} processes to share it"
         )
     planned = plan(training, len(images))
     if isinstance(images, RepeatedImages):
         images.move_to(device)
     optimizer = build_optimizer(model, training)
-    state = journal.restore(model, optimizer) if journal else TrainingState()
+    state = training_log.restore(model, optimizer) if training_log else TrainingState()
     model.train()
-    loop = _Loop(model, optimizer, training, planned, seed, device, team, journal)
+    loop = _Loop(model, optimizer, training, planned, seed, device, group, training_log)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
     on_gpu = device.type == "cuda"
     strict = on_gpu and isinstance(model.network, PaperModel)
@@ -118,9 +118,9 @@ def optimise(
         _interruptible() as interrupted,
         progress("training", remaining) as advance,
     ):
-        if journal and state.step == 0:
-            journal.save(model, optimizer, state)  # a disk that is too small is noticed now
-        for batch in _batches(images, planned, seed, state.step, team):
+        if training_log and state.step == 0:
+            training_log.save(model, optimizer, state)  # a disk that is too small is noticed now
+        for batch in _batches(images, planned, seed, state.step, group):
             state = loop.step(batch, state, interrupted, advance, observe)
     return state
 
@@ -144,11 +144,11 @@ class _Loop:
         planned: Plan,
         seed: int,
         device: torch.device,
-        team: Team,
-        journal: Journal | None,
+        group: ProcessGroup,
+        training_log: TrainingLog | None,
     ) -> None:
         self.model, self.optimizer, self.training, self.plan = model, optimizer, training, planned
-        self.device, self.team, self.journal = device, team, journal
+        self.device, self.group, self.training_log = device, group, training_log
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.seed = seed
         self.last = time.perf_counter()
@@ -156,11 +156,11 @@ class _Loop:
         compiled = _compiles(training, device, planned.steps)
         if compiled:
             model.network.compile_parts()
-        self.graphed = device.type == "cuda" and team.size == 1 and not compiled
+        self.graphed = device.type == "cuda" and group.size == 1 and not compiled
         self.graphs: dict[int, StepGraph] = {}
         """By size of the batch."""
         self.plain_steps: Counter[int] = Counter()
-        if team.size > 1:
+        if group.size > 1:
             share_batch_statistics(model)
 
     def step(
@@ -190,8 +190,8 @@ class _Loop:
         state = replace(state, seconds=state.seconds + now - self.last)
         self.last = now
         if batch.step % self.plan.log_every == 0 or state.step == self.plan.steps:
-            if self.journal:
-                self.journal.log(line)
+            if self.training_log:
+                self.training_log.log(line)
             if observe:
                 observe(self.model, line)
         advance(batch.images, "  ".join(f"{name} {value:.4g}" for name, value in measured.raw.items()))
@@ -203,7 +203,7 @@ class _Loop:
         set_idle(self.model, not batch.share)
         raw, variance = self._differentiated(batch, part)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        self.team.sum_all(gradients)
+        self.group.sum_all(gradients)
         norm = nn.utils.get_total_norm(gradients)
         if self.training.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self.parameters, self.training.gradient_clip, norm)
@@ -211,7 +211,7 @@ class _Loop:
         values = values * part if batch.share else torch.zeros_like(values)
         stopped = values.new_tensor([float(interrupted())])
         # One transfer a step: on a GPU each one waits for the device.
-        packed = self.team.sum(torch.cat([values, stopped, norm.double()[None] / self.team.size]))
+        packed = self.group.sum(torch.cat([values, stopped, norm.double()[None] / self.group.size]))
         *terms, spread, stop, size = packed.tolist()
         return _Measured(
             raw=dict(zip(raw, terms, strict=True)), variance=spread, gradient_norm=size, interrupted=stop > 0
@@ -266,7 +266,7 @@ class _Loop:
         return replace(state, first_variance=first)
 
     def _kept(self) -> str:
-        return self.journal.kept() if self.journal else "nothing was written"
+        return self.training_log.kept() if self.training_log else "nothing was written"
 
     def _line(self, batch: _Batch, measured: _Measured, rate: float) -> dict[str, Any]:
         weights = dict(self.model.objective.terms)
@@ -298,15 +298,15 @@ class _Loop:
 
     def _keep(self, state: TrainingState, *, interrupted: bool) -> None:
         last = state.step == self.plan.steps
-        if self.journal and (interrupted or last or state.step % self.training.checkpoint_every == 0):
-            self.journal.save(self.model, self.optimizer, state)
+        if self.training_log and (interrupted or last or state.step % self.training.checkpoint_every == 0):
+            self.training_log.save(self.model, self.optimizer, state)
         if interrupted and not last:
-            where = "; to go on: the same command with --resume" if self.journal else ""
+            where = "; to resume: the same command with --resume" if self.training_log else ""
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
 
 
 def _batches(
-    images: RepeatedImages | RepeatedEmbeddings, planned: Plan, seed: int, start: int, team: Team
+    images: RepeatedImages | RepeatedEmbeddings, planned: Plan, seed: int, start: int, group: ProcessGroup
 ) -> Iterator[_Batch]:
     step = start
     while step < planned.steps:
@@ -314,7 +314,7 @@ def _batches(
         order = sample_order(seed, epoch, planned.images)
         chunks = [order[first : first + planned.batch_size] for first in range(0, planned.images, planned.batch_size)]
         chunks = chunks[position : position + planned.steps - step]
-        shares = [team.share(chunk) for chunk in chunks]
+        shares = [group.share(chunk) for chunk in chunks]
         # A process without a share still takes part in every sum, with an image that counts for nothing.
         loaded = images.batches([share or chunk[:1] for share, chunk in zip(shares, chunks, strict=True)])
         for chunk, share, pixels in zip(chunks, shares, loaded, strict=True):

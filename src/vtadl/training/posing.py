@@ -25,8 +25,8 @@ BATCH = 8
 def chosen_poses(
     model: ContextDetector,
     learning: Sequence[Path],
-    judging: Sequence[Path],
-    looked_at: NDArray[np.bool_] | None,
+    validation: Sequence[Path],
+    roi_mask: NDArray[np.bool_] | None,
     device: torch.device,
     progress: Progress,
 ) -> tuple[list[str], dict[str, float]]:
@@ -39,10 +39,10 @@ def chosen_poses(
     accuracy). Oblong images cannot be turned by quarters; there all flips must pass.
 
     Args:
-        model: its stem embeds.
+        model: its backbone embeds.
         learning: good images to fit to.
-        judging: good images to score.
-        looked_at: region of interest.
+        validation: good images to score.
+        roi_mask: region of interest.
         device: of the model.
         progress: shows how far it is.
 
@@ -60,18 +60,18 @@ def chosen_poses(
             return possible, {}
 
     def embed(images_B3HW: Tensor) -> Tensor:
-        return model.embed(blanked(images_B3HW, looked_at).to(device))
+        return model.embed(blanked(images_B3HW, roi_mask).to(device))
 
-    learning, judging = evenly_spread(learning, MOST_LEARNED), evenly_spread(judging, MOST_JUDGED)
+    learning, validation = evenly_spread(learning, MOST_LEARNED), evenly_spread(validation, MOST_JUDGED)
     moments = GaussianMoments()
-    with progress("poses", len(learning) + len(judging)) as advance:
+    with progress("poses", len(learning) + len(validation)) as advance:
         for images in _images(model, learning):
             moments.update(embed(images))
             advance(len(images))
         density = PositionGaussian(moments.mean_PD.shape[1], model.network.patches).to(device)
         density.fit(moments)
         scores: dict[str | None, list[Tensor]] = {pose: [] for pose in (None, *possible)}
-        for images in _images(model, judging):
+        for images in _images(model, validation):
             for pose, found in scores.items():
                 posed = images if pose is None else POSES[pose](images)
                 found.append(density(embed(posed)).mean((1, 2)).cpu())

@@ -1,6 +1,6 @@
-"""Whether a training may go on: with the settings and images that it began with, and nothing else.
+"""Whether a training may resume: with the settings and images that it began with, and nothing else.
 
-A training that went on as something else would be neither of the two, and its log would say that it is the first.
+A training that resumed as something else would be neither of the two, and its log would say that it is the first.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
 from vtadl.runs.run import Source
 from vtadl.runs.weights import MAX_TEXT_BYTES, check_regular
-from vtadl.training.distributed import Team
+from vtadl.training.distributed import ProcessGroup
 
 
 def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Config | None:
@@ -38,20 +38,20 @@ def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Confi
     try:
         stored = with_aspect(from_toml(path.read_text(encoding="utf-8"), str(path)), SQUARE)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"cannot go on with '{folder}': {error}; start again with --force") from error
+        raise BundleError(f"cannot continue with '{folder}': {error}; start again with --force") from error
     check_same(folder, stored, requested(stored))
     return stored
 
 
-def conditions_of(config: Config, source: Source, device: torch.device, team: Team) -> Conditions:
-    """What a training begins with, or goes on with."""
+def conditions_of(config: Config, source: Source, device: torch.device, group: ProcessGroup) -> Conditions:
+    """What a training begins with, or resumes with."""
     return Conditions(
         config=to_toml(config),
         images=source.images,
         content_sha256=source.content_sha256,
         torch=torch.__version__,
         threads=torch.get_num_threads(),
-        processes=team.size,
+        processes=group.size,
         device=device.type,
     )
 
@@ -77,7 +77,7 @@ def check_conditions(folder: Path, config: Config, conditions: Conditions, warn:
     for name in ("torch", "threads", "processes", "device"):
         old, new = getattr(before, name), getattr(conditions, name)
         if old != new:
-            warn(f"training began with {name} {old} and goes on with {new}: not the same to the last bit")
+            warn(f"training began with {name} {old} and resumes with {new}: not the same to the last bit")
 
 
 def check_same(folder: Path, before: Config, after: Config) -> None:
@@ -89,7 +89,7 @@ def check_same(folder: Path, before: Config, after: Config) -> None:
     changed = differences(before, after)
     if changed:
         raise ConfigError(
-            f"'{folder}' was begun with other settings: {', '.join(changed)}; go on with those it has, or start again "
+            f"'{folder}' was begun with other settings: {', '.join(changed)}; resume with those it has, or start again "
             "with --force"
         )
 

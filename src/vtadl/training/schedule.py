@@ -1,4 +1,4 @@
-"""Which step sees which images, at what learning rate: pure functions, so a training that goes on needs no state."""
+"""Which step sees which images, at what learning rate: pure functions, so a training that resumes needs no state."""
 
 import math
 from dataclasses import dataclass

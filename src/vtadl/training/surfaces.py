@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtadl.backbones.build import build_stem
+from vtadl.backbones.build import build_backbone
 from vtadl.backbones.input_size import view_size
 from vtadl.config.schema import PART_SIZE, SURFACE_SIZE, ContextConfig
 from vtadl.data.loading import evenly_spread, load_images
@@ -57,7 +57,7 @@ class Scene:
 def chosen_size(
     config: ContextConfig,
     paths: Sequence[Path],
-    looked_at: NDArray[np.bool_] | None,
+    roi_mask: NDArray[np.bool_] | None,
     device: torch.device,
     progress: Progress,
 ) -> int:
@@ -70,25 +70,25 @@ def chosen_size(
     Args:
         config: settings with an ``image_size`` of 0.
         paths: good images.
-        looked_at: region of interest; what is outside does not count.
+        roi_mask: region of interest; what is outside does not count.
         device: where to embed some of the images.
         progress: shows how far it is.
     """
-    stem = build_stem(config).to(device)
-    size = view_size(config, stem.multiple, stem.stride)
+    backbone = build_backbone(config).to(device)
+    size = view_size(config, backbone.multiple, backbone.stride)
     some = evenly_spread(paths, MOST_MEASURED)
     embedded = []
     with progress("surfaces", len(some)) as advance:
         for batch in load_images(some, size, batch_size=BATCH):
-            embedded.append(stem(blanked(batch.images, looked_at).to(device), config.pooling))
+            embedded.append(backbone(blanked(batch.images, roi_mask).to(device), config.pooling))
             advance(len(batch.indices))
-    return SURFACE_SIZE if scene_of(torch.cat(embedded), looked_at).is_surface else PART_SIZE
+    return SURFACE_SIZE if scene_of(torch.cat(embedded), roi_mask).is_surface else PART_SIZE
 
 
-def scene_of(embeddings_NDHW: Tensor, looked_at: NDArray[np.bool_] | None) -> Scene:
+def scene_of(embeddings_NDHW: Tensor, roi_mask: NDArray[np.bool_] | None) -> Scene:
     """What images show, by their embeddings; patches outside the region of interest do not count."""
     rows, columns = embeddings_NDHW.shape[2:]
-    inside_P = torch.from_numpy(mask_or_everything(looked_at, (rows, columns)).flatten()).to(embeddings_NDHW.device)
+    inside_P = torch.from_numpy(mask_or_everything(roi_mask, (rows, columns)).flatten()).to(embeddings_NDHW.device)
     x_NDP = embeddings_NDHW.flatten(2)[..., inside_P]
     # About each image's own mean, because exposure changes all of its patches.
     centred_NDP = x_NDP - x_NDP.mean(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""A training in TensorBoard: every figure of the log, and now and then reconstructions and heat maps of good images."""
+"""A training in TensorBoard: every number of the log, and now and then reconstructions and heat maps of good images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,24 +36,24 @@ def check_installed() -> None:
 
 
 class Board:
-    """Writes one training's figures and pictures.
+    """Writes one training's scalars and pictures.
 
     Args:
         folder: that ``tensorboard --logdir`` is given.
         paths: good images of which the first few are shown; none for a network that sees embeddings, not images.
         side: that the model takes.
         steps: of the whole training.
-        looked_at: region of interest; the rest of an image has no colour.
+        roi_mask: region of interest; the rest of an image has no colour.
     """
 
     def __init__(
-        self, folder: Path, paths: Sequence[Path], side: int, steps: int, looked_at: NDArray[np.bool_] | None = None
+        self, folder: Path, paths: Sequence[Path], side: int, steps: int, roi_mask: NDArray[np.bool_] | None = None
     ) -> None:
         check_installed()
         self.folder = folder
         self.every = -(-steps // TIMES)
         self.steps = steps
-        self.looked_at = None if looked_at is None else fitted_mask(looked_at, (side, side))
+        self.roi_mask = None if roi_mask is None else fitted_mask(roi_mask, (side, side))
         self.images_B3HW: Tensor | None = None
         for batch in load_images(paths[:PICTURED], (side, side), batch_size=PICTURED):
             self.images_B3HW = batch.images
@@ -70,7 +70,7 @@ class Board:
         step = line["step"]
         try:
             if self.writer is None:
-                # A training that goes on takes back what was shown after its checkpoint.
+                # A training that resumes takes back what was shown after its checkpoint.
                 self.writer = SummaryWriter(str(self.folder), purge_step=step)
             for name, value in _scalars(line).items():
                 self.writer.add_scalar(name, value, step)
@@ -90,20 +90,20 @@ class Board:
         if self.images_B3HW is None:
             return {}
         device = next(model.parameters()).device
-        images_B3HW = blanked(self.images_B3HW, self.looked_at).to(device)
+        images_B3HW = blanked(self.images_B3HW, self.roi_mask).to(device)
         was_training = model.training
         model.eval()
-        maps_BHW = model.score_map(images_B3HW).float().cpu().numpy()
+        maps_BHW = model.anomaly_map(images_B3HW).float().cpu().numpy()
         try:
             reconstructed_B3HW: Tensor | None = model.network.reconstruct(images_B3HW)
         except ConfigError:  # the objective has no term that reconstructs
             reconstructed_B3HW = None
         model.train(was_training)
         photos_BHW3 = _pixels(self.images_B3HW)
-        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if self.looked_at is None else maps_BHW[:, self.looked_at]
+        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if self.roi_mask is None else maps_BHW[:, self.roi_mask]
         low, high = colour_scale(np.median(counted_BP, axis=1).tolist(), counted_BP.max(axis=1).tolist())
         overlays = [
-            overlay(photo, one, low, high, self.looked_at) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)
+            overlay(photo, one, low, high, self.roi_mask) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)
         ]
         pictures = {"image": photos_BHW3, "heat map": np.stack(overlays)}
         if reconstructed_B3HW is not None:
@@ -112,10 +112,10 @@ class Board:
 
 
 def _scalars(line: Mapping[str, Any]) -> dict[str, float]:
-    figures = {name: line[name] for name in ("total", "learning_rate", "gradient_norm", "embedding_variance")}
+    scalars = {name: line[name] for name in ("total", "learning_rate", "gradient_norm", "embedding_variance")}
     for term, values in line["terms"].items():
-        figures |= {f"raw/{term}": values["raw"], f"weighted/{term}": values["weighted"]}
-    return figures
+        scalars |= {f"raw/{term}": values["raw"], f"weighted/{term}": values["weighted"]}
+    return scalars
 
 
 def _pixels(images_B3HW: Tensor) -> NDArray[np.uint8]:

@@ -29,10 +29,10 @@ from vtadl.models.build import build_model, check_model
 from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.progress import Progress, silent
-from vtadl.runs.checkpoint import Journal, is_unfinished
+from vtadl.runs.checkpoint import TrainingLog, is_unfinished
 from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, read_region, save_run
 from vtadl.training.context import train_in_context
-from vtadl.training.distributed import Team, joined, launched_rank
+from vtadl.training.distributed import ProcessGroup, joined, launched_rank
 from vtadl.training.loop import Observe, optimise
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
 from vtadl.training.schedule import plan
@@ -50,7 +50,7 @@ class Images:
     kept: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
     source: Source
-    looked_at: NDArray[np.bool_] | None
+    roi_mask: NDArray[np.bool_] | None
 
     @property
     def paths(self) -> list[Path]:
@@ -80,14 +80,14 @@ def train_run(
     Raises:
         ConfigError: settings that do not fit together.
         DataError: no usable good image.
-        TrainingError: training cannot go on.
+        TrainingError: training cannot continue.
     """
     check_model(config)
     images = _images(category, skip, warn)
-    config = settled(config, images.paths, images.looked_at, device, progress)
+    config = settled(config, images.paths, images.roi_mask, device, progress)
     if config.objective is None:
         return _fitted(config, images, device, progress)
-    return _trained(config, images, device, Team(), None, progress)
+    return _trained(config, images, device, ProcessGroup(), None, progress)
 
 
 def train_to(
@@ -103,7 +103,7 @@ def train_to(
     tensorboard: Path | None = None,
     progress: Progress = silent,
 ) -> Run | None:
-    """Train into a run folder, where a training that is cut off can go on later as if nothing had happened.
+    """Train into a run folder, where a training that is cut off can resume later as if nothing had happened.
 
     Processes that torchrun started train together, and one of them writes.
 
@@ -114,19 +114,19 @@ def train_to(
         device: where to train.
         warn: called with each line that the user should read.
         force: replace what an earlier run wrote there.
-        resume: go on with what is in the folder; begin where there is nothing, and do nothing where it is finished.
+        resume: resume what is in the folder; begin where there is nothing, and do nothing where it is finished.
         skip: samples not to use, because they cannot be read.
-        tensorboard: folder to write figures and pictures to, for presets that are trained.
+        tensorboard: folder to write numbers and pictures to, for presets that are trained.
         progress: shows how far it is.
 
     Returns:
         The run; ``None`` in a process that does not write.
 
     Raises:
-        ConfigError: settings that do not fit together, or are not those of the training to go on with.
-        DataError: no usable good image, or others than the training to go on with had.
+        ConfigError: settings that do not fit together, or are not those of the training to resume.
+        DataError: no usable good image, or others than the training to resume had.
         BundleError: the folder is in the way, damaged, or cannot be written.
-        TrainingError: training cannot go on.
+        TrainingError: training cannot continue.
         TrainingInterrupted: Ctrl-C, after a checkpoint.
     """
     check_model(config)
@@ -136,12 +136,12 @@ def train_to(
         if config.objective is None:
             raise ConfigError(f"preset '{config.preset}' is fitted without steps, so --tensorboard has nothing to show")
         check_installed()
-    with joined(device) as (team, device):
-        if not team.leads:
+    with joined(device) as (group, device):
+        if not group.is_main:
             warn, progress = _ignore, silent
         images = _images(category, skip, warn)
         begun = resumed_config(folder, lambda stored: settled_as(config, stored)) if resume else None
-        config = begun or settled(config, images.paths, images.looked_at, device, progress)
+        config = begun or settled(config, images.paths, images.roi_mask, device, progress)
         if resume and (folder / "run.json").exists():
             return _finished(folder, config, images)
         if config.objective is None:
@@ -149,15 +149,17 @@ def train_to(
             run = _fitted(config, images, device, progress)
             save_run(run, folder, force=force)
             return run
-        conditions = conditions_of(config, images.source, device, team)
-        if team.leads and not (resume and is_unfinished(folder)):
-            begin_run(folder, config, images.looked_at, force=force)
-        team.wait()
-        check_region(folder, read_region(folder), images.looked_at)
+        conditions = conditions_of(config, images.source, device, group)
+        if group.is_main and not (resume and is_unfinished(folder)):
+            begin_run(folder, config, images.roi_mask, force=force)
+        group.wait()
+        check_region(folder, read_region(folder), images.roi_mask)
         check_conditions(folder, config, conditions, warn)
-        with Journal(folder, conditions, writes=team.leads) as journal:
-            run = _trained(config, images, device, team, journal, progress, tensorboard if team.leads else None)
-        if not team.leads:
+        with TrainingLog(folder, conditions, writes=group.is_main) as training_log:
+            run = _trained(
+                config, images, device, group, training_log, progress, tensorboard if group.is_main else None
+            )
+        if not group.is_main:
             return None
         finish_run(run, folder)
         return run
@@ -190,8 +192,8 @@ def adopted_run(
     )
     if category is not None:
         kept, _ = training_split(category)
-        images = Images(kept=kept, held_out=(), source=run.source, looked_at=category.looked_at)
-        run.looked_at = category.looked_at
+        images = Images(kept=kept, held_out=(), source=run.source, roi_mask=category.roi_mask)
+        run.roi_mask = category.roi_mask
         run.held_out = _score_held_out(run, images, device, progress)
     return run
 
@@ -221,7 +223,7 @@ def _fit(config: Config, images: Images, device: torch.device, progress: Progres
         source=images.source,
         held_out=HeldOut(),
         times=_times(device),
-        looked_at=images.looked_at,
+        roi_mask=images.roi_mask,
     )
 
 
@@ -229,19 +231,19 @@ def _trained(
     config: Config,
     images: Images,
     device: torch.device,
-    team: Team,
-    journal: Journal | None,
+    group: ProcessGroup,
+    training_log: TrainingLog | None,
     progress: Progress,
     tensorboard: Path | None = None,
 ) -> Run:
     if isinstance(config.model, ContextConfig):
-        return _trained_in_context(config, images, device, team, journal, progress, tensorboard)
+        return _trained_in_context(config, images, device, group, training_log, progress, tensorboard)
     # By content, so that names and places of the files do not decide the order in which they are seen.
     paths = sorted_by_content(images.kept)
-    repeated = RepeatedImages(paths, config.model.image_size, looked_at=images.looked_at, progress=progress)
+    repeated = RepeatedImages(paths, config.model.image_size, roi_mask=images.roi_mask, progress=progress)
     planned = plan(config.training, len(paths))
     shown = sorted_by_content(images.held_out or images.kept)
-    board = _board(tensorboard, shown, config.model.image_size, planned.steps, images.looked_at)
+    board = _board(tensorboard, shown, config.model.image_size, planned.steps, images.roi_mask)
     with torch.random.fork_rng(), board as observe:
         torch.manual_seed(config.seed)
         model = build_model(config).to(device)
@@ -252,8 +254,8 @@ def _trained(
             config.training,
             config.seed,
             device,
-            team=team,
-            journal=journal,
+            group=group,
+            training_log=training_log,
             progress=progress,
             observe=observe,
         )
@@ -263,7 +265,7 @@ def _trained(
         source=images.source,
         held_out=HeldOut(),
         times=_times(device),
-        looked_at=images.looked_at,
+        roi_mask=images.roi_mask,
         training={
             "steps": state.step,
             "epochs": round(state.step / planned.steps_per_epoch, 3),
@@ -272,7 +274,7 @@ def _trained(
             "best_epoch_loss": state.best_loss,
         },
     )
-    if team.leads:
+    if group.is_main:
         run.held_out = _score_held_out(run, images, device, progress)
     run.times["training_seconds"] = round(state.seconds, 3)
     run.times["images_per_second"] = round(planned.images_until(state.step) / max(state.seconds, 1e-9), 3)
@@ -283,8 +285,8 @@ def _trained_in_context(
     config: Config,
     images: Images,
     device: torch.device,
-    team: Team,
-    journal: Journal | None,
+    group: ProcessGroup,
+    training_log: TrainingLog | None,
     progress: Progress,
     tensorboard: Path | None,
 ) -> Run:
@@ -292,7 +294,14 @@ def _trained_in_context(
     with torch.random.fork_rng(), _board(tensorboard, (), config.model.image_size, 1) as observe:
         torch.manual_seed(config.seed)
         trained = train_in_context(
-            config, paths, images.looked_at, device, team=team, journal=journal, progress=progress, observe=observe
+            config,
+            paths,
+            images.roi_mask,
+            device,
+            group=group,
+            training_log=training_log,
+            progress=progress,
+            observe=observe,
         )
     state = trained.state
     run = Run(
@@ -301,10 +310,10 @@ def _trained_in_context(
         source=images.source,
         held_out=HeldOut(),
         times=_times(device),
-        looked_at=images.looked_at,
+        roi_mask=images.roi_mask,
         training={"steps": state.step, "weights": "those of the last step", **trained.record},
     )
-    if team.leads:
+    if group.is_main:
         run.held_out = _score_held_out(run, images, device, progress)
     run.times |= {"training_seconds": round(trained.seconds, 3), "of_that_steps": round(state.seconds, 3)}
     return run
@@ -312,12 +321,12 @@ def _trained_in_context(
 
 @contextmanager
 def _board(
-    folder: Path | None, paths: Sequence[Path], side: int, steps: int, looked_at: NDArray[np.bool_] | None = None
+    folder: Path | None, paths: Sequence[Path], side: int, steps: int, roi_mask: NDArray[np.bool_] | None = None
 ) -> Iterator[Observe | None]:
     if folder is None:
         yield None
         return
-    board = Board(folder, paths, side, steps, looked_at)
+    board = Board(folder, paths, side, steps, roi_mask)
     try:
         yield board.show
     finally:
@@ -329,7 +338,7 @@ def _finished(folder: Path, config: Config, images: Images) -> Run:
     check_same(folder, run.config, config)
     now, before = images.source, run.source
     check_data(folder, now.images, now.content_sha256, before.images, before.content_sha256)
-    check_region(folder, run.looked_at, images.looked_at)
+    check_region(folder, run.roi_mask, images.roi_mask)
     return run
 
 
@@ -342,13 +351,13 @@ def _images(category: Category, skip: frozenset[Sample], warn: Callable[[str], N
             f"only {len(kept)} good images: a detector is fitted, but none are left to calibrate colours and "
             f"thresholds on; give at least {FEW_IMAGES}, better 100"
         )
-    return Images(kept=kept, held_out=held_out, source=_source(category, kept, held_out), looked_at=category.looked_at)
+    return Images(kept=kept, held_out=held_out, source=_source(category, kept, held_out), roi_mask=category.roi_mask)
 
 
 def _fit_batches(images: Images, size: tuple[int, int], device: torch.device, progress: Progress) -> Iterator[Tensor]:
     with progress("fitting", len(images.kept)) as advance:
         for batch in load_images(images.paths, size, batch_size=fitting_batch(size, FIT_BATCH)):
-            yield blanked(batch.images, images.looked_at).to(device)
+            yield blanked(batch.images, images.roi_mask).to(device)
             advance(len(batch.indices))
 
 

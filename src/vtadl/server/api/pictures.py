@@ -28,8 +28,8 @@ def image(request: Request, identifier: Identifier) -> Response:
 
 
 @router.get("/map", openapi_extra=needs("operator"), response_class=FileResponse)
-def score_map(request: Request, identifier: Identifier) -> Response:
-    """The score map: TIFF, 32-bit float, at most 256 pixels a side."""
+def anomaly_map(request: Request, identifier: Identifier) -> Response:
+    """The anomaly map: TIFF, 32-bit float, at most 256 pixels a side."""
     server, row = _kept(request, identifier)
     return FileResponse(server.storage.map(row.id), media_type="image/tiff", headers=KEEP)
 

@@ -1,6 +1,6 @@
 """Does the default hold where parts lie anyhow? Prints docs/context.md's table.
 
-python benchmarks/anyhow.py [--category ../shared/data/mvtec/transistor] [--degrees 180] [--shift 0.02]
+python benchmarks/random_pose.py [--category ../shared/data/mvtec/transistor] [--degrees 180] [--shift 0.02]
     [--preset gaussian]...
 
 Writes a copy of the category in which every image, with its mask, is turned about its centre by any angle up to
@@ -65,8 +65,8 @@ def main() -> None:
         print(f"| preset | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
         for preset in options.preset or PRESETS:
             detector = vtadl.train(category, preset=preset)
-            figures = vtadl.evaluate(detector, category).figures
-            shown = " | ".join("–" if figures[name] is None else f"{figures[name]:.3f}" for name in COLUMNS)
+            metrics = vtadl.evaluate(detector, category).metrics
+            shown = " | ".join("–" if metrics[name] is None else f"{metrics[name]:.3f}" for name in COLUMNS)
             print(f"| `{preset}` | {shown} |", flush=True)
             recorded = {name: value for name, value in detector.run.training.items() if name in RECORDED}
             if recorded:
