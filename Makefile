@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 # Minutes each; `make bench` runs them all. The long ones (an hour or so): make bench BENCHMARKS="study fuzz bulk".
 BENCHMARKS ?= accuracy speed metrics_speed metrics_traps
 
+# Benchmarks load torch before the package, which sets this where it comes first.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: help setup check test test-slow demo bench clean
 
 help:
@@ -30,10 +33,10 @@ check: setup
 	$(BIN)/lint-imports
 
 test: setup
-	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal --durations=10
 
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations=10
 
 demo: setup
 	$(BIN)/vtadl demo --out runs/demo --force

@@ -2,8 +2,6 @@
 
 python benchmarks/large_image.py [--preset memory] [--height 4000] [--width 6000] [--image-size 2048]
 
-The preset `context` takes 20 steps here.
-
 Training and scoring run in processes of their own, whose peak is what the system counts. A scratch of 3 pixels' width
 is drawn in the scored image: the map's maximum should lie on it.
 """
@@ -52,7 +50,7 @@ def peak_gigabytes(command: list[str]) -> tuple[float, float, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=["gaussian", "memory", "context"], default="memory")
+    parser.add_argument("--preset", choices=["gaussian", "memory"], default="memory")
     parser.add_argument("--height", type=int, default=4000)
     parser.add_argument("--width", type=int, default=6000)
     parser.add_argument("--image-size", type=int, default=2048)
@@ -71,9 +69,6 @@ def main() -> None:
             str(folder / "run"),
         ]
         settings = [f"model.image_size={options.image_size}", "model.aspect=1"]
-        if options.preset == "context":
-            # The transformer sees as many patches as of a small image.
-            settings += [f"model.context_scale={max(256 / options.image_size, 0.1)}", "training.steps=20"]
         chosen = ["--preset", options.preset, *(word for setting in settings for word in ("--set", setting))]
         gigabytes, seconds, _ = peak_gigabytes([*vtadl, *chosen])
         print(f"training on {TRAINED_ON} images: peak {gigabytes:.2f} GB, {seconds:.0f} s")

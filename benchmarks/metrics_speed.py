@@ -80,7 +80,7 @@ def against_others(repeats: int, dtypes: tuple[type, ...]) -> None:
             images = make(100, side, dtype)
             maps, masks = stacked(images)
             ours = median_seconds(lambda images=images: evaluate(images, bootstrap=0), repeats)
-            line = f"100 maps of {side} x {side}, {np.dtype(dtype)}: all figures {ours:.3f} s"
+            line = f"100 maps of {side} x {side}, {np.dtype(dtype)}: all metrics {ours:.3f} s"
             theirs = median_seconds(lambda m=masks, s=maps: roc_auc_score(m.ravel(), s.ravel()), 1)
             line += f"; scikit-learn's roc_auc_score {theirs:.2f} s = {theirs / ours:.1f} times"
             other = anomalib_aupro(maps, masks) if dtype is np.float32 else None

@@ -33,7 +33,7 @@ from vtadl.demo.dataset import make_demo
 from vtadl.evaluation import evaluate_run
 from vtadl.metrics.comparison import compare_resampled
 from vtadl.models.build import build_model
-from vtadl.models.detector import TrainedDetector
+from vtadl.models.paper_detector import PaperDetector
 from vtadl.nn.smoothing import gaussian_smooth
 from vtadl.runs.files import write_text
 from vtadl.runs.run import HeldOut, Run, Source
@@ -143,6 +143,10 @@ FULL = Schedule(
 class ConstantMap(nn.Module):
     """Knows nothing."""
 
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.input_size = (size, size)
+
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return torch.zeros(images_B3HW.shape[0], *images_B3HW.shape[2:])
 
@@ -153,6 +157,7 @@ class MeanImage(nn.Module):
     def __init__(self, mean_3HW: Tensor, smoothing: float) -> None:
         super().__init__()
         self.mean_3HW, self.smoothing = mean_3HW, smoothing
+        self.input_size = tuple(mean_3HW.shape[1:])
 
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return gaussian_smooth((images_B3HW - self.mean_3HW).square().mean(1), self.smoothing)
@@ -432,7 +437,8 @@ def keep_trace(folder: Path) -> None:
 def time_steps(schedule: Schedule, category: Category, device: torch.device) -> str:
     """Median milliseconds of a training step of each kind, one process, the first ten left out."""
     paths = [sample.path for sample in training_split(category)[0]]
-    images = RepeatedImages(paths, schedule.size)
+    images = RepeatedImages(paths, (schedule.size, schedule.size))
+    images.move_to(device)
     rows = []
     for arm in (BASE, *schedule.changes):
         for objective in arm.objectives:
@@ -441,12 +447,17 @@ def time_steps(schedule: Schedule, category: Category, device: torch.device) -> 
             config = apply_settings(asked, (*arm.settings, *settings))
             torch.manual_seed(0)
             model = build_model(config).to(device)
-            assert isinstance(model, TrainedDetector)
+            assert isinstance(model, PaperDetector)
             # Whole batches alone: an epoch's last one is smaller.
             training = replace(config.training, batch_size=min(config.training.batch_size, len(paths)))
             stamps: list[float] = []
             optimise(
-                model, images, training, 0, device, observe=lambda *_, stamps=stamps: stamps.append(time.perf_counter())
+                model.network,
+                images,
+                training,
+                0,
+                device,
+                observe=lambda *_, stamps=stamps: stamps.append(time.perf_counter()),
             )
             milliseconds = 1000 * float(np.median(np.diff(stamps[10:])))
             rows.append([f"{arm.name}, `{config.objective}`", f"{milliseconds:.1f}", f"{8000 / milliseconds:.0f}"])
@@ -469,7 +480,7 @@ def measure_baselines(category: Category, size: int) -> dict[str, dict[str, floa
     config = apply_settings(preset_config("paper"), [f"model.image_size={size}"])
     kept, _ = training_split(category)
     models: dict[str, nn.Module] = {
-        "constant map": ConstantMap(),
+        "constant map": ConstantMap(size),
         "mean image": MeanImage(mean_image([sample.path for sample in kept], size), config.model.smoothing),
     }
     for objective in (ORIGINAL, PROPOSED):

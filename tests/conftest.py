@@ -3,9 +3,13 @@
 import os
 from pathlib import Path
 
+import vtadl  # noqa: F401  # isort: skip  # before torch is loaded: it says how OpenMP's threads wait
+
 import numpy as np
 import pytest
 import torch
+
+from helpers.exports import GraphsBuiltOnce
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +24,7 @@ def shared() -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     # Results must not depend on how many cores the test machine has, and two workers share them.
     torch.set_num_threads(1)
+    os.environ["VTADL_THREADS"] = "1"  # for commands too, in this process and in others
 
 
 class Golden:
@@ -41,3 +46,12 @@ class Golden:
 def golden() -> Golden:
     """See `Golden`."""
     return Golden()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_exports():
+    """Exports of one run share a graph, and are timed once: all that takes time in them is done, but not again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vtadl.export.export.build_graph", GraphsBuiltOnce())
+        patch.setattr("vtadl.export.export.TIMED", 1)
+        yield

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.backbone_weights import save_hub, save_vit
 from helpers.categories import make_category
 from vtadl.cli import main
-from vtadl.config.presets import PRESETS
+from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -38,13 +38,15 @@ def workplace(tmp_path, monkeypatch, request):
         save_vit(tmp_path / "backbones/vit_small.safetensors", depth=8)
         save_vit(tmp_path / "backbones/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
         save_hub(tmp_path / "backbones/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
-    # The default preset takes minutes; that its command runs does not depend on how long it learns.
-    light = dataclasses.replace(
-        PRESETS["context"],
-        model=dataclasses.replace(PRESETS["context"].model, image_size=224, size=500),
-        training=dataclasses.replace(PRESETS["context"].training, steps=2),
-    )
-    monkeypatch.setitem(PRESETS, "context", light)
+    # Presets take their time; that their commands run does not depend on the size of the images.
+    for name, steps in ((DEFAULT_PRESET, None), ("context", 2)):
+        preset = PRESETS[name]
+        light = dataclasses.replace(
+            preset,
+            model=dataclasses.replace(preset.model, image_size=224),
+            training=dataclasses.replace(preset.training, steps=steps),
+        )
+        monkeypatch.setitem(PRESETS, name, light)
     make_category(tmp_path / "parts", train=20, good=3, defective=3)
     make_category(tmp_path / "sets/stripes", train=4, good=2, defective=2)
     (tmp_path / "new").mkdir()

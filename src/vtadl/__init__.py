@@ -7,6 +7,7 @@ report = vtadl.evaluate(detector, "data/mvtec/transistor")
 
 from typing import TYPE_CHECKING, Any
 
+from vtadl.threads import use_threads, wait_passively
 from vtadl.version import __version__
 
 __all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
@@ -14,10 +15,13 @@ __all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load"
 if TYPE_CHECKING:
     from vtadl.api import Detector, Prediction, Report, evaluate, load, train
 
+wait_passively()  # whatever of the package is imported first comes through here, before it imports torch
+
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds: `vtadl --help` should not wait for it.
     if name in __all__:
+        use_threads()
         from vtadl import api
 
         return getattr(api, name)

@@ -1,7 +1,7 @@
 """What ``import vtadl`` gives: train, load, predict, evaluate, save."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.calibration.calibrate import Request, calibrate, write_card
+from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
-from vtadl.data.check import problems
+from vtadl.data.check import stop_on_problems
 from vtadl.data.images import as_rgb, read_image
-from vtadl.data.layouts import Sample, read_category
+from vtadl.data.layouts import read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
-from vtadl.errors import DataError
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.reports.card import write_card
 from vtadl.runs.run import Run, load_run, save_run
 from vtadl.training.train import train_run
 
@@ -160,15 +160,3 @@ def evaluate(detector: Detector, category: PathLike, *, resolution: int | None =
     content = read_category(Path(category))
     stop_on_problems(content.test)
     return evaluate_run(detector.run, content, detector.device, resolution=resolution)
-
-
-def stop_on_problems(samples: Sequence[Sample]) -> None:
-    """Read all files first, so that a bad one is known before any long work.
-
-    Raises:
-        DataError: the first bad file, and how many more there are.
-    """
-    found = problems(samples)
-    if found:
-        more = f" (and {len(found) - 1} more: vtadl data check lists them)" if len(found) > 1 else ""
-        raise DataError(f"{found[0][1]}{more}")

@@ -4,7 +4,9 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from vtadl.commands import (
     calibrate,
@@ -14,6 +16,7 @@ from vtadl.commands import (
     drift,
     evaluate,
     export,
+    generate,
     import_reference,
     info,
     metrics,
@@ -21,14 +24,15 @@ from vtadl.commands import (
     serve,
     train,
 )
-from vtadl.commands.arguments import Parser
-from vtadl.errors import ConfigError, VtadlError
+from vtadl.commands.arguments import Parser, warn
+from vtadl.errors import ConfigError, VtadlError, VtadlWarning
+from vtadl.threads import use_threads
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
-    *(demo, data, train, calibrate, evaluate, metrics, predict, serve),
+    *(demo, data, train, calibrate, evaluate, metrics, predict, generate, serve),
     *(compare, drift, export, import_reference, info),
 )
 
@@ -40,10 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 the data or a check failed, 2 the command line is wrong.
     """
     options = _parser().parse_args(arguments)
-    # Pillow warns of unusual metadata in images that are fine to read.
-    warnings.filterwarnings("ignore", module="PIL")
     try:
-        return int(options.run(options))
+        use_threads(options.threads)  # before the command imports torch
+        with warnings.catch_warnings():
+            # Pillow warns of unusual metadata in images that are fine to read.
+            warnings.filterwarnings("ignore", module="PIL")
+            warnings.simplefilter("always", VtadlWarning)
+            show = warnings.showwarning
+            warnings.showwarning = partial(_show, show)
+            return int(options.run(options))
     except KeyboardInterrupt as interrupt:
         print(f"vtadl: {str(interrupt) or 'interrupted; nothing half-written was left behind'}", file=sys.stderr)
         return INTERRUPTED
@@ -56,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"vtadl: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_COMMAND if isinstance(error, ConfigError) else FAILED
+
+
+def _show(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A warning of ours as one line, any other as Python shows it."""
+    if issubclass(category, VtadlWarning):
+        warn(str(message))
+    else:
+        otherwise(message, category, *place)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,6 +44,10 @@ class DependencyError(VtadlError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
 
 
+class VtadlWarning(UserWarning):
+    """What the user should know although the work is done; the command line prints it as one line."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """What to add to an error about an unknown name: the choice that is most like it, if any is."""
     close = difflib.get_close_matches(name, list(choices), n=1)

@@ -101,7 +101,7 @@ def evaluate_run(
                 mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
             images.append(
                 ScoredImage(
-                    name=_relative(sample, category),
+                    name=category.relative(sample.path),
                     defect=sample.label,
                     score=prediction.score,
                     anomaly_map=anomaly_map if has_masks else None,
@@ -138,7 +138,7 @@ def evaluate_maps(
     """
     samples = _test_samples(category, skip, resolution)
     started = time.perf_counter()
-    names = [_relative(sample, category) for sample in samples]
+    names = [category.relative(sample.path) for sample in samples]
     found = find_maps(folder, names)
     masks = [sample.mask for sample in samples if sample.mask is not None]
     warnings = [*missing_warnings(folder, names, found), *mask_warnings(masks)]
@@ -242,8 +242,3 @@ def _protocol(samples: Sequence[Sample], category: Category, resolution: int | N
             "skipped": len(category.test) - len(samples),
         },
     }
-
-
-def _relative(sample: Sample, category: Category) -> str:
-    inside = sample.path.is_relative_to(category.root)
-    return sample.path.relative_to(category.root).as_posix() if inside else str(sample.path)

@@ -10,15 +10,16 @@ from safetensors.torch import load_file, save_file
 
 from helpers.backbone_weights import SHAPE, save_vit
 from helpers.categories import defective_image, good_image, make_category
+from helpers.fitted import fit_to
 from vtadl.backbones.build import build_backbone
 from vtadl.cli import main
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
-from vtadl.config.schema import BackboneConfig, GaussianConfig, MemoryConfig
+from vtadl.config.schema import BackboneConfig, Config, GaussianConfig, MemoryConfig
 from vtadl.data.layouts import read_category
 from vtadl.errors import BundleError, ConfigError
 from vtadl.export.export import TOLERANCE, export_run
-from vtadl.models.detector import GaussianDetector, MemoryDetector
+from vtadl.models.build import build_model
 from vtadl.nn.vit import VisionTransformer, VitShape
 from vtadl.runs.run import load_run
 from vtadl.training.train import train_to
@@ -102,13 +103,15 @@ def test_settings_that_do_not_go_with_a_backbone(weights, settings, message):
 def test_a_side_that_is_no_multiple_of_the_patch_is_refused(tmp_path, patch, side, message):
     path = save_vit(tmp_path / "w.safetensors", patch=patch)
     with pytest.raises(ConfigError, match=message):
-        GaussianDetector(GaussianConfig(backbone=f"vit:{path}", image_size=side))
+        build_model(Config(preset="", model=GaussianConfig(backbone=f"vit:{path}", image_size=side)))
 
 
 def test_gaussians_too_wide_for_memory_are_refused(tmp_path):
     path = save_vit(tmp_path / "w.safetensors", width=1024, patch=8, heads=16)
     with pytest.raises(ConfigError, match=r"32 x 32 positions over 3072 channels .* the preset memory"):
-        GaussianDetector(GaussianConfig(backbone=f"vit:{path}", image_size=512, backbone_blocks=(1, 2, 3)))
+        build_model(
+            Config(preset="", model=GaussianConfig(backbone=f"vit:{path}", image_size=512, backbone_blocks=(1, 2, 3)))
+        )
 
 
 def test_a_missing_file_says_where_to_get_it_and_how_to_point_at_it(tmp_path, capsys):
@@ -237,32 +240,9 @@ def test_a_detector_over_wide_patches_has_maps_of_its_images_size(trained):
     assert maps.isfinite().all()
 
 
-def test_the_preset_anomalydino_runs_where_its_weights_are(tmp_path, monkeypatch):
-    name = preset_config("anomalydino").model.backbone.removeprefix("vit:")
-    save_vit(tmp_path / "backbones" / name, patch=14, layer_scale=True)
-    monkeypatch.setenv("VTADL_BACKBONES", str(tmp_path / "backbones"))
-    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
-    train_to(tmp_path / "run", preset_config("anomalydino"), category, torch.device("cpu"), warn=lambda line: None)
-    model = load_run(tmp_path / "run").model
-    assert model.density.cosine
-    assert model.anomaly_map(torch.rand(1, 3, 448, 448)).shape == (1, 448, 448)
-
-
-def test_the_preset_dinomaly_runs_where_its_weights_are(tmp_path, monkeypatch):
-    config = apply_settings(preset_config("dinomaly"), ["training.steps=2", "model.size=50", "model.image_size=112"])
-    save_vit(tmp_path / "backbones" / config.model.backbone.removeprefix("vit:"), depth=8, patch=14, layer_scale=True)
-    monkeypatch.setenv("VTADL_BACKBONES", str(tmp_path / "backbones"))
-    category = read_category(make_category(tmp_path / "stripes", train=10, good=1, defective=1))
-    train_to(tmp_path / "run", config, category, torch.device("cpu"), warn=lambda line: None)
-    model = load_run(tmp_path / "run").model
-    assert model.network.visible.all() and model.view_size == model.input_size
-    assert model.anomaly_map(torch.rand(1, 3, 112, 112)).shape == (1, 112, 112)
-
-
 def test_cosine_is_a_setting_of_the_memory(trained):
     config = MemoryConfig(backbone=f"vit:{trained}/backbones/small.safetensors", image_size=64, distance="cosine")
-    detector = MemoryDetector(config)
-    detector.fit([torch.rand(2, 3, 64, 64)], 2, seed=0)
+    detector = fit_to(build_model(Config(preset="", model=config)), torch.rand(2, 3, 64, 64))
     assert float(detector.anomaly_map(torch.rand(1, 3, 64, 64)).max()) <= 2
 
 

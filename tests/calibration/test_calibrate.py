@@ -12,13 +12,14 @@ from scipy import stats
 
 import vtadl
 from helpers.categories import defective_image, good_image, make_category
-from vtadl.calibration.calibrate import PAGE_FILE, Request, calibrate, write_card
+from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import read_category
 from vtadl.decision.card import CalibrationSet
 from vtadl.decision.conformal import conformal_threshold, rank_of_rate
 from vtadl.errors import BundleError, ConfigError, DataError
+from vtadl.reports.card import PAGE_FILE, write_card
 
 CPU = torch.device("cpu")
 

@@ -76,7 +76,7 @@ def test_later_calibrations_build_on_earlier_ones(run, period, tmp_path, capsys)
     first = json.loads(capsys.readouterr().out)
     assert calibrate(run, "--false-reject-rate", 0.1, "--json", "-") == 0
     second = json.loads(capsys.readouterr().out)
-    assert second["parts"] == first["parts"] and second["threshold"] < first["threshold"]
+    assert second["calibration_sets"] == first["calibration_sets"] and second["threshold"] < first["threshold"]
     assert calibrate(run, "--fresh") == 1
     assert "there are 2" in capsys.readouterr().err
     assert json.loads((run / "card.json").read_text()) == second
@@ -107,7 +107,7 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(run, capsys, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vtadl.calibration.calibrate.write_text", full)
+    monkeypatch.setattr("vtadl.reports.card.write_text", full)
     assert calibrate(run, "--threshold", 8) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert (run / "card.json").read_bytes() == before

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,16 @@ def test_train_says_what_it_did(category, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "trained 'memory' on 11 good images of stripes" in out
     assert err == ""
+
+
+def test_an_earlier_name_of_a_setting_is_read_with_a_line(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    config = (copy / "config.toml").read_text()
+    (copy / "config.toml").write_text(config.replace("backbone =", "stem ="))
+    assert main(["info", str(copy)]) == 0
+    expected = f"vtadl: warning: {copy}/config.toml: 'model.stem' is called 'model.backbone' now\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_eval_prints_and_writes_every_metric(run, category, tmp_path, capsys):

@@ -69,10 +69,10 @@ def test_the_table_has_one_object_a_cell(finished):
         (category, objective) for category in ("brick", "cloth") for objective in ("mse + vae", "mse + nll")
     ]
     for row in rows:
-        assert list(row) == ["category", "preset", "objective", "seed", "status", "metrics", "error"]
+        assert list(row) == ["category", "preset", "objective", "seed", "status", "figures", "error"]
         assert (row["preset"], row["seed"], row["status"], row["error"]) == ("paper", 0, "done", None)
-        assert tuple(row["metrics"]) == METRICS
-        assert all(0 <= value <= 1 for value in row["metrics"].values())
+        assert tuple(row["figures"]) == METRICS
+        assert all(0 <= value <= 1 for value in row["figures"].values())
 
 
 def test_every_pair_is_in_the_csv_as_in_the_json(finished):
@@ -120,7 +120,7 @@ def test_the_metrics_are_those_of_train_and_eval(finished, cells, capsys):
         assert main(["eval", str(run), str(cell.category.root), "--json", "-", "--device", "cpu"]) == 0
         metrics = json.loads(capsys.readouterr().out)
         row = json.loads((finished / "table.json").read_text())[0]
-        assert {name: metrics[name] for name in METRICS} == row["metrics"]
+        assert {name: metrics[name] for name in METRICS} == row["figures"]
 
 
 def test_done_cells_are_read_and_not_run_again(finished, cells, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_failed_cell_is_a_row_and_the_others_continue(cells, tmp_path):
     failed, done = json.loads((tmp_path / "out/table.json").read_text())
     assert (failed["status"], done["status"]) == ("failed", "done")
     assert "001.png" in failed["error"]
-    assert set(failed["metrics"].values()) == {None}
+    assert set(failed["figures"].values()) == {None}
     assert "001.png" in (tmp_path / "out/comparison.md").read_text()
     page = (tmp_path / "out/comparison.html").read_text()
     assert re.search(r'<td class="text">[^<]*001\.png', page)  # wraps

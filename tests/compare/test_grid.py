@@ -105,7 +105,7 @@ def test_a_cell_has_another_place_when_the_weights_of_its_backbone_change(root, 
         "presets": ["gaussian", "context"],
         "settings": [f"model.backbone=vit:{path}"],
     }
-    arguments["settings"] += ["model.image_size=64", "model.pooling=1", "model.coarsening=1", "model.mask_radius=1"]
+    arguments["settings"] += ["model.image_size=64", "model.pooling=1", "model.mask_radius=1"]
     places = []
     for seed in (0, 1, 0):
         save_vit(path, seed=seed)

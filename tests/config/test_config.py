@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtadl.config.overrides import apply_settings, from_toml, read_config, to_toml
+from vtadl.config.overrides import RENAMED, apply_settings, from_toml, read_config, to_toml
 from vtadl.config.presets import PRESETS, preset_config
 from vtadl.config.schema import Config
-from vtadl.errors import ConfigError
+from vtadl.errors import ConfigError, VtadlWarning
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -43,6 +43,12 @@ def test_settings_reach_their_section():
     assert (config.training.steps, config.model.variant) == (20, "faithful")
     assert (config.training.learning_rate, config.model.smoothing) == (1.0, 2.0)
     assert isinstance(config.training.learning_rate, float)
+
+
+def test_auto_leaves_a_setting_to_the_training():
+    config = apply_settings(preset_config("gaussian"), ["model.aspect=2", "model.aspect=auto"])
+    assert config.model.aspect is None
+    assert from_toml('[model]\nkind = "gaussian"\naspect = "auto"\n', "x").model.aspect is None
 
 
 def test_none_unsets_a_setting():
@@ -91,13 +97,34 @@ def test_blocks_that_cannot_be(value, message):
         apply_settings(preset_config("gaussian"), [f"model.backbone_blocks={value}"])
 
 
+def test_earlier_names_of_settings_are_read_with_a_line_that_names_the_new_ones():
+    old = to_toml(apply_settings(preset_config("memory"), ["model.backbone_blocks=[4]"])).replace("backbone", "stem")
+    with pytest.warns(VtadlWarning, match=r"^old.toml: 'model.stem' is .*, 'model.stem_blocks' is .* now$"):
+        config = from_toml(old, "old.toml")
+    assert config.model.backbone_blocks == (4,)
+    with pytest.warns(VtadlWarning, match=r"'model.radius' is called 'model.mask_radius' now"):
+        assert apply_settings(preset_config("context"), ["model.radius=1"]).model.mask_radius == 1
+
+
+def test_a_setting_by_both_names_is_an_error():
+    text = to_toml(preset_config("memory")).replace("[model]", '[model]\nstem = "efficientnet-lite0"')
+    with pytest.raises(ConfigError, match=r"'model.stem' is an earlier name of 'model.backbone'; give the value once"):
+        from_toml(text, "both.toml")
+
+
+def test_every_new_name_is_a_setting():
+    settings = {f"model.{key}" for preset in PRESETS.values() for key in dataclasses.asdict(preset.model)}
+    assert set(RENAMED.values()) <= settings
+    assert not settings & RENAMED.keys()
+
+
 def test_unknown_preset_lists_the_choices():
     with pytest.raises(ConfigError, match=r"did you mean 'gaussian'\?\); choose from: .*memory"):
         preset_config("gausian")
 
 
 def test_an_objective_needs_a_preset_that_is_trained():
-    with pytest.raises(ConfigError, match="takes no objective; --objective goes with: context, fast, dinomaly, paper"):
+    with pytest.raises(ConfigError, match="takes no objective; --objective goes with: context, paper"):
         preset_config("gaussian", objective="mse")
 
 

@@ -1,5 +1,7 @@
 """Embeddings for many epochs: in memory or on disk, the same to the bit, and nothing stays behind."""
 
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -36,6 +38,23 @@ def test_in_memory_or_on_disk_they_are_the_same(values, tmp_path, monkeypatch):
         assert torch.equal(other, one)
         assert one.dtype == torch.float32
     assert list(tmp_path.iterdir()) == []  # no name that a kill could leave
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """On a file system of 1 MB: writing to a mapping that finds no room there ends a process by SIGBUS."""
+    code = "import tempfile, torch; tempfile.tempdir = '{}'; from vtadl.data.embeddings import RepeatedEmbeddings; {}"
+    work = "RepeatedEmbeddings(iter([torch.ones(8, 512, 32, 32)]), 8, kept_bytes=0)"
+    command = (
+        f"mount -t tmpfs -o size=1m none '{tmp_path}' && exec '{sys.executable}' -c \"{code.format(tmp_path, work)}\""
+    )
+    try:
+        done = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no unshare on this system")
+    if "vtadl" not in done.stderr and done.returncode in (1, 32):
+        pytest.skip(f"no file system of our own: {done.stderr.strip()}")
+    assert done.returncode == 1
+    assert "no 0.0 GB for embeddings in" in done.stderr and "No space left on device; make room" in done.stderr
 
 
 def test_what_is_given_can_be_changed_without_harm(values):

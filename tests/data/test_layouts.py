@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vtadl.data.layouts import empty_folders, find_images, mask_folder, read_category
+from vtadl.data.layouts import Category, empty_folders, find_images, mask_folder, read_category
 from vtadl.errors import DataError
 
 
@@ -278,3 +278,9 @@ def test_real_categories(shared, name, train, good, defective):
         for sample in category.test
         if sample.is_defective
     )
+
+
+def test_paths_are_shown_from_the_folder_on(tmp_path):
+    category = Category(root=tmp_path / "part", layout="mvtec", samples=())
+    assert category.relative(tmp_path / "part/test/cut/0.png") == "test/cut/0.png"
+    assert category.relative(tmp_path / "elsewhere/0.png") == str(tmp_path / "elsewhere/0.png")

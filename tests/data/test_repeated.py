@@ -24,7 +24,10 @@ def paths(tmp_path_factory):
 @pytest.mark.parametrize("side", [24, 64])
 def test_kept_or_not_they_are_what_decoding_gives(paths, side):
     size = 6 * 3 * side * side * 2
-    kept, again = RepeatedImages(paths, side, kept_bytes=size), RepeatedImages(paths, side, kept_bytes=size - 1)
+    kept, again = (
+        RepeatedImages(paths, (side, side), kept_bytes=size),
+        RepeatedImages(paths, (side, side), kept_bytes=size - 1),
+    )
     assert kept.kept is not None
     assert again.kept is None
     batches = [[3, 0, 2], [5, 1, 4], [0]]
@@ -39,18 +42,18 @@ def test_files_are_used_as_they_are_where_no_resizing_rounds(paths, tmp_path):
     pixels = read_image(paths[0])[:, :30]
     square = tmp_path / "square.bmp"
     Image.fromarray(pixels).save(square)
-    (image,) = next(RepeatedImages([square], 30).batches([[0]]))
+    (image,) = next(RepeatedImages([square], (30, 30)).batches([[0]]))
     assert np.array_equal(image.permute(1, 2, 0), np.divide(pixels, 255, dtype=np.float32))
 
 
 def test_kept_images_need_their_files_no_more(paths, tmp_path):
     copy = tmp_path / "image.png"
     copy.write_bytes(paths[0].read_bytes())
-    images = RepeatedImages([copy], 24)
+    images = RepeatedImages([copy], (24, 24))
     copy.unlink()
     assert len(next(images.batches([[0]]))) == 1
     with pytest.raises(DataError, match=r"image\.png"):
-        list(RepeatedImages([copy], 24, kept_bytes=0).batches([[0]]))
+        list(RepeatedImages([copy], (24, 24), kept_bytes=0).batches([[0]]))
 
 
 def test_batches_made_on_a_device_are_the_same_to_the_bit():
@@ -62,7 +65,7 @@ def test_batches_made_on_a_device_are_the_same_to_the_bit():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_moved_images_are_the_same_to_the_bit(paths):
-    images = RepeatedImages(paths, 24)
+    images = RepeatedImages(paths, (24, 24))
     expected = next(images.batches([[3, 0, 2]]))
     images.move_to(torch.device("cuda"))
     (moved,) = images.batches([[3, 0, 2]])

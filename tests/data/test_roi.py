@@ -9,6 +9,7 @@ from PIL import Image
 import vtadl
 from helpers.categories import good_image, make_category
 from vtadl.cli import main
+from vtadl.data.hashing import content_hash
 from vtadl.data.roi import STORED_SIDE, fitted_mask, mask_png, read_region_of_interest, read_stored_mask
 from vtadl.errors import BundleError, DataError
 
@@ -23,6 +24,18 @@ def write_mask(path, mask):
 def write_polygons(path, content):
     path.write_text(json.dumps(content))
     return path
+
+
+def write_noisy(path, pixels, place):
+    """The image with noise in its right half, such that its hash lies in the given part of so many equal ones."""
+    part, parts = place
+    for seed in range(1000):
+        # Columns next to the border are mixed with those inside when the image is resized.
+        pixels[:, 38:] = np.random.default_rng(seed).integers(0, 256, pixels[:, 38:].shape)
+        write_mask(path, pixels)
+        if int(content_hash(path)[:8], 16) * parts >> 32 == part:
+            return
+    raise AssertionError("no noise has such a hash")
 
 
 def test_without_files_everything_counts():
@@ -121,14 +134,14 @@ def test_nothing_outside_changes_anything(category, left_half, tmp_path, preset)
 @pytest.mark.parametrize("preset", ["gaussian", "memory"])
 def test_training_sees_nothing_outside(category, left_half, tmp_path, preset):
     # So few images that none is held out: which ones are depends on the files' bytes.
-    for index, file in enumerate(sorted((category / "train/good").iterdir())[:6]):
-        pixels = np.array(Image.open(file))
-        for name in ("plain", "noise"):
-            target = tmp_path / name / "good" / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(target)
-            # Columns next to the border are mixed with those inside when the image is resized.
-            pixels[:, 38:] = np.random.default_rng(index).integers(0, 256, pixels[:, 38:].shape)
+    files = sorted((category / "train/good").iterdir())[:6]
+    images = [np.array(Image.open(file)) for file in files]
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "noise").mkdir()
+    # Bytes also decide the order in which images are added up, and with it the last digits: keep it.
+    plain = [write_mask(tmp_path / "plain" / file.name, image) for file, image in zip(files, images, strict=True)]
+    for rank, index in enumerate(sorted(range(len(files)), key=lambda index: content_hash(plain[index]))):
+        write_noisy(tmp_path / "noise" / files[index].name, images[index], (rank, len(files)))
     detectors = []
     for name in ("plain", "noise"):
         arguments = {"settings": ["model.image_size=96"], "roi": left_half, "device": "cpu"}

@@ -5,7 +5,6 @@ import pytest
 from scipy import ndimage
 
 from vtadl.data.synthetic_defects import KINDS, LEAST_PIXELS, VISIBLE, add_defect, add_each_defect
-from vtadl.models.context import TEXTURES
 
 
 def textured(seed=0, height=64, width=64):
@@ -38,10 +37,6 @@ def test_the_generator_decides(kind):
     first, again, other = (add_defect(image, kind, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
-
-
-def test_the_kinds_that_teach_a_discriminant_are_known():
-    assert set(TEXTURES) < set(KINDS)
 
 
 def test_defects_are_made_inside_alone_and_what_cannot_be_seen_is_left_out():

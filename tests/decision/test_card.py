@@ -103,10 +103,10 @@ def test_a_damaged_card_is_refused(key, value, message):
 
 def test_scores_without_images_are_refused():
     content = json.loads(to_json(CARD))
-    content["parts"][0]["scores"].append(4.0)
+    content["calibration_sets"][0]["scores"].append(4.0)
     with pytest.raises(BundleError, match="has 4 scores for 3 images"):
         from_json(json.dumps(content), "card.json")
-    content["parts"][0]["sha256"].append("e")
+    content["calibration_sets"][0]["sha256"].append("e")
     with pytest.raises(BundleError, match="damaged"):
         from_json(json.dumps(content), "card.json")
 
@@ -123,9 +123,13 @@ def test_what_is_no_card_is_refused(text):
     )
 )
 def test_anything_else_is_an_error_of_ours(content):
-    for key in ("parts", "threshold", "false_rejects", "notes"):
+    for key in ("calibration_sets", "threshold", "false_rejects", "notes"):
         text = json.dumps({**json.loads(to_json(CARD)), key: content})
         try:
             from_json(text, "card.json")
         except BundleError:
             continue
+
+
+def test_a_card_with_the_earlier_name_of_its_sets_is_read():
+    assert from_json(to_json(CARD).replace('"calibration_sets"', '"parts"'), "card.json") == CARD

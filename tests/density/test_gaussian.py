@@ -9,6 +9,8 @@ from vtadl.density import gaussian
 from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.errors import DataError
 
+pytestmark = pytest.mark.native
+
 
 def moments_of(x, batch=7):
     moments = GaussianMoments()

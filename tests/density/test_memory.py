@@ -8,6 +8,8 @@ from vtadl.density import memory as memory_module
 from vtadl.density.memory import PatchMemory, SampledPatches, places
 from vtadl.errors import DataError
 
+pytestmark = pytest.mark.native
+
 
 def test_memory_scores_the_grid():
     density = PatchMemory(6, 40)

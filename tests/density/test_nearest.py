@@ -7,6 +7,8 @@ from scipy.spatial import cKDTree
 from helpers.clusters import clustered
 from vtadl.density.nearest import BLOCK, nearest_distance, searchable
 
+pytestmark = pytest.mark.native
+
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 300])
 def test_nearest_distance_equals_a_tree(size):

@@ -13,7 +13,6 @@ from helpers.exports import TINY, card_for, tiny_run
 from vtadl.cli import main
 from vtadl.errors import ConfigError, ExportError
 from vtadl.export.export import TOLERANCE, check_target, compare, export_run, sample_images
-from vtadl.export.onnx_graph import build_graph
 from vtadl.inference.predict import predict_image
 from vtadl.runs.run import save_run
 from vtadl.runtime import load
@@ -58,17 +57,6 @@ def gaussian(tmp_path_factory):
     return tiny_run(tmp_path_factory.mktemp("made"), "gaussian")
 
 
-@pytest.fixture
-def built_once(gaussian, graph, monkeypatch):
-    """Building the same graph again takes seconds."""
-    monkeypatch.setattr(vtadl.export.export, "build_graph", lambda run: graph)
-
-
-@pytest.fixture(scope="module")
-def graph(gaussian):
-    return build_graph(gaussian)
-
-
 def assert_same(ours, theirs):
     scale = np.abs(ours.anomaly_map).max()
     assert theirs.anomaly_map.shape == ours.anomaly_map.shape and theirs.anomaly_map.dtype == np.float32
@@ -94,6 +82,7 @@ def test_an_export_says_what_it_is(run, exported):
     assert b".py" not in (exported / "model.onnx").read_bytes()
 
 
+@pytest.mark.native
 def test_openvino_agrees_too_and_keeps_to_the_region_of_interest(gaussian, tmp_path):
     roi_mask = np.zeros((40, 50), bool)
     roi_mask[5:30, 10:45] = True
@@ -123,7 +112,6 @@ def test_every_density_of_a_context_exports(tmp_path, objective, to):
     export_run(made, tmp_path / to, to=to, images=list(IMAGES.values()))
 
 
-@pytest.mark.usefixtures("built_once")
 def test_a_model_that_disagrees_is_not_kept(gaussian, tmp_path, monkeypatch):
     real = vtadl.export.export.predict_image
     with pytest.raises(ExportError, match="at least one sample image"):
@@ -165,7 +153,6 @@ def test_a_folders_images_are_spread_over_it(tmp_path, monkeypatch):
     assert [image[0, 0, 0] for image in sample_images(tmp_path)] == [0, 3, 6]
 
 
-@pytest.mark.usefixtures("built_once")
 def test_the_command_exports_beside_the_run(gaussian, tmp_path, capsys):
     save_run(gaussian, tmp_path / "run")
     (tmp_path / "run/onnx").mkdir()

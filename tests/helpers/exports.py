@@ -9,6 +9,7 @@ from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import read_category
 from vtadl.decision.card import FORMAT, CalibrationSet, Card
+from vtadl.export.onnx_graph import build_graph
 from vtadl.runs.run import Run, load_run, weights_sha256
 from vtadl.training.train import train_to
 
@@ -16,14 +17,28 @@ TINY = {
     "gaussian": ["model.image_size=64"],
     "memory": ["model.image_size=64", "model.size=50"],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
-        *("model.depth=2", "model.size=50", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
+        *("model.image_size=64", "model.mask_radius=1", "model.width=16", "model.heads=2"),
+        *("model.depth=2", "model.latent_width=4", "training.steps=2", "training.batch_size=4"),
     ],
     "paper": [
         *("model.image_size=64", "model.patch_size=16", "model.width=16", "model.depth=1", "model.heads=2"),
         *("model.mlp_width=16", "model.mixtures=2", "training.steps=2"),
     ],
 }
+
+
+class GraphsBuiltOnce:
+    """`build_graph`, which takes seconds, once for each detector."""
+
+    def __init__(self):
+        self.built = {}
+
+    def __call__(self, run: Run):
+        roi_mask = None if run.roi_mask is None else (run.roi_mask.shape, run.roi_mask.tobytes())
+        key = (weights_sha256(run.model), repr(run.config), roi_mask)
+        if key not in self.built:
+            self.built[key] = build_graph(run)
+        return self.built[key]
 
 
 def tiny_run(root: Path, preset: str, *settings: str, objective: str | None = None) -> Run:

@@ -24,7 +24,6 @@ from vtadl.config.schema import PaperConfig, TrainingConfig
 from vtadl.data.repeated import RepeatedImages
 from vtadl.losses.objective import parse_objective
 from vtadl.losses.ssim import ssim
-from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.training.distributed import joined, set_idle, share_batch_statistics
 from vtadl.training.loop import optimise
@@ -147,18 +146,17 @@ NETWORKS = {
 
 def train_each(folder: Path, batch_sizes: list[int]) -> int:
     """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes the log."""
-    images = RepeatedImages(sorted(folder.glob("*.png")), 16)
+    images = RepeatedImages(sorted(folder.glob("*.png")), (16, 16))
     with joined(torch.device("cpu")) as (group, device):
         for (name, (expression, build)), batch_size in itertools.product(NETWORKS.items(), batch_sizes):
             torch.manual_seed(0)
-            objective = parse_objective(expression)
-            model = TrainedDetector(build(objective), objective, 0.0)
+            network = build(parse_objective(expression))
             training = TrainingConfig(steps=20, batch_size=batch_size, learning_rate=1e-3)
             lines: list[object] = []
-            optimise(model, images, training, 3, device, group=group, observe=lambda _, line, to=lines: to.append(line))
+            optimise(network, images, training, 3, device, group=group, observe=lines.append)
             if group.is_main:
                 place = f"{name}-{batch_size}-of-{group.size}"
-                save_file(model.state_dict(), folder / f"{place}.safetensors")
+                save_file(network.state_dict(), folder / f"{place}.safetensors")
                 (folder / f"{place}.json").write_text(json.dumps(lines))
     return 0
 

@@ -1,4 +1,4 @@
-"""Generated images: which detectors have any, what decides them, and what ``vtadl predict --samples`` writes."""
+"""Generated images: which detectors have any, what decides them, and what ``vtadl generate`` writes."""
 
 import json
 
@@ -53,9 +53,9 @@ def test_more_of_them_begin_with_the_same(folder):
     assert not np.array_equal(many[0], many[BATCH])
 
 
-def test_predict_writes_them(folder, tmp_path, capsys):
+def test_the_command_writes_them(folder, tmp_path, capsys):
     out = tmp_path / "made"
-    arguments = ["predict", str(folder), "--samples", "11", "--out", str(out), "--device", "cpu"]
+    arguments = ["generate", str(folder), "--count", "11", "--out", str(out), "--device", "cpu"]
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"generated 11 images: {out}\n"
     files = sorted(out.iterdir())
@@ -68,29 +68,12 @@ def test_predict_writes_them(folder, tmp_path, capsys):
     assert main([*arguments, "--force"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--samples", "0"], "expected 1 to 100,000"),
-        (["--samples", "2", "--watch"], "leave out images, --watch and --ray"),
-        (["image.png", "--samples", "2"], "leave out images, --watch and --ray"),
-    ],
-)
-def test_what_cannot_be_asked_for_is_a_line(folder, tmp_path, capsys, flags, message):
-    assert main(["predict", str(folder), *flags, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+def test_what_cannot_be_asked_for_is_a_line(folder, tmp_path, capsys):
+    assert main(["generate", str(folder), "--count", "0", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert "0 images are asked for; expected 1 to 100,000" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_images_are_asked_for_as_before_and_may_follow_options(folder, category, tmp_path, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["predict", str(folder), "--out", str(tmp_path / "out")])
-    assert ended.value.code == 2
-    assert "IMAGE_OR_FOLDER" in capsys.readouterr().err
-    image = str(category / "train/good/000.png")
-    assert main(["predict", str(folder), "--out", str(tmp_path / "out"), "--device", "cpu", image]) == 0
 
 
 @pytest.mark.parametrize("objective", ["mse + vae", None])

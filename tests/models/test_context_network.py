@@ -14,7 +14,7 @@ from vtadl.losses.objective import parse_objective
 from vtadl.models.context_network import RIDGE, ContextNetwork
 
 SIDE, WIDTH = 5, 6
-CONFIG = ContextConfig(coarsening=1, mask_radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
+CONFIG = ContextConfig(mask_radius=1, width=16, heads=2, depth=3, mixtures=2, latent_width=3)
 KEYS = {"seed": 3, "step": 7}
 
 
@@ -67,29 +67,6 @@ def test_what_is_expected_of_a_patch_does_not_depend_on_its_neighbourhood(object
             changed[0, :, other_row, other_column] += 1.0
             near = max(abs(row - other_row), abs(column - other_column)) <= 1
             assert torch.equal(expected(x), expected(changed)) == near, (other_row, other_column)
-
-
-def test_a_masked_block_does_not_depend_on_itself():
-    model = as_if_trained(network("nll", masked="block"))
-    z = model._whitened(embeddings(1)).requires_grad_()
-    context = model._context(z, None)
-    for patch in range(SIDE**2):
-        (gradient,) = torch.autograd.grad(context[0, patch].sin().sum(), z, retain_graph=True)
-        block = {
-            i for i in range(SIDE**2) if (i // SIDE // 3, i % SIDE // 3) == (patch // SIDE // 3, patch % SIDE // 3)
-        }
-        told = set((gradient[0] != 0).any(-1).nonzero().flatten().tolist())
-        assert told == set(range(SIDE**2)) - block
-
-
-def test_noise_is_on_what_is_seen_in_training_alone():
-    x, keys = embeddings(), {**KEYS, "samples": [0, 1, 2, 3]}
-    plain, noisy = (as_if_trained(network("nll", dropout=0.0, noise=noise)) for noise in (0.0, 0.5))
-    assert torch.equal(plain.anomaly_map(x), noisy.anomaly_map(x))
-    before, after = (model.train().terms(x, **keys)[0]["nll"] for model in (plain, noisy))
-    assert not torch.isclose(before, after)
-    assert torch.equal(after, noisy.terms(x, **keys)[0]["nll"])
-    assert not torch.isclose(after, noisy.terms(x, **keys | {"step": 8})[0]["nll"])
 
 
 def test_dropping_context_reveals_no_neighbourhood():
@@ -187,21 +164,13 @@ def test_other_terms_are_refused(term):
     ("changes", "message"),
     [
         ({"heads": 3}, r"model.width is 16; expected a multiple of model.heads, 3"),
-        ({"coarsening": 2}, r"model.coarsening is 2 and model.mask_radius 1, on 5 x 5; expected a divisor"),
-        ({"radius": 2}, r"model.coarsening is 1 and model.mask_radius 2, on 5 x 5; expected a divisor"),
-        ({"coarsening": 5}, r"model.coarsening is 5"),
-        ({"coarsening": 7}, r"model.coarsening is 7"),
-        ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.coarsening"),
+        ({"mask_radius": 2}, r"model.mask_radius is 2, on 5 x 5 patches; expected more patches along a side"),
+        ({"patches": 65}, r"4,225 patches are too many for the transformer; .*model.pooling"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         network(**changes)
-
-
-def test_it_has_no_images():
-    with pytest.raises(ConfigError, match="embeddings, not images"):
-        network("mse").reconstruct(embeddings())
 
 
 # What it scores by
@@ -225,7 +194,7 @@ def test_embeddings_that_do_not_vary_are_no_harm():
     model, x = network(), torch.ones(3, WIDTH, SIDE, SIDE)
     fit(model, x)
     model.eval().fit_residual([x])
-    assert model.anomaly_map(x).isfinite().all()
+    assert model.score_patches(x).isfinite().all()
 
 
 @pytest.mark.parametrize("objective", ["nll", "mse", "cosine", "kl + nll"])
@@ -234,7 +203,7 @@ def test_the_score_is_the_mahalanobis_distance_of_the_residual(objective):
     fit(model, x)
     model.fit_residual(x.split(64))
     new = embeddings(2, seed=5)
-    found = model.anomaly_map(new)
+    found = model.score_patches(new)
     assert found.shape == (2, SIDE, SIDE)
     learnt, residual = (model._residuals(one).double().detach().numpy() for one in (x, new))
     deviation = learnt.std(axis=(0, 2, 3))
@@ -258,45 +227,8 @@ def test_the_score_of_a_bound_is_the_bound_itself():
     with torch.inference_mode():
         z = model._whitened(x)
         bound = model.variational(z, None, model._context(z, None)).vae
-    torch.testing.assert_close(model.anomaly_map(x), 2 * bound.view(4, SIDE, SIDE))
-    assert torch.equal(model.anomaly_map(x), model.anomaly_map(x))
-
-
-@pytest.mark.parametrize("objective", ["nll", "mse", "vae"])
-def test_every_patch_of_a_coarse_cell_has_a_score_of_its_own(objective):
-    model, x = as_if_trained(network(objective, patches=10, coarsening=2)), embeddings(300, side=10)
-    moments = GaussianMoments()
-    moments.update(model.coarse(x))
-    model.fit(moments.mean_PD, moments.scatter_PDD.mean(0) / (moments.count - 1))
-    model.fit_residual(x.split(64))
-    assert model.anomaly_map(x[:2]).shape == (2, 10, 10)
-    odd = x[:1].clone()
-    odd[0, :, 5, 6] += 9.0
-    change = (model.anomaly_map(odd) - model.anomaly_map(x[:1])).abs()[0]
-    if objective == "vae":
-        assert change[5, 6] > 0 and change.argmax() // 10 in (4, 5)  # the bound is of the cell
-    else:
-        assert change[5, 6] == change.max() > 1
-
-
-@pytest.mark.parametrize("patch", [(0, 0), (4, 7)])
-def test_what_is_expected_around_a_patch_does_not_depend_on_it(patch):
-    """Not even between cells: the expectations that are mixed there all leave the patch's own cell out."""
-    model = as_if_trained(network(patches=14, coarsening=2))
-    x = embeddings(1, side=14)
-    changed = x.clone()
-    changed[0, :, *patch] += 5.0
-    with torch.inference_mode():
-        before, after = (model._residuals(one) for one in (x, changed))
-    own = (5.0 * torch.ones(WIDTH)) @ model.whitening.T
-    torch.testing.assert_close((after - before)[0, :, *patch], own, atol=1e-4, rtol=1e-4)
-
-
-def test_coarsening_averages():
-    model, x = network(patches=10, coarsening=2), embeddings(side=10)
-    assert model.grid == (5, 5)
-    expected = x.view(4, WIDTH, 5, 2, 5, 2).mean((3, 5))
-    torch.testing.assert_close(model.coarse(x), expected)
+    torch.testing.assert_close(model.score_patches(x), 2 * bound.view(4, SIDE, SIDE))
+    assert torch.equal(model.score_patches(x), model.score_patches(x))
 
 
 def test_training_lowers_the_likelihood_where_context_tell():
@@ -318,4 +250,4 @@ def test_training_lowers_the_likelihood_where_context_tell():
     model.eval().fit_residual([x])
     odd = x[:2].clone()
     odd[:, :, 2, 2] = -odd[:, :, 2, 2]
-    assert (model.anomaly_map(odd)[:, 2, 2] > 2 * model.anomaly_map(x[:2])[:, 2, 2]).all()
+    assert (model.score_patches(odd)[:, 2, 2] > 2 * model.score_patches(x[:2])[:, 2, 2]).all()

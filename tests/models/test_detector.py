@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from helpers.fitted import fit_to
+from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
-from vtadl.models.detector import Detector, GaussianDetector, MemoryDetector
+from vtadl.models.detector import GaussianDetector, MemoryDetector
+from vtadl.models.protocol import Detector
 
 
 def images(count, seed=0, side=64):
@@ -14,14 +17,17 @@ def images(count, seed=0, side=64):
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
 
 
+def built(kind, config):
+    return kind(config, build_backbone(config))
+
+
 @pytest.fixture(scope="module", params=["gaussian", "memory"])
 def detector(request):
     model = {
-        "gaussian": lambda: GaussianDetector(GaussianConfig(image_size=64)),
-        "memory": lambda: MemoryDetector(MemoryConfig(image_size=64, size=200)),
+        "gaussian": lambda: built(GaussianDetector, GaussianConfig(image_size=64)),
+        "memory": lambda: built(MemoryDetector, MemoryConfig(image_size=64, size=200)),
     }[request.param]()
-    model.fit(images(12).split(5), 12, seed=0)
-    return model.eval()
+    return fit_to(model, images(12))
 
 
 def test_anomaly_maps_have_the_inputs_size(detector):
@@ -41,7 +47,7 @@ def test_an_images_map_does_not_depend_on_its_batch(detector):
 @pytest.mark.parametrize("side", [0, 32, 100, 65])
 def test_sides_that_leave_no_grid_are_refused(side):
     with pytest.raises(ConfigError, match="expected a multiple of 32, at least 64"):
-        GaussianDetector(GaussianConfig(image_size=side))
+        built(GaussianDetector, GaussianConfig(image_size=side))
 
 
 def test_the_backbone_stays_frozen(detector):

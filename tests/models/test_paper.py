@@ -94,7 +94,7 @@ class TestNoise:
         assert torch.equal(network.anomaly_map(images()), network.anomaly_map(images()))
 
 
-class TestScoreMap:
+class TestAnomalyMap:
     def test_is_the_residual_without_a_density(self):
         network = model("mse + 0.1*ssim")
         expected = (network.reconstruct(images()) - images()).square().mean(1)

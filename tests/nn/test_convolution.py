@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from vtadl.nn.convolution import UpconvolutionStack, packed_weight
 
+pytestmark = pytest.mark.native
+
 LAYERS = {
     "strides and a packed end": ((3, 4, 3, 2, 1), (4, 5, 5, 3, 1), (5, 6, 4, 1, 0), (6, 3, 7, 1, 0)),
     "doubling": ((8, 6, 4, 2, 1), (6, 4, 4, 2, 1), (4, 3, 4, 2, 1)),

@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtadl.nn.masked_attention import NeighbourMaskedBlock, other_blocks, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, outside
 
 SIDE, WIDTH = 5, 8
 
 
-@given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(-3, 8))
+@given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(0, 8))
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 def test_outside_against_a_loop(rows, columns, radius):
     found = outside((rows, columns), radius)
@@ -21,18 +21,7 @@ def test_outside_against_a_loop(rows, columns, radius):
             assert bool(found[i, j]) == (distance > radius)
 
 
-@given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(0, 4))
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
-def test_other_blocks_against_a_loop(rows, columns, radius):
-    found, width = other_blocks((rows, columns), radius), 2 * radius + 1
-    for i in range(rows * columns):
-        for j in range(rows * columns):
-            one, other = ((n // columns // width, n % columns // width) for n in (i, j))
-            assert bool(found[i, j]) == (one != other)
-
-
-def test_below_zero_nothing_is_masked():
-    assert outside((4, 4), -1).all()
+def test_a_radius_of_0_masks_the_patch_alone():
     assert torch.equal(outside((3, 3), 0), ~torch.eye(9, dtype=torch.bool))
 
 
@@ -52,7 +41,7 @@ def stacked():
     return run, keys
 
 
-@pytest.mark.parametrize("radius", [-1, 0, 1])
+@pytest.mark.parametrize("radius", [0, 1])
 def test_three_blocks_leak_nothing_of_the_neighbourhood(stacked, radius):
     run, keys = stacked
     visible = outside((SIDE, SIDE), radius)

@@ -10,7 +10,7 @@ import pytest
 from vtadl.reports.charts import (
     BINS,
     ROW_HEIGHT,
-    Group,
+    Histogram,
     Line,
     colour_bar,
     histograms,
@@ -66,8 +66,8 @@ def bars(svg):
 
 def test_bars_stand_where_the_values_are_and_scale_by_row():
     groups = [
-        Group(label="few", values=[0.0, 0.0, 1.0], style="good"),
-        Group(label="many", values=[1.0] * 50, style="bad"),
+        Histogram(label="few", values=[0.0, 0.0, 1.0], style="good"),
+        Histogram(label="many", values=[1.0] * 50, style="bad"),
     ]
     few, many = bars(histograms(groups, title="t", x_label="x", mark=0.5))
     width = (X1 - X0) / BINS
@@ -76,7 +76,7 @@ def test_bars_stand_where_the_values_are_and_scale_by_row():
 
 
 def test_the_mark_stands_at_its_value():
-    svg = histograms([Group(label="g", values=[2.0, 6.0], style="good")], title="t", x_label="x", mark=3.0)
+    svg = histograms([Histogram(label="g", values=[2.0, 6.0], style="good")], title="t", x_label="x", mark=3.0)
     mark = next(p for p in ET.fromstring(svg).iter("path") if p.get("class") == "mark")
     assert mark.get("d").startswith(f"M{X0 + 0.25 * (X1 - X0):.1f} ")
 
@@ -86,7 +86,7 @@ def test_the_mark_stands_at_its_value():
     [[3.0], [0.0] * 4, [1e8, 1e8], [-math.inf, 1.0, 2.0, math.inf], [math.inf], [1e-8, 2e-8], [1e300, -1e300 / 4]],
 )
 def test_odd_values_still_make_a_chart_with_all_of_them(values):
-    svg = histograms([Group(label="g", values=values, style="good")], title="t", x_label="x")
+    svg = histograms([Histogram(label="g", values=values, style="good")], title="t", x_label="x")
     assert len(bars(svg)[0]) >= 1
     assert "nan" not in svg
     assert "inf" not in svg.replace("infer", "")

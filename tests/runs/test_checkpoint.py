@@ -1,5 +1,6 @@
 """Checkpoints: safetensors as others read it, whole or not there, and damage that is noticed."""
 
+import json
 import os
 import resource
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from vtadl.errors import BundleError, TrainingError
@@ -151,6 +153,16 @@ def test_a_truncated_checkpoint_is_named(saved, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(BundleError, match=r"checkpoint.safetensors' is damaged: .*--force"):
         read_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_version_is_named(saved):
+    tensors, metadata = read_checkpoint(saved[0] / CHECKPOINT_FILE)
+    save_file(tensors, saved[0] / CHECKPOINT_FILE, {"vtadl": json.dumps(metadata)})  # as format 1 was written
+    with (
+        TrainingLog(saved[0], CONDITIONS) as training_log,
+        pytest.raises(BundleError, match=r"has format 1, .* expected format 2: finish it with that version"),
+    ):
+        training_log.restore(saved[1], saved[2])
 
 
 def test_a_checkpoint_of_another_model_is_refused(saved):

@@ -24,8 +24,8 @@ TINY = {
         *("model.mlp_width=16", "model.mixtures=2", "training.steps=2"),
     ],
     "context": [
-        *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
-        *("model.depth=1", "model.size=50", "training.steps=2"),
+        *("model.image_size=64", "model.mask_radius=1", "model.width=16", "model.heads=2"),
+        *("model.depth=1", "training.steps=2"),
     ],
     "memory": ["model.image_size=64", "model.size=50"],
     "gaussian": ["model.image_size=64"],
@@ -116,11 +116,10 @@ def test_settings_that_cannot_be_are_refused_without_memory_for_them(run, before
         ("mixtures = 1", "mixtures = 256"),
         ("image_size = 64", "image_size = 2048"),
         (
-            'image_size = 64\naspect = 1.0\nkind = "context"\nsmoothing = 6.0\npooling = 2',
+            'image_size = 64\naspect = 1.0\nkind = "context"\nsmoothing = 4.0\npooling = 2',
             'image_size = 2048\naspect = 1.0\nkind = "context"\npooling = 1',
         ),
         ("radius = 1", "radius = -1000"),
-        ("size = 50", "size = 5"),
         ('objective = "nll"', 'objective = "vae"'),
         ('objective = "nll"', 'objective = "ssim"'),
     ],
@@ -129,6 +128,27 @@ def test_a_context_that_cannot_be_is_refused_without_memory_for_it(runs, tmp_pat
     run = shutil.copytree(runs / "context", tmp_path / "run")
     replace_in(run / "config.toml", before, after)
     with pytest.raises(BundleError, match="run"):
+        load_run(run)
+
+
+def test_a_memory_larger_than_its_settings_allow_is_refused(runs, tmp_path):
+    run = shutil.copytree(runs / "memory", tmp_path / "run")
+    replace_in(run / "config.toml", "\nsize = 50", "\nsize = 5")
+    with pytest.raises(BundleError, match=r"does not fit its config.toml: tensors density\.patches"):
+        load_run(run)
+
+
+@pytest.mark.parametrize("preset", TINY)
+def test_runs_of_format_1_load_unless_they_are_another_detector(runs, tmp_path, preset):
+    run = shutil.copytree(runs / preset, tmp_path / "run")
+    path = run / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1, "vtadl": "0.1.0"}))
+    if preset != "context":
+        assert load_run(run).config == load_run(runs / preset).config
+        return
+    with pytest.raises(
+        BundleError, match=r"format 1, preset 'context', written by vtadl 0.1.0.*read it with that vtadl"
+    ):
         load_run(run)
 
 

@@ -19,6 +19,7 @@ from helpers.exports import card_for, tiny_run
 from vtadl.errors import BundleError, DataError, DependencyError
 from vtadl.export.export import export_run
 from vtadl.runtime import load
+from vtadl.runtime.backends import OPENERS
 from vtadl.runtime.cli import main
 
 SOURCE = Path(__file__).resolve().parents[2]
@@ -121,6 +122,15 @@ def test_wrong_calls_say_what_is_right(export, images, tmp_path, capsys, argumen
     assert message in capsys.readouterr().err
 
 
+def test_a_model_gets_as_many_threads_as_the_process_may_use(export, monkeypatch):
+    told = []
+    monkeypatch.setitem(OPENERS, "onnx", lambda files, threads: told.append(threads))
+    monkeypatch.setenv("VTADL_THREADS", "3")
+    load(export)
+    load(export, threads=2)
+    assert told == [3, 2]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -134,7 +144,7 @@ def test_wrong_calls_say_what_is_right(export, images, tmp_path, capsys, argumen
         ({"colour_low": None}, "colour_low"),
         ({"colour_high": "red"}, "colour_high"),
         ({"runtime": "tensorrt"}, "expected one of: onnx, openvino"),
-        ({"precision": "float8"}, "precision"),
+        ({"precision": "int8"}, "expected one of: float32; .*run vtadl export again"),
         ({"preset": 3}, "preset is no text"),
         ({"files": {"../../model.onnx": "0"}}, "checksums of model.onnx"),
         ({"files": {"model.onnx": "0" * 64}}, "its checksum differs"),

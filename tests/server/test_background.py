@@ -98,7 +98,7 @@ def test_leftovers_of_a_kill_are_removed(client, monkeypatch):
     arrived.write_bytes(GOOD)
     monkeypatch.setattr("vtadl.server.storage.ORPHAN_SECONDS", -3600)
     monkeypatch.setattr(
-        server.storage, "recent", lambda hours: [(p.backbone, p) for p in server.storage.root.glob("pictures/*/*/*")]
+        server.storage, "recent", lambda hours: [(p.stem, p) for p in server.storage.root.glob("pictures/*/*/*")]
     )
     retention.remove_orphans(server.database, server.storage)
     assert not path.exists() and not arrived.exists()

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is one that the document describes, never a 500, and the server resumes."""
+"""Whatever is sent, the answer is one that the document describes, never a 500, and the server keeps running."""
 
 import os
 import random

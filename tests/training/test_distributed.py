@@ -21,7 +21,7 @@ from vtadl.errors import ConfigError
 from vtadl.training.distributed import ProcessGroup, SharedBatchNorm2d, share_batch_statistics
 from vtadl.training.train import train_to
 
-FORKED = str(Path(__file__).with_name("forked.py"))
+FORKED = str(Path(__file__).parents[1] / "helpers/forked.py")
 SETTINGS = [
     *("model.image_size=32", "model.patch_size=8", "model.width=32", "model.depth=2", "model.heads=2"),
     *("model.mlp_width=32", "model.mixtures=2", "training.batch_size=6", "training.steps=20"),
@@ -202,7 +202,7 @@ def test_a_preset_without_steps_is_not_started_twice(category, tmp_path, monkeyp
 
 
 CONTEXT = [
-    *("model.image_size=64", "model.coarsening=1", "model.mask_radius=1", "model.width=16", "model.heads=2"),
+    *("model.image_size=64", "model.mask_radius=1", "model.width=16", "model.heads=2"),
     *("model.depth=2", "model.size=50", "model.latent_width=4", "training.batch_size=5", "training.steps=8"),
 ]
 

@@ -16,10 +16,10 @@ from vtadl.config.schema import PaperConfig, TrainingConfig
 from vtadl.data.repeated import RepeatedImages
 from vtadl.errors import TrainingError, TrainingInterrupted
 from vtadl.losses.objective import TERMS, parse_objective
-from vtadl.models.detector import TrainedDetector
 from vtadl.models.paper import PaperModel
 from vtadl.runs import checkpoint
 from vtadl.runs.checkpoint import Conditions, TrainingLog, read_checkpoint
+from vtadl.training import cuda_graph as step_graph
 from vtadl.training import loop as optimization
 from vtadl.training.loop import optimise
 from vtadl.training.schedule import sample_order
@@ -57,13 +57,12 @@ def images(tmp_path_factory):
     paths = [folder / f"{index}.png" for index in range(IMAGES)]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
-    return RepeatedImages(paths, SIDE)
+    return RepeatedImages(paths, (SIDE, SIDE))
 
 
-def detector(expression="2*mse + l1"):
+def network(expression="2*mse + l1"):
     torch.manual_seed(0)
-    objective = parse_objective(expression)
-    return TrainedDetector(Line(objective), objective, 0.0)
+    return Line(parse_objective(expression))
 
 
 def settings(**changes):
@@ -77,7 +76,7 @@ def new_training_log(folder):
 
 
 def train(folder, images, model=None, **changes):
-    model = model or detector()
+    model = model or network()
     with new_training_log(folder) as training_log:
         state = optimise(model, images, settings(**changes), 5, CPU, training_log=training_log)
     return model, state
@@ -97,7 +96,7 @@ def weights_of(model):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_steps_are_those_of_a_plain_loop(images, tmp_path, optimizer):
     trained, _ = train(tmp_path, images, optimizer=optimizer, gradient_clip=0.5, weight_decay=0.1)
-    model = detector()
+    model = network()
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
     reference = kind(model.parameters(), lr=0.01, weight_decay=0.1, fused=False, foreach=False)
     order = itertools.chain(*(sample_order(5, epoch, IMAGES) for epoch in range(9)))
@@ -135,7 +134,7 @@ def test_the_best_epoch_is_a_record_and_the_weights_are_the_last(images, tmp_pat
     assert state.best_loss == pytest.approx(min(epochs.values()), rel=1e-12)
     assert state.best_epoch < 4  # at this rate the loss grows, so the last epoch is not the best
     tensors, _ = read_checkpoint(tmp_path / "checkpoint.safetensors")
-    assert torch.equal(tensors["model.network.map.weight"], model.network.map.weight)
+    assert torch.equal(tensors["model.map.weight"], model.map.weight)
 
 
 def test_half_precision_trains_and_differs(images, tmp_path):
@@ -169,8 +168,8 @@ def spoiled(name):
 
 
 def test_a_loss_that_is_nan_stops_and_names_term_and_step(images, tmp_path):
-    model = detector()
-    model.network.at[6] = spoiled("l1")
+    model = network()
+    model.at[6] = spoiled("l1")
     with pytest.raises(TrainingError, match=r"loss term 'l1' is not finite at step 7; the last good state, step 4"):
         train(tmp_path, images, model)
     assert weights_of(model).isfinite().all()
@@ -181,32 +180,32 @@ def test_a_loss_that_is_nan_stops_and_names_term_and_step(images, tmp_path):
 
 
 def test_a_gradient_that_is_infinite_stops(images, tmp_path):
-    model = detector()
+    model = network()
 
     def steep(terms, variance):  # the loss is zero, its slope is not
         return {**terms, "l1": (terms["l1"] - terms["l1"].detach()).sqrt()}, variance
 
-    model.network.at[2] = steep
+    model.at[2] = steep
     with pytest.raises(TrainingError, match="the gradient is not finite at step 3"):
         train(tmp_path, images, model)
     assert weights_of(model).isfinite().all()
 
 
 def test_a_collapse_of_the_embeddings_stops_with_a_clear_word(images, tmp_path):
-    model = detector()
-    model.network.at[5] = lambda terms, variance: (terms, variance * 0)  # one image, which proves nothing
-    model.network.at[6] = lambda terms, variance: (terms, variance * 1e-7)
+    model = network()
+    model.at[5] = lambda terms, variance: (terms, variance * 0)  # one image, which proves nothing
+    model.at[6] = lambda terms, variance: (terms, variance * 1e-7)
     with pytest.raises(TrainingError, match="the embeddings collapsed at step 7: their variance fell from"):
         train(tmp_path, images, model)
 
 
 def test_too_little_memory_on_a_gpu_says_what_to_lower(images, tmp_path):
-    model = detector()
+    model = network()
 
     def full(terms, variance):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model.network.at[1] = full
+    model.at[1] = full
     with pytest.raises(TrainingError, match=r"not enough for step 2; .* lower training.batch_size \(3\)"):
         train(tmp_path, images, model)
 
@@ -229,8 +228,8 @@ def presses(times):
 
 
 def test_ctrl_c_keeps_a_checkpoint_of_the_step_and_resuming_changes_nothing(images, tmp_path):
-    model = detector()
-    model.network.at[5] = presses(1)
+    model = network()
+    model.at[5] = presses(1)
     with pytest.raises(TrainingInterrupted, match=r"interrupted after step 6 of 10; .*--resume"):
         train(tmp_path / "a", images, model)
     resumed, _ = train(tmp_path / "a", images)
@@ -240,8 +239,8 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_step_and_resuming_changes_nothing(imag
 
 
 def test_a_second_ctrl_c_does_not_wait(images, tmp_path, ctrl_c_interrupts):
-    model = detector()
-    model.network.at[5] = presses(2)
+    model = network()
+    model.at[5] = presses(2)
     with pytest.raises(KeyboardInterrupt) as raised:
         train(tmp_path, images, model)
     assert not isinstance(raised.value, TrainingInterrupted)
@@ -250,12 +249,12 @@ def test_a_second_ctrl_c_does_not_wait(images, tmp_path, ctrl_c_interrupts):
 @pytest.mark.parametrize("step", range(9))
 def test_a_training_cut_off_anywhere_resumes_to_the_bit(images, tmp_path, step):
     plain, end = train(tmp_path / "b", images, schedule="one-cycle")
-    model = detector()
+    model = network()
 
     def cut(terms, variance):
         raise RuntimeError("cut off")
 
-    model.network.at[step] = cut
+    model.at[step] = cut
     with pytest.raises(RuntimeError, match="cut off"):
         train(tmp_path / "a", images, model, schedule="one-cycle")
     resumed, state = train(tmp_path / "a", images, schedule="one-cycle")
@@ -283,7 +282,7 @@ def test_a_full_disk_ends_cleanly_and_room_lets_it_resume(images, tmp_path, monk
 
 def test_without_a_training_log_nothing_is_written(images, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state = optimise(detector(), images, settings(), 5, CPU)
+    state = optimise(network(), images, settings(), 5, CPU)
     assert state.step == 10
     assert list(tmp_path.iterdir()) == []
 
@@ -294,10 +293,9 @@ def test_a_graph_of_a_step_computes_what_its_kernels_compute_one_by_one(images, 
     config = PaperConfig(image_size=SIDE, patch_size=4, width=32, depth=2, heads=4, mlp_width=48)
     weights = []
     for plain_steps in (2, 2, 1_000_000):
-        monkeypatch.setattr(optimization, "PLAIN_STEPS", plain_steps)
+        monkeypatch.setattr(step_graph, "PLAIN_STEPS", plain_steps)
         torch.manual_seed(0)
-        objective = parse_objective(" + ".join(TERMS))
-        model = TrainedDetector(PaperModel(config, objective), objective, 0.0).to("cuda")
+        model = PaperModel(config, parse_objective(" + ".join(TERMS))).to("cuda")
         optimise(model, images, settings(steps=12), 5, torch.device("cuda"))
         weights.append(model.state_dict())
     for name, value in weights[0].items():

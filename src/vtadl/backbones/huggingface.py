@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from vtadl.backbones.input_size import Geometry
 from vtadl.backbones.timm_vit import SCALINGS, chosen_blocks
 from vtadl.backbones.weights import Checksum, find_weights
 from vtadl.config.schema import BackboneConfig
@@ -49,7 +50,7 @@ SWITCHES = {
 """Other settings that are used."""
 FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 UNUSED = ("pooler.", "embeddings.mask_token")
-MAX_TEXT_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 1_000_000
 WHERE = (
     "get config.json, model.safetensors and preprocessor_config.json where there is a network, such as those of "
     "https://huggingface.co/facebook/dinov2-small, into one folder"
@@ -93,6 +94,14 @@ class HubBackbone(nn.Module):
         patches = [norm(outputs[block][:, -height * width :]).transpose(1, 2) for block in self.blocks]
         embeddings_BDHW = torch.cat(patches, dim=1).reshape(len(images_B3HW), self.width, height, width)
         return F.avg_pool2d(embeddings_BDHW, pooling)
+
+
+def hub_geometry(config: BackboneConfig) -> Geometry:
+    """Of a `HubBackbone`, from ``config.json`` alone; raises as that does."""
+    kind, sizes = _sizes(_folder(config.backbone.partition(":")[2]) / "config.json")
+    blocks = chosen_blocks(config, sizes["num_hidden_layers"], by_itself=kind != "vit")
+    patch = sizes["patch_size"]
+    return Geometry(width=sizes["hidden_size"] * len(blocks), stride=patch, multiple=patch)
 
 
 def _folder(given: str) -> Path:
@@ -211,8 +220,8 @@ def _sha256(folder: Path) -> bytes:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(f"there is no '{path}'; hub: takes a folder that Hugging Face's download made")
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_TEXT_BYTES:,} at most")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_CONFIG_BYTES:,} at most")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -3,18 +3,31 @@ area.
 """
 
 import math
+from dataclasses import dataclass
 
-from vtadl.config.schema import SQUARE, BackboneConfig, ContextConfig
+from vtadl.config.schema import SQUARE, BackboneConfig
 from vtadl.errors import ConfigError
 
 MIN_SIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What a backbone makes of an image, known without its weights."""
+
+    width: int
+    """Dimensions of an embedding."""
+    stride: int
+    """Pixels along a side that make one cell of its grid."""
+    multiple: int
+    """Images must have sides that are multiples of this."""
 
 
 def input_size(config: BackboneConfig, multiple: int, stride: int) -> tuple[int, int]:
     """Height and width in pixels.
 
     Without ``model.aspect``, or with 1, the square of ``model.image_size`` as it is. Else each side is rounded to what
-    the backbone takes, and what preset ``context`` can average into patches.
+    the backbone takes, and what ``model.pooling``, where there is one, averages into patches.
 
     Args:
         config: the settings.
@@ -22,19 +35,10 @@ def input_size(config: BackboneConfig, multiple: int, stride: int) -> tuple[int,
         stride: pixels along a side that make one cell of its grid.
     """
     if config.aspect is None or config.aspect == SQUARE:
-        return config.side, config.side
-    cells = config.pooling if isinstance(config, ContextConfig) else 1
+        return config.image_size, config.image_size
+    cells = getattr(config, "pooling", 1)
     root = math.sqrt(config.aspect)
-    return _rounded((config.side / root, config.side * root), math.lcm(multiple, stride * cells))
-
-
-def view_size(config: ContextConfig, multiple: int, stride: int) -> tuple[int, int]:
-    """Height and width in pixels of the copy that preset ``context`` shows its transformer; as `input_size`."""
-    height, width = input_size(config, multiple, stride)
-    if config.context_scale == 1:
-        return height, width
-    step = math.lcm(multiple, stride * config.pooling * config.coarsening)
-    return _rounded((height * config.context_scale, width * config.context_scale), step)
+    return _rounded((config.image_size / root, config.image_size * root), math.lcm(multiple, stride * cells))
 
 
 def _rounded(sides: tuple[float, float], step: int) -> tuple[int, int]:
@@ -52,8 +56,9 @@ def grid_shape(config: BackboneConfig, multiple: int, stride: int) -> tuple[int,
     height, width = input_size(config, multiple, stride)
     if min(height, width) < MIN_SIDE or height % multiple or width % multiple:
         least = -(-MIN_SIDE // multiple) * multiple
-        near = max(round(config.side / multiple) * multiple, least)
+        near = max(round(config.image_size / multiple) * multiple, least)
         raise ConfigError(
-            f"model.image_size is {config.side}; expected a multiple of {multiple}, at least {least}, such as {near}"
+            f"model.image_size is {config.image_size}; expected a multiple of {multiple}, at least {least}, such as "
+            f"{near}"
         )
     return height // stride, width // stride

@@ -1,5 +1,6 @@
 """A frozen Vision Transformer from a file of timm's tensors, as a backbone."""
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from vtadl.backbones.input_size import input_size, view_size
-from vtadl.backbones.weights import Checksum, find_weights
-from vtadl.config.schema import BackboneConfig, ContextConfig
+from vtadl.backbones.input_size import Geometry, input_size
+from vtadl.backbones.weights import Checksum, find_weights, stamp
+from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.vit import VisionTransformer, VitShape, vit_shape
 
@@ -40,15 +41,18 @@ class VitBackbone(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        path = find_weights(config.backbone.partition(":")[2], WHERE)
-        shape, weights, sha256 = _read(path, config.backbone_heads)
+        path, shape = _located(config)
+        weights, sha256 = _weights(path, *stamp(path))
         self.blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
         self.width = shape.width * len(self.blocks)
         self.stride = self.multiple = shape.patch
-        self.network = VisionTransformer(shape)
-        self.network.load_state_dict(weights, strict=False)  # tensors that it has no use for are left out
-        for height, width in _sizes(config, self.multiple, self.stride):
-            self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
+        with torch.device("meta"):
+            self.network = VisionTransformer(shape)
+        # Tensors that it has no use for are left out; the others are shared by all backbones of this file.
+        known = self.network.state_dict().keys()
+        self.network.load_state_dict({name: weights[name] for name in known}, assign=True)
+        height, width = input_size(config, self.multiple, self.stride)
+        self.network.prepare((max(height // shape.patch, 1), max(width // shape.patch, 1)))
         mean, deviation = SCALINGS[config.backbone_scaling or ("imagenet" if shape.layer_scale else "half")]
         self.mean: Tensor
         self.deviation: Tensor
@@ -61,10 +65,11 @@ class VitBackbone(nn.Module):
         return F.avg_pool2d(embeddings_BDHW, pooling)
 
 
-def _sizes(config: BackboneConfig, multiple: int, stride: int) -> set[tuple[int, int]]:
-    """Of all images that the backbone will see."""
-    sizes = {input_size(config, multiple, stride)}
-    return sizes | {view_size(config, multiple, stride)} if isinstance(config, ContextConfig) else sizes
+def vit_geometry(config: BackboneConfig) -> Geometry:
+    """Of a `VitBackbone`, from the file's header alone; raises as that does."""
+    _, shape = _located(config)
+    blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
+    return Geometry(width=shape.width * len(blocks), stride=shape.patch, multiple=shape.patch)
 
 
 def chosen_blocks(config: BackboneConfig, depth: int, *, by_itself: bool) -> tuple[int, ...]:
@@ -85,8 +90,9 @@ def chosen_blocks(config: BackboneConfig, depth: int, *, by_itself: bool) -> tup
     return blocks
 
 
-def _read(path: Path, heads: int | None) -> tuple[VitShape, dict[str, Tensor], bytes]:
-    """Shape, tensors and checksum; names and shapes are looked at before memory is spent on values."""
+def _located(config: BackboneConfig) -> tuple[Path, VitShape]:
+    """The file that ``backbone`` names and what its tensors' names and shapes say, before memory is spent on values."""
+    path = find_weights(config.backbone.partition(":")[2], WHERE)
     if not path.is_file():  # a pipe would be waited for, a device has no end
         raise BundleError(f"'{path}' is no file; vit: takes a .safetensors file, hub: a folder")
     if path.stat().st_size > MAX_BYTES:
@@ -94,19 +100,31 @@ def _read(path: Path, heads: int | None) -> tuple[VitShape, dict[str, Tensor], b
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-        shape = vit_shape(shapes, heads)
-        content = path.read_bytes()
-        weights: dict[str, Tensor] = load_tensors(content)
+        return path, vit_shape(shapes, config.backbone_heads)
     except (SafetensorError, OSError) as error:
-        raise BundleError(
-            f"'{path}' is no readable safetensors file ({' '.join(str(error).split())}); pickled weights (.pth, .bin) "
-            "can run code and are never opened: get them as safetensors"
-        ) from error
+        raise _unreadable(path, error) from error
     except ConfigError as error:
         raise BundleError(
             f"'{path}' is no Vision Transformer of timm's: {error} (Hugging Face's own go with hub:FOLDER)"
         ) from error
+
+
+@functools.lru_cache(maxsize=2)
+def _weights(path: Path, changed: int, size: int) -> tuple[dict[str, Tensor], bytes]:
+    """Tensors in float32 and the file's checksum; read once in a process as long as the file stays what it is."""
+    try:
+        content = path.read_bytes()
+        weights: dict[str, Tensor] = load_tensors(content)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
     for name, tensor in weights.items():
         if not (tensor.is_floating_point() and tensor.isfinite().all()):
             raise BundleError(f"'{path}' is damaged: tensor {name} is not of finite numbers; get it again")
-    return shape, weights, hashlib.sha256(content).digest()
+    return {name: tensor.float() for name, tensor in weights.items()}, hashlib.sha256(content).digest()
+
+
+def _unreadable(path: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"'{path}' is no readable safetensors file ({' '.join(str(error).split())}); pickled weights (.pth, .bin) "
+        "can run code and are never opened: get them as safetensors"
+    )

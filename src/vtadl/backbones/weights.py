@@ -34,6 +34,19 @@ def find_weights(given: str, where: str) -> Path:
     )
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Time of the last change in nanoseconds, and bytes: with its path, what tells one content of a file from others.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BundleError(f"cannot read '{path}': {error.strerror}; get it again") from error
+    return found.st_mtime_ns, found.st_size
+
+
 class Checksum(nn.Module):
     """Of a backbone's weights: stored with what was fitted on them, compared when that is loaded over a backbone again.
 
@@ -52,8 +65,8 @@ class Checksum(nn.Module):
         stored = state_dict.get(f"{prefix}sha256")
         if stored is not None and not torch.equal(stored, self.sha256.cpu()):
             raise BundleError(
-                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the backbone that this detector was "
-                f"trained over ({_short(stored)}); point model.backbone in its config.toml at those, or train again"
+                f"'{self.path}' has other weights (sha256 {_short(self.sha256)}) than the backbone that this detector "
+                f"was trained over ({_short(stored)}); point model.backbone in its config.toml at those, or train again"
             )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
-from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate, to_json
+from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate
 from vtadl.decision.conformal import (
     cheapest_threshold,
     conformal_threshold,
@@ -15,14 +13,11 @@ from vtadl.decision.conformal import (
     rate_interval,
     share_interval,
 )
-from vtadl.errors import BundleError, ConfigError
-from vtadl.reports.card import card_page
-from vtadl.runs.files import write_text
-from vtadl.runs.run import CARD_FILE, Run, weights_sha256
+from vtadl.errors import ConfigError
+from vtadl.runs.run import Run, now, weights_sha256
 from vtadl.version import __version__
 
 DEFAULT_RATE = 0.05
-PAGE_FILE = "card.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +71,7 @@ def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Car
     return Card(
         format=FORMAT,
         vtadl=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=now(),
         weights_sha256=weights_sha256(run.model),
         category=run.source.category,
         preset=run.config.preset,
@@ -92,20 +87,6 @@ def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Car
         misses=_misses(defective, not_good, request),
         calibration_sets=tuple(sets),
     )
-
-
-def write_card(folder: Path, card: Card) -> None:
-    """Put a card and its page into a run folder, each whole or not at all.
-
-    Raises:
-        BundleError: the folder cannot be written.
-    """
-    try:
-        write_text(folder / PAGE_FILE, card_page(card))
-        # Last: this file is what counts.
-        write_text(folder / CARD_FILE, to_json(card))
-    except OSError as error:
-        raise BundleError(f"cannot write '{folder}': {error.strerror}; the old card, if any, still counts") from error
 
 
 def _check_request(request: Request) -> None:

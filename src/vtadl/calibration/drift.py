@@ -27,7 +27,7 @@ STATISTICS = ("score", "brightness", "contrast", "sharpness")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Shift:
     """One statistic, in calibration and in the period."""
 
     name: str
@@ -51,7 +51,7 @@ class Drift:
     calibrated_on: int
     not_good: float | None
     """Share of the period's images whose verdict is not good; ``None`` without verdicts."""
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Shift, ...]
     alarms: tuple[str, ...]
     """What the changes point to: lighting, focus, product."""
     reference: Mapping[str, tuple[float, ...]]
@@ -133,10 +133,10 @@ def _number(row: Mapping[str, Any], name: str, number: int) -> float:
     return float(value)
 
 
-def _compare(name: str, before: tuple[float, ...], now: list[float]) -> Comparison:
+def _compare(name: str, before: tuple[float, ...], now: list[float]) -> Shift:
     test = stats.ks_2samp(before, now, method="auto")
     difference, p_value = float(test.statistic), float(test.pvalue)
-    return Comparison(
+    return Shift(
         name=name,
         before=float(np.median(before)),
         now=float(np.median(now)),

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
 from vtadl.errors import DataError
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
-from vtadl.runs.run import Run
+from vtadl.runs.run import Run, now
 from vtadl.training.train import train_run
 
 FOLDS = 5
@@ -73,30 +72,6 @@ def gather(
     return tuple(one for one in sets if one.scores or one.kind == "held out")
 
 
-def images_of(
-    run: Run, category: Category, skip: frozenset[Sample], flag: str
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images that a detector was trained on, and those held out, found again in its category.
-
-    Args:
-        run: the detector.
-        category: where they should be.
-        skip: samples that were left out, because they cannot be read.
-        flag: that names the category, for the message.
-
-    Raises:
-        DataError: it holds others.
-    """
-    kept, held_out = (tuple(s for s in one if s not in skip) for one in training_split(category))
-    hashes = sorted(content_hash(sample.path) for sample in (*kept, *held_out))
-    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
-        raise DataError(
-            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
-            f"{flag} takes the category that it was trained on"
-        )
-    return kept, held_out
-
-
 def _held_out(run: Run) -> CalibrationSet:
     held_out = run.held_out
     return CalibrationSet(
@@ -117,8 +92,8 @@ def _cross_fit(
     warn: Callable[[str], None],
     progress: Progress,
 ) -> CalibrationSet:
-    kept, held_out = images_of(run, category, skip, "--cross-fit")
-    hashes = {sample: content_hash(sample.path) for sample in (*kept, *held_out)}
+    kept, held_out = _images_of(run, category, skip)
+    hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
     sha256: list[str] = []
     scores: list[float] = []
     appearance: list[tuple[float, float, float]] = []
@@ -128,19 +103,35 @@ def _cross_fit(
         if not inside:
             continue
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        one = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
-        found = train_run(run.config, one, device, warn=warn, progress=progress).held_out
+        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
+        found = train_run(run.config, rest, device, warn=warn, progress=progress).held_out
         sha256 += found.sha256
         scores += found.scores
         appearance += found.appearance
     return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
+
+
+def _images_of(run: Run, category: Category, skip: frozenset[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """The images that a detector was trained on, and those held out, found again in its category.
+
+    Raises:
+        DataError: it holds others.
+    """
+    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
+    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
+    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
+        raise DataError(
+            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
+            "--cross-fit takes the category that it was trained on"
+        )
+    return kept, held_out
 
 
 def _fold(sha256: str) -> int:
@@ -204,12 +195,8 @@ def _scored(
     return CalibrationSet(
         kind=kind,
         folder=str(folder),
-        added=_now(),
+        added=now(),
         sha256=tuple(sha256),
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

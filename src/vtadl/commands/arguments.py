@@ -24,6 +24,9 @@ def add_command(commands: Any, run: Run, name: str, summary: str) -> Parser:
     """Declare a command of this name, described by a line in lower case."""
     parser: Parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.add_argument("--debug", action="store_true", help="show a traceback where an error ends the command")
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="to compute with (default: VTADL_THREADS, else all it may use)"
+    )
     parser.set_defaults(run=run)
     return parser
 
@@ -66,6 +69,12 @@ def add_skip_bad(parser: Parser) -> None:
 def add_force(parser: Parser) -> None:
     """``--force``."""
     parser.add_argument("--force", action="store_true", help="replace what an earlier run wrote to --out")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on; got '{text}'")
+    return int(text)
 
 
 def _resolution(text: str) -> int | None:

@@ -58,13 +58,14 @@ def _add_images(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, write the card, print it."""
-    from vtadl.calibration.calibrate import PAGE_FILE, Request, calibrate, write_card
+    from vtadl.calibration.calibrate import Request, calibrate
     from vtadl.calibration.images import gather
     from vtadl.commands.tables import card_lines
     from vtadl.commands.usable_samples import usable
     from vtadl.data.layouts import read_category
     from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
+    from vtadl.reports.card import PAGE_FILE, write_card
     from vtadl.runs.run import load_run
 
     request = Request(

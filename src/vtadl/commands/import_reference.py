@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.models.reference import load_reference
     from vtadl.progress import bar
     from vtadl.runs.run import check_free, save_run
-    from vtadl.training.train import adopted_run
+    from vtadl.training.adoption import adopted_run
 
     device = pick_device(options.device)
     check_free(options.out, force=options.force)

@@ -40,6 +40,7 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"input       {width} x {height} pixels")
     print(f"when        {loaded.times.get('date', '-')}, {loaded.times.get('training_seconds', '-')} s")
     print(f"where       {loaded.times.get('hardware', '-')}")
+    print(f"processor   {_processor(loaded.times.get('processor'))}")
     print(f"versions    vtadl {record['vtadl']}, torch {record['torch']}, format {record['format']}")
     print(f"size        {size / 1e6:.1f} MB")
     if loaded.card is None:
@@ -48,6 +49,14 @@ def run_info(options: argparse.Namespace) -> int:
         print("\n" + "\n".join(card_lines(loaded.card)))
     print(f"\n{to_toml(loaded.config).rstrip()}")
     return 0
+
+
+def _processor(recorded: Any) -> str:
+    """What a run says of the processor it was trained on; an old one, or one that somebody changed, says nothing."""
+    try:
+        return f"{recorded['capability']}, of {', '.join(recorded['flags']) or 'unknown flags'}"
+    except (KeyError, TypeError):
+        return "-"
 
 
 def run_presets(options: argparse.Namespace) -> int:

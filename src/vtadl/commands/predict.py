@@ -15,19 +15,10 @@ def add_to(commands: Any) -> None:
     parser = add_command(commands, run, "predict", "score images: verdicts, regions, overlays and anomaly maps")
     parser.epilog = "A call that was cut off resumes where it was when it is given again."
     add_run(parser)
-    images = parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders are searched whole"
-    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders are searched whole")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or to resume")
     parser.add_argument("--no-overlays", action="store_true", help="write no pictures of the heat maps")
     parser.add_argument("--no-maps", action="store_true", help="write no anomaly maps")
-    parser.add_argument(
-        "--samples",
-        action=_without(images),
-        type=int,
-        metavar="N",
-        help="without images: write N that the detector generates (loss vae_image)",
-    )
     parser.add_argument("--watch", action="store_true", help="continue with new images as they come, until Ctrl-C")
     parser.add_argument("--ray", metavar="ADDRESS", help="spread the images over a Ray cluster; local starts one")
     add_device(parser)
@@ -37,19 +28,15 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score and write; exit code 1 if any file could not be read."""
     from vtadl.inference.batch import Options, inspect_files
-    from vtadl.inference.generate import write_samples
     from vtadl.inference.predict import pick_device
     from vtadl.progress import bar
     from vtadl.runs.run import load_run
 
-    _check(options)
+    if options.watch and options.ray:
+        raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
     written = Options(overlays=not options.no_overlays, maps=not options.no_maps)
-    if options.samples is not None:
-        write_samples(loaded, options.samples, options.out, device, force=options.force, progress=bar)
-        print(f"generated {options.samples} images: {options.out}")
-        return 0
     if options.watch:
         return _watch(options, loaded, device, written)
     try:
@@ -73,24 +60,6 @@ def run(options: argparse.Namespace) -> int:
     if summary.failed:
         warn(f"{summary.failed} files could not be read; they have a row with the error")
     return 1 if summary.failed else 0
-
-
-def _without(other: argparse.Action) -> type[argparse.Action]:
-    """An option that makes another argument needless."""
-
-    class Instead(argparse.Action):
-        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-            setattr(namespace, self.dest, values)
-            other.required = False
-
-    return Instead
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.samples is not None and (options.images or options.watch or options.ray):
-        raise ConfigError("--samples generates images and scores none; leave out images, --watch and --ray")
-    if options.watch and options.ray:
-        raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
 
 
 def _spread(options: argparse.Namespace, device: Any, written: Any) -> Any:

@@ -23,7 +23,7 @@ from vtadl.compare.outcomes import CELL_FILE, Outcome, Status, read_outcome, wri
 from vtadl.compare.snapshots import take_snapshots
 from vtadl.config.overrides import to_toml
 from vtadl.config.schema import Config
-from vtadl.data.check import problems
+from vtadl.data.check import stop_on_problems
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category
 from vtadl.errors import DataError, VtadlError
@@ -119,10 +119,7 @@ def data_hash(category: Category) -> str:
 
 def _measured(cell: Cell, folder: Path, device: torch.device, progress: Progress) -> Outcome:
     _clear_earlier(folder)
-    found = problems(cell.category.samples)
-    if found:
-        more = f" (and {len(found) - 1} more: vtadl data check lists them)" if len(found) > 1 else ""
-        raise DataError(f"{found[0][1]}{more}")
+    stop_on_problems(cell.category.samples)
     if not cell.category.test:
         raise DataError(f"'{cell.category.root}' has no test images, so nothing can be compared on it")
     run = train_to(folder / "run", cell.config, cell.category, device, warn=_ignore, resume=True, progress=progress)
@@ -156,9 +153,7 @@ def _outcome(cell: Cell, status: Status, **values: Any) -> Outcome:
 
 def _images(report: Report, category: Category) -> tuple[tuple[str, str, float], ...]:
     return tuple(
-        (sample.path.relative_to(category.root).as_posix(), sample.label, score)
-        if sample.path.is_relative_to(category.root)
-        else (str(sample.path), sample.label, score)
+        (category.relative(sample.path), sample.label, score)
         for sample, score in zip(report.samples, report.scores, strict=True)
     )
 

@@ -1,7 +1,6 @@
 """Run the cells of a comparison, each once, and write what is known after each of them."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from vtadl.compare.sweep import Sweep
 from vtadl.compare.workers import run_on_ray, run_side_by_side
 from vtadl.errors import BundleError
 from vtadl.progress import Progress, silent
+from vtadl.runs.files import lock
 
 LOCK_FILE = ".lock"
 
@@ -52,7 +52,8 @@ def compare(
     """
     _check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone_in(out):
+    with (out / LOCK_FILE).open("a") as file:
+        lock(file, f"another comparison is writing to '{out}'; wait for it or choose another --out")
         if force:
             for cell in cells:
                 forget(out / cell.place)
@@ -90,21 +91,3 @@ def _check_folder(out: Path) -> None:
         raise BundleError(f"'{out}' holds something else than a comparison; choose another --out")
     if out.exists() and not out.is_dir():
         raise BundleError(f"'{out}' is a file; --out takes a folder")
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Keep a second comparison away from the folder; where the system cannot lock files, nothing is kept away."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (out / LOCK_FILE).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BundleError(
-                f"another comparison is writing to '{out}'; wait for it or choose another --out"
-            ) from error
-        yield

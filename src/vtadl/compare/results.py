@@ -114,7 +114,7 @@ def table_row(outcome: Outcome) -> dict[str, Any]:
         "objective": outcome.objective,
         "seed": outcome.seed,
         "status": outcome.status,
-        "metrics": {metric: outcome.metrics.get(metric) for metric in METRICS},
+        "figures": {metric: outcome.metrics.get(metric) for metric in METRICS},  # the contract's name
         "error": outcome.error,
     }
 

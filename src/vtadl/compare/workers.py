@@ -15,6 +15,7 @@ import torch
 from vtadl.compare.cells import Cell, failed, run_cell
 from vtadl.compare.outcomes import Outcome, read_outcome, write_outcome
 from vtadl.inference.ray_cluster import ray_cluster
+from vtadl.threads import use_threads
 
 Note = Callable[[Cell, Outcome], object]
 
@@ -82,7 +83,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path, device: torch.device, address: 
 
 
 def _on_node(cell: Cell, out: Path, device: str) -> Outcome:
-    torch.set_num_threads(1)
+    use_threads(1)
     return run_cell(cell, out, torch.device(device))
 
 
@@ -102,7 +103,7 @@ def _in_process(cell: Cell, out: Path, device: str, threads: int) -> None:
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    use_threads(threads)
     try:
         run_cell(cell, out, torch.device(device))
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ A misspelt or foreign key is an error that lists the choices, never silently ign
 
 import dataclasses
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
@@ -14,7 +15,16 @@ import tomli_w
 
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config, ModelConfig
-from vtadl.errors import ConfigError, did_you_mean
+from vtadl.errors import ConfigError, VtadlWarning, did_you_mean
+
+RENAMED = {
+    "model.stem": "model.backbone",
+    "model.stem_blocks": "model.backbone_blocks",
+    "model.stem_heads": "model.backbone_heads",
+    "model.stem_scaling": "model.backbone_scaling",
+    "model.radius": "model.mask_radius",
+}
+"""Keys by the names that earlier versions gave them: read, with a line that names the new one."""
 
 
 def read_config(
@@ -73,7 +83,7 @@ def apply_settings(config: Config, settings: Iterable[str]) -> Config:
 
 def merge(config: Config, values: Mapping[str, Any], source: str) -> Config:
     """A copy of ``config`` with the values of a nested mapping; ``source`` names them in errors."""
-    merged: Config = _merge(config, values, source, prefix="")
+    merged: Config = _merge(config, _renamed(values, source), source, prefix="")
     return merged
 
 
@@ -117,6 +127,24 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"cannot read '{file}': {getattr(error, 'strerror', None) or 'it is not text'}") from error
 
 
+def _renamed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values by today's names, `RENAMED`; one line tells of all keys that have another name now."""
+    renamed = {section: dict(keys) if isinstance(keys, Mapping) else keys for section, keys in values.items()}
+    told = []
+    for old, new in RENAMED.items():
+        section, key, now = *old.split("."), new.split(".")[1]
+        keys = renamed.get(section)
+        if not isinstance(keys, dict) or key not in keys:
+            continue
+        if now in keys:
+            raise ConfigError(f"{source}: '{old}' is an earlier name of '{new}'; give the value once")
+        keys[now] = keys.pop(key)
+        told.append(f"'{old}' is called '{new}' now")
+    if told:
+        warnings.warn(f"{source}: {', '.join(told)}", VtadlWarning, stacklevel=2)
+    return renamed
+
+
 def _merge(target: Any, values: Mapping[str, Any], source: str, prefix: str) -> Any:
     hints = get_type_hints(type(target))
     changes = {}
@@ -146,7 +174,7 @@ def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
             return value
         raise ConfigError(f"{source}: {name} is {value!r}; expected one of: {', '.join(map(str, get_args(expected)))}")
     if origin in (Union, UnionType):
-        if value in ("none", None):
+        if value in ("auto", "none", None):  # of a setting that may be left to a training, or left out
             return None
         (expected,) = (option for option in get_args(expected) if option is not type(None))
     if get_origin(expected) is tuple:

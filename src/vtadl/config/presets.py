@@ -1,6 +1,5 @@
 """Presets: published and recommended compositions by name, as a plain table."""
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from vtadl.config.schema import (
@@ -25,17 +24,7 @@ class Preset:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-DEFAULT_PRESET = "context"
-
-CONTEXT_TRAINING = TrainingConfig(
-    steps=300,
-    batch_size=16,
-    optimizer="adamw",
-    learning_rate=1e-3,
-    weight_decay=0.01,
-    schedule="one-cycle",
-    gradient_clip=1.0,
-)
+DEFAULT_PRESET = "memory"
 
 PRESETS: dict[str, Preset] = {
     "gaussian": Preset(
@@ -46,41 +35,19 @@ PRESETS: dict[str, Preset] = {
         summary="nearest neighbours in a coreset of the training patches (PatchCore-like); for parts in any pose",
         model=MemoryConfig(),
     ),
-    "anomalydino": Preset(
-        summary="'memory' as in AnomalyDINO: cosines over DINOv2 ViT-S/14, whose weights you bring (docs/backbones.md)",
-        model=MemoryConfig(
-            backbone="vit:vit_small_patch14_dinov2.safetensors",
-            image_size=448,
-            size=16_384,  # the patches of 16 images at this size
-            distance="cosine",
-        ),
-    ),
     "context": Preset(
-        summary="each patch's likelihood given its context, by a transformer, with both densities above; minutes",
+        summary="a transformer's density of each patch given those around it, over frozen features; trained in minutes",
         model=ContextConfig(),
         objective="nll",
-        training=CONTEXT_TRAINING,
-    ),
-    "fast": Preset(
-        summary="'context' with a tenth of its training",
-        model=ContextConfig(),
-        objective="nll",
-        training=dataclasses.replace(CONTEXT_TRAINING, steps=30),
-    ),
-    "dinomaly": Preset(
-        summary="'context' as in Dinomaly: noisy embeddings of DINOv2 ViT-S/14, weights yours (docs/context.md)",
-        model=ContextConfig(
-            backbone="vit:vit_small_patch14_reg4_dinov2.safetensors",
-            backbone_blocks=(8,),
-            image_size=392,
-            pooling=1,
-            context_scale=1.0,
-            mask_radius=-1,  # nothing is masked: noise alone keeps what comes out from being what went in
-            dropout=0.2,
-            noise=0.2,
+        training=TrainingConfig(
+            steps=300,
+            batch_size=16,
+            optimizer="adamw",
+            learning_rate=1e-3,
+            weight_decay=0.01,
+            schedule="one-cycle",
+            gradient_clip=1.0,
         ),
-        objective="cosine",
-        training=CONTEXT_TRAINING,
     ),
     "paper": Preset(
         summary="VT-ADL as published (ISIE 2021): trained from nothing, 400 epochs; a GPU is advised",

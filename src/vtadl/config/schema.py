@@ -11,10 +11,6 @@ from vtadl.errors import ConfigError
 
 SQUARE = 1.0
 """``model.aspect`` of a square."""
-OPEN = 0
-"""A ``model.image_size`` that a training is to choose."""
-PART_SIZE, SURFACE_SIZE = 416, 480
-"""``model.image_size`` of preset ``context`` where its images show a part, and where they show a surface."""
 
 
 def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
@@ -42,13 +38,8 @@ class BackboneConfig:
     """Side in pixels of the square that an image is resized to; of another ``aspect``, about the square root of the
     area."""
     aspect: float | None = None
-    """Width by height of what an image is resized to; ``None``: what a training finds its images to have in common
-    (`vtadl.data.aspect`), and in an older run, which lacks this setting, 1."""
-
-    @property
-    def side(self) -> int:
-        """``image_size``; where it is open, what it is likely to become."""
-        return self.image_size
+    """Width by height of what an image is resized to; ``None``, in TOML ``auto``: what a training finds its images to
+    have in common (`vtadl.data.aspect`), which it writes into its settings."""
 
     def __post_init__(self) -> None:
         # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
@@ -78,6 +69,7 @@ class MemoryConfig(BackboneConfig):
     """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
 
     kind: Literal["memory"] = "memory"
+    image_size: int = 416
     smoothing: float = 4.0
     size: int = 4_000
     """Patches kept in the memory, at most."""
@@ -134,43 +126,23 @@ class PaperConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextConfig(BackboneConfig):
-    """A density of each patch given its context, by a transformer, and training-free ones beside it."""
+    """A transformer's density of each patch given the patches around its neighbourhood, over frozen features."""
 
     kind: Literal["context"] = "context"
-    image_size: int = OPEN
-    """`OPEN`, 0: `PART_SIZE` or `SURFACE_SIZE`, as a training finds its images (`vtadl.training.surfaces`)."""
-    smoothing: float = 6.0
+    image_size: int = 256
+    smoothing: float = 4.0
     pooling: int = 2
     """Cells of the backbone's grid along a side that are averaged into one patch."""
-    context_scale: float = 0.6
-    """Of the copy of an image that the transformer sees, against the image that others see; where ``image_size`` is
-    open, against `PART_SIZE`."""
-    coarsening: int = 1
-    """Patches along a side that are averaged into one patch of the transformer."""
     width: int = 192
     depth: int = 2
     heads: int = 6
     mask_radius: int = 2
-    """Patches masked from the transformer on each side of the patch that it predicts; below 0 nothing is masked."""
-    masked: Literal["neighbourhood", "block"] = "neighbourhood"
-    """What is masked: all that is near, or the block of 2 ``mask_radius`` + 1 patches a side in which a patch lies."""
+    """Patches masked from the transformer on each side of the patch that it predicts; 0 masks that patch alone."""
     dropout: float = 0.5
-    """Share of the context that a training step drops, the same for all patches of an image."""
-    noise: float = 0.0
-    """Standard deviation of the noise on what the transformer sees (whitened embeddings), in training only."""
+    """Share of the other patches that a training step drops, the same for all patches of an image."""
     mixtures: int = 1
     latent_width: int = 32
-    """Dimensions of z in the variational autoencoder of patches given their context (terms ``vae``, ``kl``)."""
-    size: int = 6_500
-    """Patches kept in the memory, at most."""
-    position_weight: float = 3.0
-    """As in the preset ``memory``."""
-    poses: Literal["auto", "fixed", "flips", "any"] = "auto"
-    """In which poses parts come, so that each good image teaches them all: as they are; flipped; flipped and turned by
-    quarters; ``auto``: those in which good images look as likely as in their own (`vtadl.training.posing`)."""
-    exposures: Literal["auto", "fixed"] = "auto"
-    """Whether each good image is learned from at another exposure too; ``auto``: where their brightness varies
-    (`vtadl.training.exposure`)."""
+    """Dimensions of z in the variational autoencoder of patches given those around them (terms ``vae``, ``kl``)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,25 +150,16 @@ class ContextConfig(BackboneConfig):
             self,
             "model",
             image_size=(0, 4096),
-            position_weight=(0, 1000),
             smoothing=(0, 100),
             pooling=(1, 64),
-            context_scale=(0.1, 1),
-            coarsening=(1, 64),
             width=(1, 2048),
             depth=(1, 64),
             heads=(1, 64),
-            mask_radius=(-1, 64),
+            mask_radius=(0, 64),
             dropout=(0, 0.95),
-            noise=(0, 100),
             mixtures=(1, 256),
             latent_width=(1, 2048),
-            size=(1, 1_000_000),
         )
-
-    @property
-    def side(self) -> int:
-        return PART_SIZE if self.image_size == OPEN else self.image_size
 
 
 ModelConfig = GaussianConfig | MemoryConfig | PaperConfig | ContextConfig
@@ -260,10 +223,7 @@ def with_aspect(config: Config, aspect: float) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, aspect=aspect))
 
 
-def with_image_size(config: Config, image_size: int) -> Config:
-    """The settings with ``model.image_size``, where it is open; the transformer's copy of the image keeps its size."""
-    model = config.model
-    if not isinstance(model, ContextConfig) or model.image_size != OPEN:
-        return config
-    scale = min(model.context_scale * model.side / image_size, 1.0)
-    return dataclasses.replace(config, model=dataclasses.replace(model, image_size=image_size, context_scale=scale))
+def with_aspect_of(config: Config, other: Config) -> Config:
+    """The settings with ``model.aspect`` as in others, where it is open."""
+    aspect = getattr(other.model, "aspect", None)
+    return config if aspect is None else with_aspect(config, aspect)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vtadl.data.hashing import content_hash
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
+from vtadl.data.splits import FEW_IMAGES
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 
@@ -34,7 +34,6 @@ PUBLISHED_COUNTS = {
 """MVTec AD: good training, good test and defective test images of each category (P. Bergmann et al., CVPR 2019)."""
 
 _WORKERS = 2
-_FEW = 10
 _LISTED = 10
 _WIDTH = 80
 
@@ -137,6 +136,18 @@ def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[
     return [(sample, result) for sample, result in results if isinstance(result, DataError)]
 
 
+def stop_on_problems(samples: Sequence[Sample]) -> None:
+    """Read all files first, so that a bad one is known before any long work.
+
+    Raises:
+        DataError: the first bad file, and how many more there are.
+    """
+    found = problems(samples)
+    if found:
+        more = f" (and {len(found) - 1} more: vtadl data check lists them)" if len(found) > 1 else ""
+        raise DataError(f"{found[0][1]}{more}")
+
+
 def empty_classes(category: Category) -> list[DataError]:
     """One error for each folder of the layout that should hold images and holds none."""
     return [
@@ -154,7 +165,7 @@ def _inspect(sample: Sample) -> _Inspection:
     return _Inspection(
         size=(image.shape[0], image.shape[1]),
         bits=8 * image.dtype.itemsize,
-        digest=content_hash(sample.path),
+        digest=sample.sha256,
         empty_mask=mask is not None and not mask.any(),
     )
 
@@ -200,10 +211,10 @@ def _counts(category: Category) -> dict[str, dict[str, int]]:
 
 def _few_images(category: Category) -> Iterator[str]:
     count = len(category.train) + len(category.validation)
-    if 0 < count < _FEW:
+    if 0 < count < FEW_IMAGES:
         yield (
             f"only {count} good images to learn from: none is held out, so no threshold can be calibrated, and natural "
-            f"variation may look abnormal; {_FEW} or more are needed, 50 or more are better"
+            f"variation may look abnormal; {FEW_IMAGES} or more are needed, 50 or more are better"
         )
     labels = {sample.is_defective for sample in category.test}
     if not labels:
@@ -232,7 +243,7 @@ def _copies(category: Category, inspected: Iterable[tuple[Sample, _Inspection]])
     for copies in by_digest.values():
         first, *others = sorted(copies, key=lambda sample: sample.split == "test")
         for other in others:
-            pair = f"'{_inside(category, other.path)}' is an exact copy of '{_inside(category, first.path)}'"
+            pair = f"'{category.relative(other.path)}' is an exact copy of '{category.relative(first.path)}'"
             if first.split != other.split == "test":
                 yield f"test image {pair}, which is trained on: remove one of them"
             elif first.label != other.label:
@@ -260,11 +271,7 @@ def _unused_files(category: Category) -> Iterator[str]:
         else:
             unused[path.parent, "images outside this layout, and left out"].append(path.name)
     for (folder, kind), names in unused.items():
-        yield f"files in '{_inside(category, folder)}' are {kind}: {len(names)}, such as '{names[0]}'"
-
-
-def _inside(category: Category, path: Path) -> str:
-    return str(path.relative_to(category.root)) if path.is_relative_to(category.root) else str(path)
+        yield f"files in '{category.relative(folder)}' are {kind}: {len(names)}, such as '{names[0]}'"
 
 
 def _parts(counts: tuple[int, int, int]) -> str:

@@ -1,12 +1,15 @@
 """Embeddings that a training uses again and again: computed once, kept on their device if they fit, else on disk."""
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from vtadl.errors import TrainingError
 
 KEPT_BYTES = 1_000_000_000
 """Embeddings kept in memory, at most: those of some 5,500 images of the default size."""
@@ -20,6 +23,9 @@ class RepeatedEmbeddings:
         count: images in all batches together.
         kept_bytes: bound of what is kept in the memory of their device; more goes into a temporary file that no other
             process sees.
+
+    Raises:
+        TrainingError: that file finds no room.
     """
 
     def __init__(self, batches: Iterator[Tensor], count: int, *, kept_bytes: int = KEPT_BYTES) -> None:
@@ -46,4 +52,18 @@ def _room(shape: tuple[int, ...], device: torch.device, kept_bytes: int) -> Tens
     if math.prod(shape) * torch.float32.itemsize <= kept_bytes:
         return torch.empty(shape, device=device)
     with tempfile.TemporaryFile(prefix="vtadl-embeddings-") as file:  # the mapping keeps it until it is dropped
+        _take_room(file.fileno(), math.prod(shape) * torch.float32.itemsize)
         return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+
+
+def _take_room(handle: int, size: int) -> None:
+    """Give a file all its blocks now: a disk found full while a mapping is written ends the process by a signal."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise TrainingError(
+            f"no {size / 1e9:.1f} GB for embeddings in '{tempfile.gettempdir()}': {error.strerror}; "
+            "make room there, or set TMPDIR to a folder that has it"
+        ) from error

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from vtadl.errors import DataError
+
+T = TypeVar("T")
 
 
 def content_hash(path: Path) -> str:
@@ -21,25 +24,25 @@ def content_hash(path: Path) -> str:
         raise DataError(f"cannot read '{path}': {error.strerror}; check the path and its permissions") from error
 
 
-def in_order_of_content(paths: Sequence[Path]) -> list[Path]:
-    """The files in the order of their content's hash, which renaming does not change."""
-    return [path for _, path in sorted((content_hash(path), path) for path in paths)]
-
-
-def select_by_content(paths: Sequence[Path], count: int) -> frozenset[Path]:
-    """Choose ``count`` of the files by the hash of their content.
+def select_by_content(items: Sequence[T], count: int, sha256: Callable[[T], str]) -> frozenset[T]:
+    """Choose ``count`` of the items, such as files, by the hash of their content.
 
     Exact copies are chosen together or not at all; a group of copies that would exceed ``count`` is passed over, so
-    fewer may come back. Files that cannot be read are never chosen: reading them later says why.
+    fewer may come back. What cannot be read is never chosen: reading it later says why.
+
+    Args:
+        items: to choose from.
+        count: how many.
+        sha256: gives an item's hash; a `DataError` passes it over.
     """
-    copies: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in paths:
+    copies: defaultdict[str, list[T]] = defaultdict(list)
+    for item in items:
         try:
-            copies[content_hash(path)].append(path)
+            copies[sha256(item)].append(item)
         except DataError:
             continue
-    chosen: list[Path] = []
-    for _, group in sorted(copies.items()):
+    chosen: list[T] = []
+    for _, group in sorted(copies.items(), key=lambda pair: pair[0]):
         if len(chosen) + len(group) <= count:
             chosen += group
     return frozenset(chosen)

@@ -3,14 +3,15 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.hashing import select_by_content
+from vtadl.data.hashing import content_hash, select_by_content
 from vtadl.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -36,6 +37,15 @@ class Sample:
     """``good`` or the type of defect."""
     mask: Path | None = None
     """Where the mask of a defective image is, or should be if it is missing; ``None`` in sets without masks."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Content hash of the image, in hexadecimal; read once.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return content_hash(self.path)
 
     @property
     def is_defective(self) -> bool:
@@ -72,6 +82,10 @@ class Category:
     def test(self) -> tuple[Sample, ...]:
         """Good and defective images for evaluation alone."""
         return self._of("test")
+
+    def relative(self, path: Path) -> str:
+        """A path as messages and tables show it: from the folder on, or whole where it lies elsewhere."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def _of(self, split: Split) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.split == split)
@@ -165,7 +179,8 @@ def _split_folders(root: Path, good: str, mask_ending: str) -> list[Sample]:
 
 
 def _plain(root: Path) -> list[Sample]:
-    good, bad = _images(root / "good"), root / "bad"
+    good = [Sample(path=path, split="train", label=GOOD) for path in _images(root / "good")]
+    bad = root / "bad"
     samples = _defective(bad, "bad", root / "masks", subfolder=".")
     for folder in _folders(bad):
         if folder.name == GOOD:
@@ -173,8 +188,8 @@ def _plain(root: Path) -> list[Sample]:
         samples += _defective(folder, folder.name, root / "masks")
     # At least one, but never the only one: training comes first.
     share = max(1, (len(good) + 2) // 5) if samples and len(good) > 1 else 0
-    tested = select_by_content(good, share) if share else frozenset()
-    return samples + [Sample(path=path, split="test" if path in tested else "train", label=GOOD) for path in good]
+    tested = select_by_content(good, share, lambda sample: sample.sha256) if share else frozenset()
+    return samples + [replace(sample, split="test") if sample in tested else sample for sample in good]
 
 
 def _defective(

@@ -95,8 +95,8 @@ def fit_map(anomaly_map: NDArray[np.floating], size: tuple[int, int], path: Path
         return anomaly_map
     if not np.isfinite(anomaly_map).all():
         raise DataError(
-            f"anomaly map '{path}' is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its image {size[1]}x{size[0]}, and it "
-            "holds infinities, which cannot be resampled; save it at the image's size"
+            f"anomaly map '{path}' is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its image {size[1]}x{size[0]}, "
+            "and it holds infinities, which cannot be resampled; save it at the image's size"
         )
     return resize_map(anomaly_map, size)
 
@@ -141,8 +141,8 @@ def missing_warnings(folder: Path, images: Sequence[str], found: Mapping[str, Pa
     missing = [image for image in images if image not in found]
     if missing:
         lines.append(
-            f"{len(missing)} of {len(images)} test images have no anomaly map and are left out, '{missing[0]}' for one: "
-            "the metrics are those of another test set"
+            f"{len(missing)} of {len(images)} test images have no anomaly map and are left out, "
+            f"'{missing[0]}' for one: the metrics are those of another test set"
         )
     spare = sorted(set(_files(folder)) - set(found.values()))
     if spare:
@@ -224,8 +224,8 @@ def _normalised(maps: Sequence[MapSummary]) -> list[str]:
         return []
     ((low, high),) = ends
     return [
-        f"each anomaly map runs from exactly {low:g} to exactly {high:g}: they look normalised per image, so good images "
-        "score as high as defective ones; save raw scores, or scale all maps alike"
+        f"each anomaly map runs from exactly {low:g} to exactly {high:g}: they look normalised per image, so good "
+        "images score as high as defective ones; save raw scores, or scale all maps alike"
     ]
 
 

@@ -27,7 +27,7 @@ class RepeatedImages:
 
     Args:
         paths: image files.
-        side: height and width in pixels that they are resized to.
+        size: height and width in pixels that they are resized to.
         roi_mask: region of interest, outside which images are blanked.
         kept_bytes: bound of what is kept in memory.
         progress: shows the decoding of images that are kept.
@@ -39,18 +39,18 @@ class RepeatedImages:
     def __init__(
         self,
         paths: Sequence[Path],
-        side: int,
+        size: tuple[int, int],
         *,
         roi_mask: NDArray[np.bool_] | None = None,
         kept_bytes: int = KEPT_BYTES,
         progress: Progress = silent,
     ) -> None:
         self.paths = list(paths)
-        self.side = side
+        self.size = size
         self.roi_mask = roi_mask
         self.kept: NDArray[np.uint16] | None = None
         self._there: tuple[Tensor, Tensor] | None = None
-        if len(paths) * 3 * side * side * np.dtype(np.uint16).itemsize <= kept_bytes:
+        if len(paths) * 3 * size[0] * size[1] * np.dtype(np.uint16).itemsize <= kept_bytes:
             self.kept = self._decoded(progress)
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class RepeatedImages:
             self._there = signed.to(device), torch.tensor(float(LEVELS), device=device)
 
     def batches(self, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        """The images of these indices, ``(B, 3, side, side)`` float32 in [0, 1] a batch.
+        """The images of these indices, ``(B, 3, *size)`` float32 in [0, 1] a batch.
 
         Args:
             batches: indices; all batches but the last are of one length, and none is longer.
@@ -82,13 +82,13 @@ class RepeatedImages:
                 yield _floats(self.kept[list(batch)])
         elif batches:
             paths = [self.paths[index] for batch in batches for index in batch]
-            for loaded in load_images(paths, (self.side, self.side), batch_size=len(batches[0])):
+            for loaded in load_images(paths, self.size, batch_size=len(batches[0])):
                 yield _floats(_levels(blanked(loaded.images, self.roi_mask)))
 
     def _decoded(self, progress: Progress) -> NDArray[np.uint16]:
-        kept = np.empty((len(self.paths), 3, self.side, self.side), np.uint16)
+        kept = np.empty((len(self.paths), 3, *self.size), np.uint16)
         with progress("reading", len(self.paths)) as advance:
-            for batch in load_images(self.paths, (self.side, self.side), batch_size=FIRST_BATCH):
+            for batch in load_images(self.paths, self.size, batch_size=FIRST_BATCH):
                 kept[batch.indices] = _levels(blanked(batch.images, self.roi_mask))
                 advance(len(batch.indices))
         return kept

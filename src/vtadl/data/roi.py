@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BLANK = 128 / 255
 """What pixels outside the mask become, in [0, 1]: middle grey."""
 MAX_POINTS = 100_000
+REGION_FILE = "region_of_interest.png"
+"""In a run folder, and in an export."""
 STORED_SIDE = 4096
 
 
@@ -68,11 +70,6 @@ def fitted_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     if not resized.any():
         raise DataError(f"the region of interest vanishes in an image of {size[1]}x{size[0]} pixels; make it larger")
     return resized
-
-
-def mask_or_everything(mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """`fitted_mask`, or without a mask all of an image's ``(height, width)``."""
-    return np.ones(size, np.bool_) if mask is None else fitted_mask(mask, size)
 
 
 def blanked(images_B3HW: "Tensor", mask: NDArray[np.bool_] | None) -> "Tensor":

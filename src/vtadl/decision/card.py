@@ -16,6 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from vtadl.errors import BundleError
 
 FORMAT = 1
+CARD_FILE = "card.json"
+"""In a run folder, and in an export."""
 
 Verdict = Literal["good", "review", "defective"]
 Method = Literal["false-reject rate", "miss rate", "cost", "by hand"]
@@ -138,6 +140,8 @@ def from_json(text: str, source: str) -> Card:
     version = content.get("format") if isinstance(content, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(f"'{source}' has format {version}; this vtadl reads up to {FORMAT}: upgrade vtadl")
+    if isinstance(content, dict) and "parts" in content:  # the name in earlier cards
+        content["calibration_sets"] = content.pop("parts")
     try:
         card: Card = _read(Card, content, "card")
         _check(card)

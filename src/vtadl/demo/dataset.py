@@ -1,6 +1,5 @@
 """The demo set: two products rendered from a seed in MVTec layout, good ones and flawed ones with exact masks."""
 
-import os
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from vtadl.demo import flange as demo_object
 from vtadl.demo.rendering import SUPERSAMPLING, Mask, Scene, Surface, photograph, render
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
+from vtadl.threads import thread_count
 
 SMALLEST_SIZE = 32
 
@@ -139,7 +139,7 @@ def _plan(seed: int, train: int, test_good: int, test_per_defect: int) -> list[S
 
 
 def _write_all(root: Path, shots: Sequence[Shot], size: int, progress: Progress) -> None:
-    executor = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), thread_name_prefix="vtadl-demo")
+    executor = ThreadPoolExecutor(min(thread_count(), 4), thread_name_prefix="vtadl-demo")
     try:
         with progress("rendering", len(shots)) as advance:
             for _ in executor.map(lambda shot: _write(root, shot, size), shots):

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from vtadl.errors import DataError
 
 PRIOR_IMAGES = 5.0
-"""How many images the shared covariance weighs as much as: half with 5 images, 3 % with 180."""
+"""Shrinkage of a position's covariance towards the mean of all: ``(1 - w) * own + w * shared`` with
+``w = PRIOR_IMAGES / (PRIOR_IMAGES + images)``, so a half of 5 images and 3 % of 180.
+
+Source: J. Friedman, Regularized Discriminant Analysis, JASA 1989, section 3: the pooled covariance as the target.
+"""
 MOST_POSITIONS = 48 * 48
 """Gaussians at most, as many as the preset ``gaussian`` has; on a larger grid each is for a block of positions."""
 BLOCKS = 4

@@ -8,9 +8,8 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +20,20 @@ from numpy.typing import NDArray
 
 from vtadl.data.images import read_image
 from vtadl.data.layouts import GOOD, find_images
-from vtadl.data.roi import mask_png
-from vtadl.decision.card import Card
+from vtadl.data.roi import REGION_FILE, mask_png
+from vtadl.decision.card import CARD_FILE, Card
 from vtadl.decision.card import to_json as card_to_json
 from vtadl.decision.decide import Prediction
 from vtadl.demo.dataset import PRODUCTS, Shot, render_shot
 from vtadl.errors import ConfigError, ExportError
 from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
-from vtadl.export.openvino_int8 import Ranges, quantise
 from vtadl.inference.predict import predict_image
-from vtadl.runs.run import Run, new_folder, weights_sha256
+from vtadl.processor import processor
+from vtadl.runs.run import Run, new_folder, now, weights_sha256
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import Detector, load
-from vtadl.runtime.manifest import MODEL_FILES, Manifest, Precision, Runtime
+from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime
 from vtadl.version import __version__
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """Of the highest score of an image's map: how far any pixel of the exported model's map may be off."""
-INT8_TOLERANCE = 5e-2
-"""The same in eight bits, where the last bits of a resized image decide which way a value is rounded."""
 SAMPLES = 20
 """Images of a folder that are compared, at most, spread evenly over it."""
 TIMED = 15
@@ -70,7 +67,6 @@ def export_run(
     *,
     to: Runtime,
     images: Iterable[Image],
-    int8: Ranges | None = None,
     force: bool = False,
 ) -> Exported:
     """Export a detector; the folder appears whole, and only if the model agrees with PyTorch on the images.
@@ -80,8 +76,6 @@ def export_run(
         folder: to write.
         to: kind of model.
         images: samples ``(H, W, 3)``, uint8 or uint16, one at least; they are not stored.
-        int8: ranges of the convolutions that work in eight bits, for OpenVINO; ``run`` is then what
-            `vtadl.calibration.quantization` made, whose backbone does the same.
         force: replace an earlier export.
 
     Raises:
@@ -95,16 +89,15 @@ def export_run(
     if first is None:
         raise ExportError("an export needs at least one sample image to compare; got none")
     with new_folder(folder, force=force) as partial:
-        _write_model(build_graph(run), partial, to, int8)
+        _write_model(build_graph(run), partial, to)
         if run.card is not None:
-            (partial / written.CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
+            (partial / CARD_FILE).write_text(card_to_json(run.card), encoding="utf-8")
         if run.roi_mask is not None:
-            (partial / written.REGION_FILE).write_bytes(mask_png(run.roi_mask))
-        manifest = _manifest(run, partial, to, "float32" if int8 is None else "int8")
+            (partial / REGION_FILE).write_bytes(mask_png(run.roi_mask))
+        manifest = _manifest(run, partial, to)
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         exported = load(partial)
-        tolerance = TOLERANCE if int8 is None else INT8_TOLERANCE
-        manifest = replace(manifest, agreement=compare(run, exported, chain([first], images), tolerance))
+        manifest = replace(manifest, agreement=compare(run, exported, chain([first], images)))
         times = _times(run, exported)
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         (partial / written.TIMES_FILE).write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
@@ -141,16 +134,16 @@ def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: fl
     return {"images": len(maps), "tolerance": tolerance, "anomaly_map": max(maps), "score": max(scores)}
 
 
-def sample_images(source: Path | Sequence[Path] | None) -> Iterator[Image]:
-    """Images to compare on: up to `SAMPLES` of a folder's or of some files, else generated pictures, of several kinds.
+def sample_images(folder: Path | None) -> Iterator[Image]:
+    """Images to compare on: up to `SAMPLES` of a folder's, else generated pictures, of several kinds.
 
     Raises:
         DataError: a folder without images, or one that cannot be read.
     """
-    if source is None:
+    if folder is None:
         yield from _made_images()
         return
-    found = find_images([source]) if isinstance(source, Path) else source
+    found = find_images([folder])
     step = max(len(found) / SAMPLES, 1)
     for number in range(min(len(found), SAMPLES)):
         yield read_image(found[int(number * step)])
@@ -183,24 +176,22 @@ def _made_images() -> Iterator[Image]:
             yield image[::2, ::3].astype(np.uint16) * 257
 
 
-def _write_model(model: "ModelProto", folder: Path, to: Runtime, int8: Ranges | None) -> None:
+def _write_model(model: "ModelProto", folder: Path, to: Runtime) -> None:
     if to == "onnx":
         (folder / MODEL_FILES["onnx"][0]).write_bytes(model.SerializeToString())
         return
     converted = convert(model.SerializeToString())
     import openvino  # only now: where it is missing, `convert` has said so
 
-    if int8 is not None:
-        quantise(converted, int8)
     openvino.save_model(converted, folder / MODEL_FILES["openvino"][0], compress_to_fp16=False)
 
 
-def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Manifest:
+def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
     return Manifest(
         format=written.FORMAT,
         vtadl=__version__,
         runtime=to,
-        precision=precision,
+        precision="float32",
         category=run.source.category,
         preset=run.config.preset,
         image_size=run.config.model.image_size,
@@ -219,12 +210,14 @@ def _manifest(run: Run, folder: Path, to: Runtime, precision: Precision) -> Mani
 
 def _times(run: Run, exported: Detector) -> dict[str, Any]:
     image = np.random.default_rng(0).integers(0, 256, (*run.input_size, 3), dtype=np.uint8)
-    times: dict[str, float] = {exported.manifest.runtime: _median_ms(lambda: exported.predict(image))}
-    if exported.manifest.precision == "float32":
-        times["pytorch"] = _median_ms(lambda: predict_image(run, image, torch.device("cpu")))
+    times = {
+        exported.manifest.runtime: _median_ms(lambda: exported.predict(image)),
+        "pytorch": _median_ms(lambda: predict_image(run, image, torch.device("cpu"))),
+    }
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now(),
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": processor(),
         "milliseconds": times,
     }
 

@@ -80,13 +80,16 @@ def build_graph(run: Run) -> "ModelProto":
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
-    _check_installed()
-    import onnx
-    from onnx import compose, parser
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # torch's exporter asks for it
+        from onnx import compose, parser
+    except ImportError as error:
+        raise DependencyError(f"exporting needs the package {error.name}; fix: pip install 'vtadl[onnx]'") from error
 
     values = {"ir": IR_VERSION, "opset": OPSET, "height": run.input_size[0], "width": run.input_size[1]}
     head, tail = (parser.parse_model(text.format_map(values)) for text in (_HEAD, _TAIL))
-    core = compose.add_prefix(_exported(_Core(run), run.input_size, "map"), "core/")
+    core = compose.add_prefix(_exported(run), "core/")
     joined = compose.merge_models(head, core, [("images", "core/images")])
     joined = compose.merge_models(joined, tail, [("core/map", "map"), ("size", "own_size")])
     joined.graph.name = "vtadl"
@@ -94,24 +97,6 @@ def build_graph(run: Run) -> "ModelProto":
     _forget_origins(joined)
     onnx.checker.check_model(joined)
     return joined
-
-
-def build_backbone_graph(backbone: nn.Module, size: tuple[int, int]) -> "ModelProto":
-    """A backbone, on the CPU, as an ONNX model: ``images`` (1, 3, *size) in [0, 1] to ``embeddings`` (1, D, H, W).
-
-    Raises:
-        DependencyError: the packages for exporting are not installed.
-    """
-    _check_installed()
-    return _exported(backbone, size, "embeddings")
-
-
-def _check_installed() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401  # torch's exporter asks for it
-    except ImportError as error:
-        raise DependencyError(f"exporting needs the package {error.name}; fix: pip install 'vtadl[onnx]'") from error
 
 
 class _Core(nn.Module):
@@ -127,16 +112,16 @@ class _Core(nn.Module):
         return maps_BHW
 
 
-def _exported(module: nn.Module, size: tuple[int, int], output: str) -> "ModelProto":
-    """A module on a resized image in [0, 1], ``images`` (1, 3, *size)."""
+def _exported(run: Run) -> "ModelProto":
+    """From a resized image in [0, 1], ``images`` (1, 3, H, W), to its ``map`` (1, H, W)."""
     with _quiet():
         program = torch.onnx.export(
-            module.eval(),
-            (torch.zeros(1, 3, *size),),
+            _Core(run).eval(),
+            (torch.zeros(1, 3, *run.input_size),),
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=[output],
+            output_names=["map"],
             verbose=False,
         )
     assert program is not None

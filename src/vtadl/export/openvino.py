@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtadl.errors import DependencyError
+from vtadl.telemetry import forbid_telemetry
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -19,6 +20,7 @@ def convert(onnx_model: bytes) -> "Model":
     Raises:
         DependencyError: OpenVINO is not installed.
     """
+    forbid_telemetry()
     try:
         import openvino
         from openvino import opset13

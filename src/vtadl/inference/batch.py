@@ -10,7 +10,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +28,7 @@ from vtadl.errors import BundleError, DataError
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
 from vtadl.inference.predictions_file import open_predictions_file
 from vtadl.progress import Advance, Progress, silent
-from vtadl.runs.run import Run, weights_sha256
+from vtadl.runs.run import Run, now, weights_sha256
 
 OUTLINE = (255, 255, 255)
 ENCODERS = 2
@@ -204,7 +203,7 @@ def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:
 
 def error_row(path: Path, error: DataError) -> Row:
     """The row of a file that cannot be read."""
-    return {"file": str(path), "score": None, "verdict": None, "error": str(error), "scored_at": _now()}
+    return {"file": str(path), "score": None, "verdict": None, "error": str(error), "scored_at": now()}
 
 
 def outside(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -233,7 +232,7 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
         "width": prediction.anomaly_map.shape[1],
         **measure_appearance(one.original)._asdict(),
         "milliseconds": round(one.milliseconds, 2),
-        "scored_at": _now(),
+        "scored_at": now(),
         **files,
     }
 
@@ -286,7 +285,3 @@ def relative_name(file: Path, inputs: Sequence[Path]) -> Path:
     """A file's place in the input folder that it came from."""
     above = [folder for folder in inputs if folder != file and file.is_relative_to(folder)]
     return file.relative_to(above[0]) if above else Path(file.name)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vtadl.errors import ConfigError
-from vtadl.models.detector import TrainedDetector
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_detector import PaperDetector
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import SAMPLES_FILE, Run, new_folder, weights_sha256
 
@@ -27,9 +26,9 @@ def generated(run: Run, count: int, device: torch.device) -> Iterator[NDArray[np
         ConfigError: the detector generates nothing, or not so many.
     """
     if not 1 <= count <= MOST:
-        raise ConfigError(f"{count} samples are asked for; expected 1 to {MOST:,}")
-    network = run.model.network if isinstance(run.model, TrainedDetector) else None
-    if not isinstance(network, PaperModel) or network.posterior is None:
+        raise ConfigError(f"{count} images are asked for; expected 1 to {MOST:,}")
+    network = run.model.network if isinstance(run.model, PaperDetector) else None
+    if network is None or network.posterior is None:
         trained = f"with '{run.config.objective}'" if run.config.objective else "without an objective"
         raise ConfigError(
             f"preset '{run.config.preset}' trained {trained} generates no images; train preset paper with an "
@@ -44,7 +43,7 @@ def generated(run: Run, count: int, device: torch.device) -> Iterator[NDArray[np
         yield from pixels_BHW3.cpu().numpy()
 
 
-def write_samples(
+def write_generated(
     run: Run, count: int, out: Path, device: torch.device, *, force: bool = False, progress: Progress = silent
 ) -> None:
     """Write generated images as PNG files, and by which detector; the folder appears whole.

@@ -1,15 +1,12 @@
 """Score good images that a detector did not learn from: what calibrates its colours and thresholds."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vtadl.data.appearance import measure_appearance
-from vtadl.data.hashing import content_hash
 from vtadl.data.roi import fitted_mask
+from vtadl.data.training_images import TrainingImages
 from vtadl.decision.heatmap import colour_scale
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress
@@ -18,18 +15,18 @@ from vtadl.runs.run import HeldOut, Run
 CALM_QUANTILE = 0.5
 
 
-def score_held_out(run: Run, paths: Sequence[Path], device: torch.device, progress: Progress) -> HeldOut:
+def score_held_out(run: Run, images: TrainingImages, device: torch.device, progress: Progress) -> HeldOut:
     """Scores and appearance of good images, and the colour scale on which they look calm.
 
     Args:
         run: the detector.
-        paths: good images, in an order that their content decides.
+        images: good images.
         device: where to score them.
         progress: shows how far it is.
     """
     calm, scores, appearance = [], [], []
-    with progress("calibrating", len(paths)) as advance:
-        for scored in predict_files(run, paths, device, keep_originals=True):
+    with progress("calibrating", len(images)) as advance:
+        for scored in predict_files(run, images.paths, device, keep_originals=True):
             assert scored.original is not None
             appearance.append(measure_appearance(scored.original))
             calm.append(_calm(scored.prediction.anomaly_map, run.roi_mask))
@@ -38,7 +35,7 @@ def score_held_out(run: Run, paths: Sequence[Path], device: torch.device, progre
     low, high = colour_scale(calm, scores)
     return HeldOut(
         scores=tuple(scores),
-        sha256=tuple(content_hash(path) for path in paths),
+        sha256=images.sha256,
         appearance=tuple(appearance),
         colour_low=low,
         colour_high=high,

@@ -1,7 +1,7 @@
 """What is done of a long list of images, on disk: a line each, so that a killed process can be resumed.
 
 OUT/inspection.json     what is being done, by which detector, and whether it is finished
-OUT/predictions.jsonl   a line an image: the journal
+OUT/predictions.jsonl   a line an image
 OUT/predictions.csv     the same rows as a table, made again from predictions.jsonl when work resumes
 """
 
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vtadl.errors import BundleError
-from vtadl.runs.files import write_text
+from vtadl.runs.files import lock, write_text
 from vtadl.runs.run import new_folder
 
 STATE_FILE, LINES_FILE, TABLE_FILE = "inspection.json", "predictions.jsonl", "predictions.csv"
@@ -42,7 +42,7 @@ class PredictionsFile:
         """Rows of files that could not be read."""
         self._task = task
         self._lines = (folder / LINES_FILE).open("r+b")
-        _lock(self._lines, folder)
+        lock(self._lines, f"another process is writing to '{folder}'; wait for it, or choose another --out")
         self._lines.truncate(self._replay())
         self._lines.seek(0, 2)
         # A name that is not UTF-8 is written with the bytes that it has.
@@ -119,7 +119,7 @@ def open_predictions_file(folder: Path, task: Mapping[str, Any], *, force: bool 
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a journal; a half-written last line is left out.
+    """The rows of such a file; a half-written last line is left out.
 
     Raises:
         BundleError: it cannot be read.
@@ -162,16 +162,3 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         "box": " ".join(map(str, regions[0]["box"])) if regions else None,
     }
     return [flat.get(column) for column in COLUMNS]
-
-
-def _lock(file: Any, folder: Path) -> None:
-    """Refuse a second writer; the lock ends with the process, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such lock.
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise BundleError(f"another process is writing to '{folder}'; wait for it, or choose another --out") from error

@@ -14,6 +14,7 @@ from vtadl.inference.batch import Options, Row, Sink, error_row, inspect_into
 from vtadl.inference.ray_cluster import ray_cluster
 from vtadl.progress import Advance
 from vtadl.runs.run import Run, load_run
+from vtadl.threads import use_threads
 
 IMAGES_IN_TASK = 64
 TASKS_A_CPU = 3
@@ -85,7 +86,7 @@ def _score(
     files: Sequence[tuple[Path, Path, Path]], run_folder: Path, out: Path, options: Options, device: str
 ) -> list[Row]:
     """The rows of files, each given as it is called, where it is, and the name of its pictures."""
-    torch.set_num_threads(1)
+    use_threads(1)
     called = {str(place): str(path) for path, place, _ in files}
     found = Rows(folder=out)
     inspect_into(

@@ -100,6 +100,6 @@ def _check_same(first: Sequence[ScoredImage], second: Sequence[ScoredImage]) -> 
         i.name for i, j in zip(first, second, strict=True) if i.defect != j.defect
     ]
     raise DataError(
-        f"the two detectors scored {len(first)} and {len(second)} images that are not the same, '{unpaired[0]}' for one; "
-        "compare them on the same images"
+        f"the two detectors scored {len(first)} and {len(second)} images that are not the same, '{unpaired[0]}' for "
+        "one; compare them on the same images"
     )

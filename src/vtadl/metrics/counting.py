@@ -5,7 +5,6 @@ values; within a group a histogram of up to 65,536 cells counts all but the scor
 only those are sorted. Work is linear in the scores, and all of it is done by NumPy and SciPy outside Python's lock.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from vtadl.threads import thread_count
 
 Scores = NDArray[np.floating]
 Counts = NDArray[np.int64]
@@ -81,7 +82,7 @@ def order_keys(scores: Scores) -> Keys:
 
 
 def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item], scores: int) -> list[_Result]:
-    """The results for all items, in order, worked out on up to four cores.
+    """The results for all items, in order, worked out by up to four threads.
 
     Args:
         work: spends its time outside Python's lock.
@@ -90,8 +91,7 @@ def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item], scores:
     """
     if scores <= SMALL:
         return [work(item) for item in items]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(cores, 4)) as pool:
+    with ThreadPoolExecutor(min(thread_count(), 4)) as pool:
         return list(pool.map(work, items))
 
 

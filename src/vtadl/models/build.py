@@ -1,63 +1,70 @@
 """From settings to a model: the one place that knows every kind."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from vtadl.config.schema import Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
+from vtadl.backbones.build import Backbone, BareBackbone, build_backbone
+from vtadl.config.schema import BackboneConfig, Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector
-from vtadl.models.detector import GaussianDetector, MemoryDetector, TrainedDetector
+from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.paper import PaperModel
+from vtadl.models.paper_detector import PaperDetector
+
+AnyDetector = GaussianDetector | MemoryDetector | ContextDetector | PaperDetector
 
 
-def build_model(config: Config) -> GaussianDetector | MemoryDetector | TrainedDetector | ContextDetector:
+def build_model(config: Config) -> AnyDetector:
     """The model that the settings describe, not yet fitted or trained; its first weights come from torch's generator.
 
     Raises:
         ConfigError: settings that do not fit together.
+        BundleError: a frozen backbone's weights are not on this machine, or are not what they should be.
     """
+    return _assembled(config, build_backbone)
+
+
+def empty_model(config: Config) -> nn.Module:
+    """`build_model` without memory for any weights: names and shapes, no values.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+        BundleError: the files of a frozen backbone that is the user's own are not on this machine.
+    """
+    with torch.device("meta"):
+        return _assembled(config, BareBackbone)
+
+
+def check_model(config: Config) -> None:
+    """Find settings that do not fit together, before any image is read or weight is loaded.
+
+    Raises:
+        ConfigError: there are some.
+        BundleError: as `empty_model`.
+    """
+    empty_model(config)
+
+
+def _assembled(config: Config, backbone_of: Callable[[BackboneConfig], Backbone]) -> AnyDetector:
     match config.model:
         case GaussianConfig() | MemoryConfig() if config.objective is not None:
             raise ConfigError(
                 f"preset '{config.preset}' is not trained and takes no objective; leave out '{config.objective}'"
             )
         case GaussianConfig():
-            return GaussianDetector(config.model)
+            return GaussianDetector(config.model, backbone_of(config.model))
         case MemoryConfig():
-            return MemoryDetector(config.model)
+            return MemoryDetector(config.model, backbone_of(config.model))
         case PaperConfig():
-            objective = _objective(config, "5*mse + 0.5*ssim + nll")
-            return TrainedDetector(PaperModel(config.model, objective), objective, config.model.smoothing)
+            return PaperDetector(PaperModel(config.model, _objective(config, "5*mse + 0.5*ssim + nll")))
         case ContextConfig():
-            return ContextDetector(config.model, _objective(config, "nll"))
+            return ContextDetector(config.model, _objective(config, "nll"), backbone_of(config.model))
 
 
 def _objective(config: Config, example: str) -> Objective:
     if config.objective is None:
         raise ConfigError(f"preset '{config.preset}' needs an objective, such as {example}")
     return parse_objective(config.objective)
-
-
-def empty_model(config: Config) -> nn.Module:
-    """`build_model`, where it is possible without memory for the weights: names and shapes, no values.
-
-    A frozen backbone's weights are read from this machine in any case, and a density of it has room made for by
-    settings that are bounded.
-
-    Raises:
-        ConfigError: settings that do not fit together.
-    """
-    if not isinstance(config.model, PaperConfig | ContextConfig):
-        return build_model(config)
-    with torch.device("meta"):
-        return build_model(config)
-
-
-def check_model(config: Config) -> None:
-    """Find settings that do not fit together, before any image is read.
-
-    Raises:
-        ConfigError: there are some.
-    """
-    empty_model(config)

@@ -1,4 +1,4 @@
-"""A transformer that says what every patch should be, given its context: the trained part of preset ``context``.
+"""A transformer that says what every patch should be, given those around its neighbourhood: preset ``context``.
 
 VT-ADL predicts a density from the very embedding that it scores. Here the embeddings are frozen, and what is predicted
 of a patch comes from the patches outside its neighbourhood alone (`vtadl.nn.masked_attention`), so it cannot be copied.
@@ -17,7 +17,7 @@ from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective
-from vtadl.nn.masked_attention import NeighbourMaskedBlock, other_blocks, outside
+from vtadl.nn.masked_attention import NeighbourMaskedBlock, outside
 from vtadl.nn.noise import generators, standard_normal
 
 TERMS = ("mse", "l1", "cosine", "nll", "vae", "kl")
@@ -31,37 +31,32 @@ RIDGE = 0.01
 class ContextNetwork(nn.Module):
     """Embeddings of a frozen backbone, ``(B, D, H, W)``, to how unlikely each is, given those around it.
 
-    The transformer works on a coarser grid (G, G), to whose cells patches are averaged. There they are taken relative
-    to each position's mean and whitened by the covariance over all positions; `fit` finds both before any step.
+    They are taken relative to each position's mean and whitened by the covariance over all positions; `fit` finds both
+    before any step.
 
     Args:
         config: sizes.
         objective: what is minimised; it decides which heads there are and what the score is.
         backbone_width: D.
-        patches: H rows and W columns, of which ``config.coarsening`` along a side make one of the G; rows and columns
-            may differ.
+        grid: H rows and W columns, N patches in all.
 
     Raises:
         ConfigError: sizes that do not fit together, or a term that needs pixels.
     """
 
-    def __init__(
-        self, config: ContextConfig, objective: Objective, backbone_width: int, patches: tuple[int, int]
-    ) -> None:
+    def __init__(self, config: ContextConfig, objective: Objective, backbone_width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        _check(config, objective, patches)
+        _check(config, objective, grid)
         self.config = config
         self.objective = objective
-        self.patches = patches
-        self.grid = (patches[0] // config.coarsening, patches[1] // config.coarsening)
-        places, width = self.grid[0] * self.grid[1], config.width
+        self.grid = grid
+        places, width = grid[0] * grid[1], config.width
         self.mean: Tensor
         self.whitening: Tensor
         self.visible: Tensor
         self.register_buffer("mean", torch.zeros(places, backbone_width))
         self.register_buffer("whitening", torch.eye(backbone_width))
-        visible = other_blocks if config.masked == "block" else outside
-        self.register_buffer("visible", visible(self.grid, config.mask_radius), persistent=False)
+        self.register_buffer("visible", outside(grid, config.mask_radius), persistent=False)
         self.embedding = nn.Sequential(nn.Linear(backbone_width, width), nn.GELU(), nn.Linear(width, width))
         self.key_position = nn.Parameter(torch.randn(places, width) * 0.02)
         self.query_position = nn.Parameter(torch.randn(places, width) * 0.02)
@@ -77,7 +72,7 @@ class ContextNetwork(nn.Module):
             self.variational = PatchVae(backbone_width, config.latent_width, context_width=width, decodes=decodes)
         self.residual: PositionGaussian | None = None
         if self.mixture is not None or self.reconstruction is not None:
-            self.residual = PositionGaussian(backbone_width, patches)
+            self.residual = PositionGaussian(backbone_width, grid)
         self._begin_at_the_mean()
 
     @torch.no_grad()
@@ -85,7 +80,7 @@ class ContextNetwork(nn.Module):
         """Take over what embeddings are relative to.
 
         Args:
-            mean_PD: of each position of the transformer's grid (`coarse`), row by row.
+            mean_PD: of each position of the grid, row by row.
             covariance_DD: about those means, over all positions.
         """
         ridge = RIDGE * (covariance_DD.diagonal() + covariance_DD.diagonal().mean()).clamp_min(1e-6)
@@ -108,44 +103,33 @@ class ContextNetwork(nn.Module):
             moments.update(self._residuals(embeddings_BDHW))
         self.residual.fit(moments)
 
-    def coarse(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Averaged to the transformer's grid: ``(B, D, H, W)`` to ``(B, D, G, G)``."""
-        return F.avg_pool2d(embeddings_BDHW, self.config.coarsening)
-
     def terms(
-        self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
+        self, embeddings_BDHW: Tensor, /, *, seed: int, step: int, samples: Sequence[int]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """As `vtadl.models.detector.Network.terms`, of embeddings ``(B, D, H, W)`` in the place of images."""
+        """As `vtadl.models.protocol.Network.terms`, of embeddings ``(B, D, H, W)``."""
         noise = generators(seed, step, samples)
-        z_BND = self._whitened(images_B3HW)
-        seen_BND = z_BND
-        if self.config.noise > 0:
-            seen_BND = z_BND + self.config.noise * standard_normal(noise, z_BND.shape[1:], z_BND)
-        context_BNC = self._context(seen_BND, self._kept(noise, z_BND))
+        z_BND = self._whitened(embeddings_BDHW)
+        context_BNC = self._context(z_BND, self._kept(noise, z_BND))
         values = self._values(z_BND, context_BNC, noise)
         variance = context_BNC.detach().float().flatten(0, 1).var(0, correction=0).mean()
         return {name: values[name].mean() for name, _ in self.objective.terms}, variance
 
     @torch.inference_mode()
-    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
-        """How unlikely each patch is, ``(B, H, W)``, of embeddings ``(B, D, H, W)``.
+    def score_patches(self, embeddings_BDHW: Tensor) -> Tensor:
+        """How unlikely each patch is, ``(B, H, W)``.
 
         The objective fixes what it is. Where the network expects an embedding (a likelihood's mean, or a
-        reconstruction), it is each patch's Mahalanobis distance from what is expected around its place: the variances
-        that a network predicts for each dimension by itself say far less of what is unusual than the covariance does.
-        Else it is the bound of the cell that the patch lies in.
+        reconstruction), it is each patch's Mahalanobis distance from what is expected of it: the variances that a
+        network predicts for each dimension by itself say far less of what is unusual than the covariance does. Else it
+        is the bound of the patch.
         """
         if self.residual is not None:
-            distance_BHW: Tensor = self.residual(self._residuals(images_B3HW))
+            distance_BHW: Tensor = self.residual(self._residuals(embeddings_BDHW))
             return distance_BHW
-        z_BND = self._whitened(images_B3HW)
+        z_BND = self._whitened(embeddings_BDHW)
         values = self._values(z_BND, self._context(z_BND, None), None)
         score_BN = torch.stack([weight * values[name] for name, weight in self.objective.densities]).sum(0)
-        return self._fine(score_BN[..., None])[:, 0]
-
-    def reconstruct(self, images_B3HW: Tensor) -> Tensor:
-        """Never possible: embeddings are no image."""
-        raise ConfigError("preset 'context' reconstructs embeddings, not images")
+        return score_BN.view(-1, *self.grid)
 
     def compile_parts(self) -> None:
         """Let torch.compile work on the blocks."""
@@ -168,7 +152,7 @@ class ContextNetwork(nn.Module):
                 nn.init.normal_(head.weight, std=1e-3)
 
     def _whitened(self, embeddings_BDHW: Tensor) -> Tensor:
-        return (self.coarse(embeddings_BDHW).flatten(2).transpose(1, 2) - self.mean) @ self.whitening.T
+        return (embeddings_BDHW.flatten(2).transpose(1, 2) - self.mean) @ self.whitening.T
 
     def _context(self, z_BND: Tensor, kept_BN: Tensor | None) -> Tensor:
         keys_BNC = self.key_norm(self.embedding(z_BND) + self.key_position)
@@ -180,16 +164,10 @@ class ContextNetwork(nn.Module):
         return context_BNC
 
     def _residuals(self, embeddings_BDHW: Tensor) -> Tensor:
-        """Each patch's embedding, whitened, less what is expected around its place, ``(B, D, H, W)``."""
-        expected_BND = self._expected(self._context(self._whitened(embeddings_BDHW), None))
-        around_BDHW = self._fine(self.mean @ self.whitening.T + expected_BND)
-        own_BND = embeddings_BDHW.flatten(2).transpose(1, 2) @ self.whitening.T
-        return own_BND.transpose(1, 2).reshape(embeddings_BDHW.shape) - around_BDHW
-
-    def _fine(self, values_BNC: Tensor) -> Tensor:
-        """Values of the transformer's cells at the patches between them, ``(B, C, H, W)``."""
-        cells_BCGG = values_BNC.transpose(1, 2).reshape(len(values_BNC), -1, *self.grid)
-        return F.interpolate(cells_BCGG, self.patches, mode="bilinear", align_corners=False)
+        """Each patch's embedding, whitened, less what is expected of it, ``(B, D, H, W)``."""
+        z_BND = self._whitened(embeddings_BDHW)
+        residuals_BND = z_BND - self._expected(self._context(z_BND, None))
+        return residuals_BND.transpose(1, 2).reshape(embeddings_BDHW.shape)
 
     def _expected(self, context_BNC: Tensor) -> Tensor:
         if self.reconstruction is not None:
@@ -225,7 +203,7 @@ class ContextNetwork(nn.Module):
         return values
 
 
-def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]) -> None:
+def _check(config: ContextConfig, objective: Objective, grid: tuple[int, int]) -> None:
     foreign = [name for name, _ in objective.terms if name not in TERMS]
     if foreign:
         raise ConfigError(
@@ -234,18 +212,15 @@ def _check(config: ContextConfig, objective: Objective, patches: tuple[int, int]
         )
     if config.width % config.heads:
         raise ConfigError(f"model.width is {config.width}; expected a multiple of model.heads, {config.heads}")
-    if config.masked == "block" and config.mask_radius < 0:
-        raise ConfigError(f"model.mask_radius is {config.mask_radius}; a block is masked with 0 or more")
-    high, wide = patches
-    rows, columns = high // config.coarsening, wide // config.coarsening
-    if high % config.coarsening or wide % config.coarsening or max(rows, columns) <= 2 * config.mask_radius + 1:
+    rows, columns = grid
+    if max(grid) <= 2 * config.mask_radius + 1:
         raise ConfigError(
-            f"model.coarsening is {config.coarsening} and model.mask_radius {config.mask_radius}, on {high} x {wide}; "
-            "expected a divisor that leaves more patches along a side than the neighbourhood has; lower model.mask_radius "
-            "or raise model.image_size"
+            f"model.mask_radius is {config.mask_radius}, on {rows} x {columns} patches; expected more patches "
+            "along a side than the neighbourhood has: lower model.mask_radius or model.pooling, or raise "
+            "model.image_size"
         )
     if rows * columns > MAX_PATCHES:
         raise ConfigError(
             f"{rows * columns:,} patches are too many for the transformer; expected {MAX_PATCHES:,} at most: give a "
-            "smaller model.context_scale or model.image_size, or a larger model.coarsening or model.pooling"
+            "smaller model.image_size or a larger model.pooling"
         )

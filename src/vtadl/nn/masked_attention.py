@@ -30,7 +30,16 @@ class NeighbourMaskedBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, queries_BND: Tensor, keys_BND: Tensor, visible_NN: Tensor) -> Tensor:
-        """Args: queries and keys ``(B, N, D)``; ``visible_NN[i, j]``: query i may see key j. Returns ``(B, N, D)``."""
+        """Attend once.
+
+        Args:
+            queries_BND: ``(B, N, D)``.
+            keys_BND: ``(B, N, D)``.
+            visible_NN: ``(N, N)`` bool; ``[i, j]``: query i may see key j.
+
+        Returns:
+            ``(B, N, D)``.
+        """
         key_BND, value_BND = self.key_value(keys_BND).chunk(2, dim=-1)
         attended_BHNd = F.scaled_dot_product_attention(
             self._split(self.query(self.query_norm(queries_BND))),
@@ -46,30 +55,12 @@ class NeighbourMaskedBlock(nn.Module):
         return x_BND.reshape(*x_BND.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, N, D / heads)
 
 
-def other_blocks(grid: tuple[int, int], radius: int) -> Tensor:
-    """Which patches of a grid lie in each other's block, inverted: blocks have 2 ``radius`` + 1 patches a side.
-
-    Where `outside` masks what is around each patch, this masks the same of all patches of a block, as masked
-    autoencoders do (K. He et al., CVPR 2022): a patch at its block's edge sees its neighbours beyond.
-
-    Args:
-        grid: rows and columns, N patches in all, counted row by row.
-        radius: 0 or more.
-
-    Returns:
-        ``(N, N)`` bool: ``[i, j]`` where j is in another block than i.
-    """
-    rows, columns = (torch.arange(side) // (2 * radius + 1) for side in grid)
-    block_N = (rows[:, None] * len(columns) + columns).flatten()
-    return block_N[:, None] != block_N
-
-
 def outside(grid: tuple[int, int], radius: int) -> Tensor:
     """Which patches of a grid lie outside each other's neighbourhood.
 
     Args:
         grid: rows and columns, N patches in all, counted row by row.
-        radius: patches that are masked on each side of a patch; 0 masks it alone, below 0 nothing.
+        radius: patches that are masked on each side of a patch; 0 masks it alone.
 
     Returns:
         ``(N, N)`` bool.

@@ -27,7 +27,14 @@ class Resize(nn.Module):
             self.register_buffer(name, _weights(side, new_side, smoothing), persistent=False)
 
     def forward(self, images_bHW: Tensor) -> Tensor:
-        """Args: ``(..., *size)``. Returns ``(..., *new_size)``."""
+        """Resize.
+
+        Args:
+            images_bHW: ``(..., *size)``.
+
+        Returns:
+            ``(..., *new_size)``.
+        """
         if self.smoothing == 0 and not torch.compiler.is_exporting():
             # The same in a fifth of the time, which exported graphs do not have.
             resized_1bHW = _interpolated(images_bHW.flatten(0, -3)[None], self.new_size)

@@ -1,17 +1,36 @@
-"""The decision card as a page: one HTML file that needs nothing else."""
+"""The decision card as a page: one HTML file that needs nothing else; and the two files of a card in a run folder."""
 
 import math
 from html import escape
+from pathlib import Path
 
-from vtadl.decision.card import CALIBRATING, Card, Kind, Rate
-from vtadl.reports.charts import Group, histograms
+from vtadl.decision.card import CALIBRATING, CARD_FILE, Card, Kind, Rate, to_json
+from vtadl.errors import BundleError
+from vtadl.reports.charts import Histogram, histograms
 from vtadl.reports.page import document, paragraph, table
+from vtadl.runs.files import write_text
+
+PAGE_FILE = "card.html"
 
 PROMISES = {
     "exact": "The promise is exact: it holds for any detector and any distribution of scores.",
     "approximate": "The promise is approximate; the notes say why.",
     "none": "Nothing is promised.",
 }
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Put a card and its page into a run folder, each whole or not at all.
+
+    Raises:
+        BundleError: the folder cannot be written.
+    """
+    try:
+        write_text(folder / PAGE_FILE, card_page(card))
+        # Last: this file is what counts.
+        write_text(folder / CARD_FILE, to_json(card))
+    except OSError as error:
+        raise BundleError(f"cannot write '{folder}': {error.strerror}; the old card, if any, still counts") from error
 
 
 def card_page(card: Card) -> str:
@@ -75,11 +94,11 @@ def _rate_cells(rate: Rate) -> list[str]:
 def _histogram(card: Card) -> str:
     good = _scores(card, "labelled good")
     defective = _scores(card, "labelled defective")
-    groups = [Group(label="calibration images", values=card.calibration, style="held-out")]
+    groups = [Histogram(label="calibration images", values=card.calibration, style="held-out")]
     if good:
-        groups.append(Group(label="labelled good images", values=good, style="good"))
+        groups.append(Histogram(label="labelled good images", values=good, style="good"))
     if defective:
-        groups.append(Group(label="labelled defects", values=defective, style="bad"))
+        groups.append(Histogram(label="labelled defects", values=defective, style="bad"))
     if not any(math.isfinite(value) for group in groups for value in group.values):
         return paragraph("No scores.")
     caption = "The dashed line is the threshold for defective."

@@ -34,7 +34,7 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Histogram:
     """Values that a histogram shows in a row of their own."""
 
     label: str
@@ -61,7 +61,7 @@ def line_chart(
     return _svg(HEIGHT, title, "".join(parts))
 
 
-def histograms(groups: Sequence[Group], *, title: str, x_label: str, mark: float | None = None) -> str:
+def histograms(groups: Sequence[Histogram], *, title: str, x_label: str, mark: float | None = None) -> str:
     """A row of bars for each group over one axis, each row scaled to its own highest bar.
 
     Args:
@@ -191,7 +191,7 @@ def _value_axis(low: float, high: float, base: float, x_label: str) -> str:
     return labels + _text((_across(0) + _across(1)) / 2, base + 38, x_label, extra=' class="name"')
 
 
-def _bars(counts: NDArray[np.int64], floor: float, group: Group) -> str:
+def _bars(counts: NDArray[np.int64], floor: float, group: Histogram) -> str:
     width = (_across(1) - _across(0)) / len(counts)
     heights = counts / max(counts.max(), 1) * ROW_HEIGHT
     path = "".join(

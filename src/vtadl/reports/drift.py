@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.calibration.drift import Comparison, Drift
+from vtadl.calibration.drift import Drift, Shift
 from vtadl.reports.charts import significant, ticks
 from vtadl.reports.page import chart_grid, document, paragraph, table
 
@@ -40,7 +40,7 @@ def drift_page(drift: Drift, title: str) -> str:
     return document(title, "\n".join(body))
 
 
-def _row(comparison: Comparison) -> list[str]:
+def _row(comparison: Shift) -> list[str]:
     span = abs(comparison.now - comparison.before)
     medians = [significant(value, span) for value in (comparison.before, comparison.now)]
     state = "drifted" if comparison.drifted else ""

@@ -12,7 +12,7 @@ from vtadl.config.overrides import to_toml
 from vtadl.data.layouts import Category
 from vtadl.decision.heatmap import score_at
 from vtadl.evaluation import Report
-from vtadl.reports.charts import Group, Line, colour_bar, histograms, line_chart, significant
+from vtadl.reports.charts import Histogram, Line, colour_bar, histograms, line_chart, significant
 from vtadl.reports.page import chart_grid, document, paragraph, table
 from vtadl.reports.pictures import by_type, choose, draw, gallery
 from vtadl.runs.files import write_bytes
@@ -202,9 +202,9 @@ def _score_chart(run: Run, report: Report) -> str:
         return [score for sample, score in pairs if sample.is_defective == defective]
 
     groups = [
-        Group(label="good, held out of training", values=run.held_out.scores, style="held-out"),
-        Group(label="good", values=scores(False), style="good"),
-        Group(label="defective", values=scores(True), style="bad"),
+        Histogram(label="good, held out of training", values=run.held_out.scores, style="held-out"),
+        Histogram(label="good", values=scores(False), style="good"),
+        Histogram(label="defective", values=scores(True), style="bad"),
     ]
     return histograms(
         [group for group in groups if group.values],
@@ -217,7 +217,7 @@ def _score_chart(run: Run, report: Report) -> str:
 def _pictures(one: Evaluated, scale_id: str, device: torch.device) -> str:
     run, report = one.run, one.report
     choice = choose(report)
-    names = [_name(sample.path, one.category) for sample in report.samples]
+    names = [one.category.relative(sample.path) for sample in report.samples]
     pairs = draw(run, report, choice.all, device)
     parts = [
         "<h3>Heat maps</h3>",
@@ -250,7 +250,3 @@ def _scale_text(run: Run) -> str:
 
 def _shown(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
-
-
-def _name(path: Path, category: Category) -> str:
-    return path.relative_to(category.root).as_posix() if path.is_relative_to(category.root) else str(path)

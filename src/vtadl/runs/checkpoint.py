@@ -25,6 +25,8 @@ from vtadl.errors import BundleError, TrainingError
 CONFIG_FILE = "config.toml"
 LOG_FILE = "log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_FORMAT = 2
+"""Checkpoints of format 1, which did not state it, name their tensors otherwise."""
 
 _PARTIAL_FILE = f".{CHECKPOINT_FILE}.partial"
 """One name for all: what a kill leaves behind is overwritten by the next checkpoint, not joined by it."""
@@ -158,7 +160,8 @@ class TrainingLog:
 
     def _cannot_write(self, name: str, error: OSError) -> TrainingError:
         return TrainingError(
-            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then continue with --resume"
+            f"cannot write '{self.folder / name}': {error.strerror}; {self.kept()}; make room, then continue with "
+            "--resume"
         )
 
 
@@ -171,7 +174,9 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
     Raises:
         OSError: it cannot be written; what was at ``path`` is still there.
     """
-    header: dict[str, Any] = {"__metadata__": {"vtadl": json.dumps(metadata, allow_nan=False)}}
+    header: dict[str, Any] = {
+        "__metadata__": {"format": str(CHECKPOINT_FORMAT), "vtadl": json.dumps(metadata, allow_nan=False)}
+    }
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.numel() * tensor.element_size()
@@ -211,15 +216,22 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """State and conditions of a checkpoint, without its tensors.
 
     Raises:
-        BundleError: it is damaged.
+        BundleError: it is damaged, or of another version's training.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("vtadl", "null"))
+            header = file.metadata() or {}
+            metadata = json.loads(header.get("vtadl", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(metadata, dict):
         raise _damaged(path, "it has no metadata")
+    written = header.get("format", "1")
+    if written != str(CHECKPOINT_FORMAT):
+        raise BundleError(
+            f"'{path}' has format {written}, of an unfinished training of another version of vtadl; expected format "
+            f"{CHECKPOINT_FORMAT}: finish it with that version, or start again with --force"
+        )
     return metadata
 
 

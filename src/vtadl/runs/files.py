@@ -1,8 +1,14 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""Files that appear whole or not at all: written beside their place, then renamed. And files of one writer."""
 
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
+
+from vtadl.errors import BundleError
+
+MAX_TEXT_BYTES = 100_000_000
+"""A run's TOML and JSON files have some kilobytes, and 70 bytes for each of its images."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -27,3 +33,26 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def lock(file: IO[bytes] | IO[str], taken: str) -> None:
+    """Keep other processes from writing to an open file; where the system has no locks, nothing is kept away.
+
+    The lock ends with the process, however it ends.
+
+    Args:
+        file: open; closed where another process holds it.
+        taken: the error's message then.
+
+    Raises:
+        BundleError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise BundleError(taken) from error

@@ -20,9 +20,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -30,9 +31,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vtadl.config.overrides import from_toml, to_toml
-from vtadl.config.schema import SQUARE, Config, PaperConfig, with_aspect
-from vtadl.data.roi import mask_png, read_stored_mask
-from vtadl.decision.card import Card, from_json, to_json
+from vtadl.config.schema import SQUARE, Config, with_aspect
+from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
+from vtadl.data.training_images import GoodImages
+from vtadl.decision.card import CARD_FILE, Card, from_json, to_json
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import (
     CHECKPOINT_FILE,
@@ -43,15 +45,16 @@ from vtadl.runs.checkpoint import (
     remove_checkpoint,
     sync,
 )
-from vtadl.runs.files import write_bytes
-from vtadl.runs.weights import MAX_TEXT_BYTES, check_regular, check_weights, load_weights, weights_of
+from vtadl.runs.files import MAX_TEXT_BYTES, write_bytes
+from vtadl.runs.weights import check_regular, check_weights, load_weights, weights_of
 from vtadl.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 differs in the preset ``context`` alone, which held other tensors."""
+OLD_PRESETS = ("context", "fast", "dinomaly")
+"""Presets whose runs of format 1 this version does not read."""
 RECORD_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
-CARD_FILE = "card.json"
-REGION_FILE = "region_of_interest.png"
 SAMPLES_FILE = "samples.json"
 """In a folder of generated images (`vtadl.inference.generate`)."""
 
@@ -68,6 +71,18 @@ class Source:
     """Of the sorted content hashes of all training and held-out images: equal for equal data, whatever its names."""
     training_sha256: tuple[str, ...] = ()
     """Content hashes of the training images, sorted: their scores calibrate nothing."""
+
+    @classmethod
+    def of(cls, images: GoodImages) -> Self:
+        """What a training on some images has."""
+        return cls(
+            category=images.category,
+            layout=images.layout,
+            trained_on=len(images.kept),
+            held_out=len(images.held_out),
+            content_sha256=images.sha256,
+            training_sha256=images.kept.sha256,
+        )
 
     @property
     def images(self) -> int:
@@ -90,6 +105,11 @@ class HeldOut:
     colour_high: float = 1.0
     """Score that the heat maps show as fully abnormal."""
 
+    @property
+    def colours(self) -> "HeldOut":
+        """The colours alone, of images whose scores calibrate nothing: they may have been trained on."""
+        return HeldOut(colour_low=self.colour_low, colour_high=self.colour_high)
+
 
 @dataclass(kw_only=True)
 class Run:
@@ -110,8 +130,6 @@ class Run:
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width that an image is resized to for the model."""
-        if isinstance(self.config.model, PaperConfig):
-            return self.config.model.image_size, self.config.model.image_size
         size: tuple[int, int] = self.model.input_size  # type: ignore[assignment]
         return size
 
@@ -252,12 +270,22 @@ def read_record(folder: Path) -> dict[str, Any]:
     version = record.get("format")
     if not isinstance(version, int):
         raise BundleError(f"'{folder / 'run.json'}' is damaged: no format number; restore it or train again")
+    if version < FORMAT and record.get("preset") in OLD_PRESETS:
+        raise BundleError(
+            f"'{folder}' has format {version}, preset '{record['preset']}', written by vtadl {record.get('vtadl')}: "
+            f"another detector than this version's; read it with that vtadl, or train again"
+        )
     if version > FORMAT:
         raise BundleError(
             f"'{folder}' has format {version}, written by vtadl {record.get('vtadl')}; "
             f"this is vtadl {__version__}, which reads up to {FORMAT}: upgrade vtadl"
         )
     return record
+
+
+def now() -> str:
+    """Date and time as records say it, ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.errors import DependencyError
+from vtadl.telemetry import forbid_telemetry
 
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From the model's input to its output, both as in `vtadl.export.onnx_graph`."""
 
-OPENVINO_SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _ERRORS_ONLY = 3
 
 
-def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
+def open_onnx(files: Sequence[bytes], threads: int) -> Session:
     """A session of ONNX Runtime on the CPU.
 
     Args:
         files: the one file of the model.
-        threads: how many it may use; ``None``: all cores.
+        threads: how many it may use.
 
     Raises:
         DependencyError: ONNX Runtime is not installed.
@@ -35,31 +35,33 @@ def open_onnx(files: Sequence[bytes], threads: int | None) -> Session:
     options.log_severity_level = _ERRORS_ONLY
     # A model's weights are inside it: one that names other files finds none here, where no file can be.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(files[0], options, providers=["CPUExecutionProvider"])
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (anomaly_map,) = session.run(["anomaly_map"], {"image": image})
+        (anomaly_map,) = session.run(None, {"image": image})  # by any name: older exports call it score_map
         return np.asarray(anomaly_map, dtype=np.float32)
 
     return run
 
 
-def open_openvino(files: Sequence[bytes], threads: int | None) -> Session:
+def open_openvino(files: Sequence[bytes], threads: int) -> Session:
     """A compiled model of OpenVINO on the CPU; as `open_onnx`, with two files."""
+    forbid_telemetry()
     try:
         import openvino
     except ImportError as error:
         raise DependencyError("an OpenVINO export needs openvino; fix: pip install 'vtadl[openvino]'") from error
-    settings: dict[str, Any] = {**OPENVINO_SETTINGS}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
+    settings: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+    }
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(*files), "CPU", settings)
 
     def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(compiled({"image": image})["anomaly_map"], dtype=np.float32)
+        return np.array(compiled({"image": image})[0], dtype=np.float32)
 
     return run
 

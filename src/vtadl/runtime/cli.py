@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.data.layouts import find_images
-from vtadl.errors import DataError, VtadlError
+from vtadl.errors import ConfigError, DataError, VtadlError
 from vtadl.runtime.detector import Detector, load
 from vtadl.version import __version__
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (VtadlError, OSError) as error:
         print(f"vtadl-runtime: {' '.join(str(error).split())}", file=sys.stderr)
-        return FAILED
+        return WRONG_COMMAND if isinstance(error, ConfigError) else FAILED
     if failed:
         print(f"vtadl-runtime: {failed} files could not be scored: see the rows with an error", file=sys.stderr)
     return FAILED if failed else OK
@@ -66,7 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
     parser.add_argument("export", type=Path, metavar="EXPORT", help="folder that vtadl export wrote")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="threads of the model (default: all cores)")
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        help="threads of the model (default: VTADL_THREADS, else all it may use)",
+    )
     return parser
 
 

@@ -13,6 +13,7 @@ from vtadl.decision.decide import Prediction, decide
 from vtadl.errors import DataError, DependencyError
 from vtadl.runtime.backends import OPENERS, Session
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, damaged, read_card, read_manifest, read_model, read_region
+from vtadl.threads import thread_count
 
 
 class Detector:
@@ -52,13 +53,14 @@ def load(folder: str | Path, *, threads: int | None = None) -> Detector:
 
     Args:
         folder: what `vtadl export` wrote.
-        threads: how many the model may use; ``None``: all cores.
+        threads: how many the model may use; ``None``: as `vtadl.threads.thread_count` says.
 
     Raises:
         BundleError: no export, a damaged one, or one of a newer version.
         DependencyError: the program that runs such a model is not installed.
+        ConfigError: ``VTADL_THREADS`` is no whole number from 1 on.
     """
-    folder = Path(folder)
+    folder, threads = Path(folder), thread_count() if threads is None else threads
     manifest = read_manifest(folder)
     card, roi_mask = read_card(folder, manifest), read_region(folder)
     files = read_model(folder, manifest)

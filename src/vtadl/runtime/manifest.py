@@ -18,25 +18,23 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.roi import read_stored_mask
-from vtadl.decision.card import Card, from_json
+from vtadl.data.roi import REGION_FILE, read_stored_mask
+from vtadl.decision.card import CARD_FILE, Card, from_json
 from vtadl.errors import BundleError, DataError
+from vtadl.runs.files import MAX_TEXT_BYTES
 
 FORMAT = 1
 MANIFEST_FILE = "manifest.json"
-CARD_FILE = "card.json"
-REGION_FILE = "region_of_interest.png"
 TIMES_FILE = "times.json"
-MAX_TEXT_BYTES = 100_000_000
 MAX_MODEL_BYTES = 2_000_000_000
 """What an ONNX file can have at most."""
 
 Runtime = Literal["onnx", "openvino"]
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32"]
 MODEL_FILES: dict[Runtime, tuple[str, ...]] = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin")}
 """Fixed names: no manifest can point to a file elsewhere."""
 
-_MEND = "restore it, or run vtadl export again"
+_FIX = "restore it, or run vtadl export again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +158,7 @@ def read_text(path: Path) -> str:
 
 def damaged(path: Path, reason: object) -> BundleError:
     """The error for a file that cannot be used."""
-    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())[:200]}; {_MEND}")
+    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())[:200]}; {_FIX}")
 
 
 def _checked(content: Any) -> Manifest:
@@ -203,4 +201,4 @@ def _read_bytes(path: Path, most: int) -> bytes:
             raise damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
         return path.read_bytes()
     except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; {_MEND}") from error
+        raise BundleError(f"cannot read '{path}': {error.strerror}; {_FIX}") from error

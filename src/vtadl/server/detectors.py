@@ -228,8 +228,7 @@ def _detector(folder: str) -> Any:
 
 
 def _row(prediction: Any, pixels: NDArray[Any], map_file: str, milliseconds: float) -> dict[str, Any]:
-    scores = getattr(prediction, "anomaly_map", None)
-    scores = prediction.anomaly_map if scores is None else scores
+    scores = prediction.anomaly_map
     height, width = scores.shape
     shrink = min(1.0, MAP_SIDE / max(height, width))
     small = resize_map(scores, (max(1, round(height * shrink)), max(1, round(width * shrink))))

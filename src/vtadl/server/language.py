@@ -16,7 +16,7 @@ SOURCE = "en"
 @cache
 def languages() -> tuple[str, ...]:
     """Codes of the languages that there are."""
-    return (SOURCE, *sorted(file.backbone for file in MESSAGES.glob("*.po")))
+    return (SOURCE, *sorted(file.stem for file in MESSAGES.glob("*.po")))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Making room: old pictures go, those of good parts first and labelled ones never; the metrics stay."""
+"""Making room: old pictures go, those of good parts first and labelled ones never; the results stay."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Trainings that are begun from the page: vtadl's own commands, one after the other, which a restart resumes with.
+"""Trainings that are begun from the page: vtadl's own commands, one after the other, which a restarted server resumes.
 
 Each has a lock that its process inherits: a training that outlives its server is waited for, never run twice.
 """
@@ -81,7 +81,7 @@ class Trainings:
         return Progress(state=training.state, log=text, step=step)
 
     async def forever(self, stop: asyncio.Event) -> None:
-        """Run what is to be run until told to stop; what is under way then resumes after the next start."""
+        """Run what is to be run until told to stop; what is under way is resumed at the next start."""
         while not stop.is_set():
             with contextlib.suppress(SQLAlchemyError, OSError):
                 training = await asyncio.to_thread(self._next)

@@ -1,9 +1,45 @@
 """A training step on a GPU as one graph (CUDA Graphs), for networks whose steps are many small kernels."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from vtadl.models.protocol import GraphableNetwork
+from vtadl.training.gradients import Gradients, Terms
+
+PLAIN_STEPS = 2
+"""Steps of each batch size before a graph of it is made: libraries set themselves up in the first."""
+
+
+class GraphedGradients:
+    """`vtadl.training.gradients.Gradients` by graphs, one for each size of the batch.
+
+    Args:
+        network: the same that ``plain`` has.
+        plain: takes the first steps, and those that are recorded.
+    """
+
+    def __init__(self, network: GraphableNetwork, plain: Gradients) -> None:
+        self.network, self.plain = network, plain
+        self.graphs: dict[int, StepGraph] = {}
+        self.plain_steps: Counter[int] = Counter()
+
+    def __call__(self, examples: Tensor, step: int, samples: Sequence[int], share: float) -> Terms:
+        """See `vtadl.training.gradients.Differentiate`."""
+        count = len(examples)
+        if self.plain_steps[count] < PLAIN_STEPS:
+            self.plain_steps[count] += 1
+            return self.plain(examples, step, samples, share)
+        inputs = [examples, *self.network.draw(self.plain.seed, step, samples)]
+        if count not in self.graphs:
+            self.graphs[count] = StepGraph(
+                lambda images, *noise: self.plain.backward(lambda: self.network.terms_under(images, noise), share),
+                [tensor.to(examples.device) for tensor in inputs],
+                self.plain.parameters,
+            )
+        return self.graphs[count].replay(inputs)
 
 
 class StepGraph:

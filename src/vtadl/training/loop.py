@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -23,15 +22,13 @@ from torch.optim import Optimizer
 from torch.utils._triton import has_triton
 
 from vtadl.config.schema import TrainingConfig
-from vtadl.data.embeddings import RepeatedEmbeddings
-from vtadl.data.repeated import RepeatedImages
 from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
-from vtadl.models.detector import TrainedDetector
-from vtadl.models.paper import PaperModel
+from vtadl.models.protocol import Examples, GraphableNetwork, Network
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, TrainingState
-from vtadl.training.cuda_graph import StepGraph
+from vtadl.training.cuda_graph import GraphedGradients
 from vtadl.training.distributed import ALONE, ProcessGroup, set_idle, share_batch_statistics
+from vtadl.training.gradients import Differentiate, Gradients
 from vtadl.training.schedule import Plan, learning_rate, plan, sample_order
 
 COLLAPSED_VARIANCE = 1e-6
@@ -39,9 +36,7 @@ COLLAPSED_VARIANCE = 1e-6
 spread. A likelihood alone can drive embeddings there, for a constant is easy to predict."""
 COMPILED_FROM = 2000
 """Steps from which on a minute or two of compiling is a small part of a training on a GPU."""
-PLAIN_STEPS = 2
-"""Steps of each batch size before a GPU's graph of it is made: libraries set themselves up in the first."""
-Observe = Callable[[TrainedDetector, Mapping[str, Any]], object]
+Observe = Callable[[Mapping[str, Any]], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +47,8 @@ class _Batch:
     """In all processes."""
     share: Sequence[int]
     """This process's samples; empty where there are fewer images than processes."""
-    pixels: Tensor
-    """``(B, 3, H, W)``."""
+    examples: Tensor
+    """``(B, ...)``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +62,8 @@ class _Measured:
 
 
 def optimise(
-    model: TrainedDetector,
-    images: RepeatedImages | RepeatedEmbeddings,
+    network: Network,
+    examples: Examples,
     training: TrainingConfig,
     seed: int,
     device: torch.device,
@@ -78,18 +73,18 @@ def optimise(
     progress: Progress = silent,
     observe: Observe | None = None,
 ) -> TrainingState:
-    """Train a model in place; its weights in the end are those of the last step, whatever the best one was.
+    """Train a network in place; its weights in the end are those of the last step, whatever the best one was.
 
     Args:
-        model: on ``device``.
-        images: to train on, or their embeddings.
+        network: on ``device``.
+        examples: to train on: images, or their embeddings.
         training: how.
         seed: of the sample order and the noise.
         device: where.
         group: the processes that train together, each with the same arguments.
         training_log: keeps log and checkpoints, and where to resume from; without it nothing is written.
         progress: shows how far it is, with the loss of each term.
-        observe: called with the model and each line of the log; it may score with the model, not change it.
+        observe: called with each line of the log; it may score with the network, not change it.
 
     Returns:
         The state at the end.
@@ -103,24 +98,23 @@ def optimise(
         raise ConfigError(
             f"training.batch_size is {training.batch_size}, but there are {group.size} processes to share it"
         )
-    planned = plan(training, len(images))
-    if isinstance(images, RepeatedImages):
-        images.move_to(device)
-    optimizer = build_optimizer(model, training)
-    state = training_log.restore(model, optimizer) if training_log else TrainingState()
-    model.train()
-    loop = _Loop(model, optimizer, training, planned, seed, device, group, training_log)
+    planned = plan(training, len(examples))
+    assert isinstance(network, nn.Module)
+    optimizer = build_optimizer(network, training)
+    state = training_log.restore(network, optimizer) if training_log else TrainingState()
+    network.train()
+    loop = _Loop(network, optimizer, training, planned, seed, device, group, training_log)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
     on_gpu = device.type == "cuda"
-    strict = on_gpu and isinstance(model.network, PaperModel)
+    strict = on_gpu and isinstance(network, GraphableNetwork)
     with (
         _deterministic(strict=strict, fused_attention=strict or not on_gpu),
         _interruptible() as interrupted,
         progress("training", remaining) as advance,
     ):
         if training_log and state.step == 0:
-            training_log.save(model, optimizer, state)  # a disk that is too small is noticed now
-        for batch in _batches(images, planned, seed, state.step, group):
+            training_log.save(network, optimizer, state)  # a disk that is too small is noticed now
+        for batch in _batches(examples, planned, seed, state.step, group):
             state = loop.step(batch, state, interrupted, advance, observe)
     return state
 
@@ -138,7 +132,7 @@ class _Loop:
 
     def __init__(
         self,
-        model: TrainedDetector,
+        network: Network,
         optimizer: Optimizer,
         training: TrainingConfig,
         planned: Plan,
@@ -147,21 +141,22 @@ class _Loop:
         group: ProcessGroup,
         training_log: TrainingLog | None,
     ) -> None:
-        self.model, self.optimizer, self.training, self.plan = model, optimizer, training, planned
+        module: object = network
+        assert isinstance(module, nn.Module)
+        self.module, self.optimizer, self.training, self.plan = module, optimizer, training, planned
         self.device, self.group, self.training_log = device, group, training_log
+        self.weights = dict(network.objective.terms)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.seed = seed
         self.last = time.perf_counter()
-        self.autocast = _autocast(training, device)
         compiled = _compiles(training, device, planned.steps)
         if compiled:
-            model.network.compile_parts()
-        self.graphed = device.type == "cuda" and group.size == 1 and not compiled
-        self.graphs: dict[int, StepGraph] = {}
-        """By size of the batch."""
-        self.plain_steps: Counter[int] = Counter()
+            network.compile_parts()
+        plain = Gradients(network, self.parameters, seed, _autocast(training, device))
+        self.differentiate: Differentiate = plain
+        if device.type == "cuda" and group.size == 1 and not compiled and isinstance(network, GraphableNetwork):
+            self.differentiate = GraphedGradients(network, plain)
         if group.size > 1:
-            share_batch_statistics(model)
+            share_batch_statistics(self.module)
 
     def step(
         self,
@@ -193,15 +188,17 @@ class _Loop:
             if self.training_log:
                 self.training_log.log(line)
             if observe:
-                observe(self.model, line)
+                observe(line)
         advance(batch.images, "  ".join(f"{name} {value:.4g}" for name, value in measured.raw.items()))
         self._keep(state, interrupted=measured.interrupted)
         return state
 
     def _gradients(self, batch: _Batch, interrupted: Callable[[], bool]) -> _Measured:
         part = len(batch.share) / batch.images
-        set_idle(self.model, not batch.share)
-        raw, variance = self._differentiated(batch, part)
+        set_idle(self.module, not batch.share)
+        # The parameters then have their gradients.
+        examples, samples = batch.examples.to(self.device), list(batch.share) or [0]
+        raw, variance = self.differentiate(examples, batch.step, samples, part)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         self.group.sum_all(gradients)
         norm = nn.utils.get_total_norm(gradients)
@@ -216,33 +213,6 @@ class _Loop:
         return _Measured(
             raw=dict(zip(raw, terms, strict=True)), variance=spread, gradient_norm=size, interrupted=stop > 0
         )
-
-    def _differentiated(self, batch: _Batch, part: float) -> tuple[Mapping[str, Tensor], Tensor]:
-        """The terms of a batch and the embeddings' variance; the parameters then have their gradients."""
-        pixels, samples = batch.pixels.to(self.device), list(batch.share) or [0]
-        network, count = self.model.network, len(pixels)
-        if self.graphed and isinstance(network, PaperModel) and self.plain_steps[count] == PLAIN_STEPS:
-            inputs = [pixels, *network.draw(self.seed, batch.step, samples)]
-            if count not in self.graphs:
-                self.graphs[count] = StepGraph(
-                    lambda images, *noise: self._backward(lambda: network.terms_under(images, noise), part),
-                    [tensor.to(self.device) for tensor in inputs],
-                    self.parameters,
-                )
-            return self.graphs[count].replay(inputs)
-        self.plain_steps[count] += 1
-        self.optimizer.zero_grad()
-        return self._backward(lambda: self.model.terms(pixels, seed=self.seed, step=batch.step, samples=samples), part)
-
-    def _backward(
-        self, compute: Callable[[], tuple[Mapping[str, Tensor], Tensor]], part: float
-    ) -> tuple[Mapping[str, Tensor], Tensor]:
-        weights = dict(self.model.objective.terms)
-        with self.autocast:
-            raw, variance = compute()
-            loss = torch.stack([weights[name] * value for name, value in raw.items()]).sum()
-        torch.autograd.backward(loss * part)
-        return raw, variance
 
     def _checked(self, batch: _Batch, measured: _Measured, state: TrainingState) -> TrainingState:
         """Stop before a step that would spoil the weights."""
@@ -269,8 +239,7 @@ class _Loop:
         return self.training_log.kept() if self.training_log else "nothing was written"
 
     def _line(self, batch: _Batch, measured: _Measured, rate: float) -> dict[str, Any]:
-        weights = dict(self.model.objective.terms)
-        terms = {name: {"raw": value, "weighted": weights[name] * value} for name, value in measured.raw.items()}
+        terms = {name: {"raw": value, "weighted": self.weights[name] * value} for name, value in measured.raw.items()}
         return {
             "step": batch.step + 1,
             "epoch": batch.step // self.plan.steps_per_epoch + 1,
@@ -299,15 +268,13 @@ class _Loop:
     def _keep(self, state: TrainingState, *, interrupted: bool) -> None:
         last = state.step == self.plan.steps
         if self.training_log and (interrupted or last or state.step % self.training.checkpoint_every == 0):
-            self.training_log.save(self.model, self.optimizer, state)
+            self.training_log.save(self.module, self.optimizer, state)
         if interrupted and not last:
             where = "; to resume: the same command with --resume" if self.training_log else ""
             raise TrainingInterrupted(f"interrupted after step {state.step} of {self.plan.steps}{where}")
 
 
-def _batches(
-    images: RepeatedImages | RepeatedEmbeddings, planned: Plan, seed: int, start: int, group: ProcessGroup
-) -> Iterator[_Batch]:
+def _batches(examples: Examples, planned: Plan, seed: int, start: int, group: ProcessGroup) -> Iterator[_Batch]:
     step = start
     while step < planned.steps:
         epoch, position = divmod(step, planned.steps_per_epoch)
@@ -316,9 +283,9 @@ def _batches(
         chunks = chunks[position : position + planned.steps - step]
         shares = [group.share(chunk) for chunk in chunks]
         # A process without a share still takes part in every sum, with an image that counts for nothing.
-        loaded = images.batches([share or chunk[:1] for share, chunk in zip(shares, chunks, strict=True)])
-        for chunk, share, pixels in zip(chunks, shares, loaded, strict=True):
-            yield _Batch(step=step, images=len(chunk), share=share, pixels=pixels)
+        loaded = examples.batches([share or chunk[:1] for share, chunk in zip(shares, chunks, strict=True)])
+        for chunk, share, batch in zip(chunks, shares, loaded, strict=True):
+            yield _Batch(step=step, images=len(chunk), share=share, examples=batch)
             step += 1
 
 

@@ -15,8 +15,9 @@ from vtadl.config.schema import SQUARE, Config, with_aspect
 from vtadl.data.roi import mask_png
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
+from vtadl.runs.files import MAX_TEXT_BYTES
 from vtadl.runs.run import Source
-from vtadl.runs.weights import MAX_TEXT_BYTES, check_regular
+from vtadl.runs.weights import check_regular
 from vtadl.training.distributed import ProcessGroup
 
 
@@ -29,11 +30,13 @@ def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Confi
 
     Raises:
         ConfigError: it asks for others.
-        BundleError: the folder's settings cannot be read.
+        BundleError: the folder's settings cannot be read, or are of another version's unfinished training.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         return None
+    if (folder / CHECKPOINT_FILE).exists():
+        read_metadata(folder / CHECKPOINT_FILE)  # before settings that this version may not know
     check_regular(path, MAX_TEXT_BYTES)
     try:
         stored = with_aspect(from_toml(path.read_text(encoding="utf-8"), str(path)), SQUARE)

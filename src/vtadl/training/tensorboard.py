@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked, fitted_mask
 from vtadl.decision.heatmap import colour_scale, overlay
-from vtadl.errors import ConfigError, DependencyError, TrainingError
-from vtadl.models.detector import TrainedDetector
+from vtadl.errors import DependencyError, TrainingError
+from vtadl.models.protocol import Pictured
 
 PICTURED = 4
 """Images shown."""
@@ -40,27 +40,25 @@ class Board:
 
     Args:
         folder: that ``tensorboard --logdir`` is given.
-        paths: good images of which the first few are shown; none for a network that sees embeddings, not images.
-        side: that the model takes.
+        paths: good images of which the first few are shown.
         steps: of the whole training.
         roi_mask: region of interest; the rest of an image has no colour.
     """
 
     def __init__(
-        self, folder: Path, paths: Sequence[Path], side: int, steps: int, roi_mask: NDArray[np.bool_] | None = None
+        self, folder: Path, paths: Sequence[Path], steps: int, roi_mask: NDArray[np.bool_] | None = None
     ) -> None:
         check_installed()
         self.folder = folder
         self.every = -(-steps // TIMES)
         self.steps = steps
-        self.roi_mask = None if roi_mask is None else fitted_mask(roi_mask, (side, side))
+        self.paths = paths[:PICTURED]
+        self.roi_mask = roi_mask
         self.images_B3HW: Tensor | None = None
-        for batch in load_images(paths[:PICTURED], (side, side), batch_size=PICTURED):
-            self.images_B3HW = batch.images
         self.writer: Any = None
 
-    def show(self, model: TrainedDetector, line: Mapping[str, Any]) -> None:
-        """Take a line of the log.
+    def show(self, line: Mapping[str, Any], detector: Pictured | None = None) -> None:
+        """Take a line of the log; pictures show what the detector, where one is given, makes of the images now.
 
         Raises:
             TrainingError: it cannot be written.
@@ -75,36 +73,36 @@ class Board:
             for name, value in _scalars(line).items():
                 self.writer.add_scalar(name, value, step)
             if step % self.every == 0 or step == self.steps:
-                for name, pictures_BHW3 in self._pictures(model).items():
+                for name, pictures_BHW3 in ({} if detector is None else self._pictures(detector)).items():
                     self.writer.add_images(name, pictures_BHW3, step, dataformats="NHWC")
                 self.writer.flush()
         except OSError as error:
             raise TrainingError(f"cannot write '{self.folder}': {error.strerror}; make room, then --resume") from error
 
-    def close(self) -> None:
-        """Write what is still to be written."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.writer is not None:
             self.writer.close()
 
-    def _pictures(self, model: TrainedDetector) -> dict[str, NDArray[np.uint8]]:
+    def _pictures(self, detector: Pictured) -> dict[str, NDArray[np.uint8]]:
+        assert isinstance(detector, nn.Module)
+        size = detector.input_size
         if self.images_B3HW is None:
-            return {}
-        device = next(model.parameters()).device
-        images_B3HW = blanked(self.images_B3HW, self.roi_mask).to(device)
-        was_training = model.training
-        model.eval()
-        maps_BHW = model.anomaly_map(images_B3HW).float().cpu().numpy()
-        try:
-            reconstructed_B3HW: Tensor | None = model.network.reconstruct(images_B3HW)
-        except ConfigError:  # the objective has no term that reconstructs
-            reconstructed_B3HW = None
-        model.train(was_training)
+            (batch,) = load_images(self.paths, size, batch_size=PICTURED)
+            self.images_B3HW = batch.images
+        roi_mask = None if self.roi_mask is None else fitted_mask(self.roi_mask, size)
+        images_B3HW = blanked(self.images_B3HW, roi_mask).to(next(detector.parameters()).device)
+        was_training = detector.training
+        detector.eval()
+        maps_BHW = detector.anomaly_map(images_B3HW).float().cpu().numpy()
+        reconstructed_B3HW = detector.reconstruct(images_B3HW)
+        detector.train(was_training)
         photos_BHW3 = _pixels(self.images_B3HW)
-        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if self.roi_mask is None else maps_BHW[:, self.roi_mask]
+        counted_BP = maps_BHW.reshape(len(maps_BHW), -1) if roi_mask is None else maps_BHW[:, roi_mask]
         low, high = colour_scale(np.median(counted_BP, axis=1).tolist(), counted_BP.max(axis=1).tolist())
-        overlays = [
-            overlay(photo, one, low, high, self.roi_mask) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)
-        ]
+        overlays = [overlay(photo, one, low, high, roi_mask) for photo, one in zip(photos_BHW3, maps_BHW, strict=True)]
         pictures = {"image": photos_BHW3, "heat map": np.stack(overlays)}
         if reconstructed_B3HW is not None:
             pictures["reconstruction"] = _pixels(reconstructed_B3HW)

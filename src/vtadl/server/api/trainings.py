@@ -68,7 +68,7 @@ async def pictures(request: Request, name: Name) -> Kept:
 
 @router.put("/{name}", status_code=202, openapi_extra=needs("engineer"))
 def begin(request: Request, name: Name, wanted: TrainingRequest) -> TrainingAnswer:
-    """Begin a training; when it ends, the detector is there. A restart of the server resumes with it."""
+    """Begin a training; when it ends, the detector is there. A restarted server resumes it."""
     server = server_of(request)
     if wanted.preset not in presets():
         raise DataError(f"unknown preset '{wanted.preset}'; choose from: {', '.join(presets())}")

@@ -54,7 +54,7 @@ def history(request: Request, wanted: Annotated[View, Query()]) -> Response:
 
 @router.get("/history/{identifier}", openapi_extra=needs("operator"))
 def one_entry(request: Request, identifier: Identifier, view: Literal["grid", "table"] = "grid") -> Response:
-    """One entry again, after a correction."""
+    """One entry, drawn again after a correction."""
     with server_of(request).database.read() as session:
         row = found(session.get(Inspection, identifier), identifier)
         tags = tags_of(session, [row])[identifier]
