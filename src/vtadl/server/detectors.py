@@ -25,6 +25,7 @@ from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import read_image, resize_map
 from vtadl.decision.heatmap import colours, eight_bit, opacities, positions
 from vtadl.errors import BundleError, DataError
+from vtadl.threads import use_threads
 
 RUN_FILE, EXPORT_FILE, CARD_FILE = "run.json", "manifest.json", "card.json"
 MAP_SIDE = 256
@@ -42,7 +43,6 @@ class _Process:
     """What a process that scores keeps."""
 
     def __init__(self) -> None:
-        self.threads: int | None = None
         self.loaded: OrderedDict[str, Any] = OrderedDict()
         self.helpers = ThreadPoolExecutor(AHEAD, thread_name_prefix="vtadl-pictures")
 
@@ -60,16 +60,15 @@ class Picture(NamedTuple):
     """What the sender calls it, for messages."""
 
 
-def start_worker(threads: int | None) -> None:
+def start_worker(threads: int) -> None:
     """Prepare a process: how many threads a model may use, and an end when the server is gone."""
-    _process.threads = threads
     parent = multiprocessing.parent_process()
     if parent is None:
         return
     # Ctrl-C and systemd's SIGTERM reach every process; the server ends its workers when they have finished.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = str(threads or os.cpu_count() or 1)
+    use_threads(threads)
 
     def leave_with_the_server() -> None:
         parent.join()
@@ -210,17 +209,13 @@ def _detector(folder: str) -> Any:
         _process.loaded.move_to_end(key)
         return _process.loaded[key]
     if (Path(folder) / RUN_FILE).exists():
-        import torch
-
         import vtadl
 
-        if _process.threads is not None:
-            torch.set_num_threads(_process.threads)
         found: Any = vtadl.load(folder)
     else:
         from vtadl import runtime
 
-        found = runtime.load(folder, threads=_process.threads)
+        found = runtime.load(folder)
     _process.loaded[key] = found
     if len(_process.loaded) > LOADED:
         _process.loaded.popitem(last=False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from vtadl.errors import DataError, VtadlError
 from vtadl.server import detectors
 from vtadl.server.detectors import Picture
+from vtadl.threads import thread_count
 
 BATCH = 8
 """Pictures that a worker takes at a time, if so many wait."""
@@ -170,7 +170,7 @@ class Scorer:
     def _executor(self) -> Executor:
         if self._workers == 0:
             return ThreadPoolExecutor(1, thread_name_prefix="vtadl-score")
-        threads = max(1, (os.cpu_count() or 1) // self._workers)
+        threads = max(1, thread_count() // self._workers)
         return ProcessPoolExecutor(
             1,
             mp_context=multiprocessing.get_context("spawn"),
