@@ -9,13 +9,15 @@ BENCHMARKS ?= accuracy speed metrics_speed metrics_traps
 # Benchmarks load torch before the package, which sets this where it comes first.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup check test test-slow demo bench clean
+.PHONY: help setup check test test-slow demo bench docs release-check clean
 
 help:
 	@echo "make setup      a virtual environment with everything, at the tested versions"
-	@echo "make demo       make a small set of images, train, evaluate, write the report"
+	@echo "make demo       train on photographs, evaluate, write the report"
 	@echo "make check      formatting, lint, types, layers"
 	@echo "make test       the tests (some minutes); make test-slow adds the long ones"
+	@echo "make docs       the documentation as a site, in build/site"
+	@echo "make release-check  build, install into an empty environment, run the demo"
 	@echo "make bench      benchmarks behind the figures in README and docs, some minutes each"
 
 setup: $(VENV)/.installed
@@ -43,6 +45,18 @@ demo: setup
 
 bench: setup
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What CONTRIBUTING.md asks for before a release: what is built installs into an empty environment, and its demo runs.
+release-check: setup
+	rm -rf build/release
+	$(PYTHON) -m venv build/release/venv
+	$(BIN)/python -m build --outdir build/release .
+	build/release/venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build/release/vtadl-*.whl
+	cd build/release && venv/bin/vtadl demo --out demo
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis runs

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from vtadl.demo.dataset import make_demo
+from drawn.dataset import make_demo
 from vtadl.threads import usable_cores
 
 SPINS = "300000"

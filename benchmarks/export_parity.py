@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from drawn.dataset import make_demo
 from vtadl.calibration.calibrate import Request, calibrate
 from vtadl.calibration.images import gather
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import PRESETS, preset_config
 from vtadl.data.images import read_image
 from vtadl.data.layouts import read_category
-from vtadl.demo.dataset import make_demo
 from vtadl.export.export import TOLERANCE, export_run
 from vtadl.inference.predict import predict_image
 from vtadl.runs.run import Run, load_run
@@ -36,7 +36,7 @@ FEW_STEPS = ["training.steps=3", "training.batch_size=2"]
 def calibrated(run: Run, images: list[np.ndarray]) -> Run:
     scores = [predict_image(run, image, CPU).score for image in images]
     request = Request(threshold=float(np.median(scores)))
-    return dataclasses.replace(run, card=calibrate(run, gather(run, CPU, warn=print), request))
+    return dataclasses.replace(run, card=calibrate(run, gather(run, CPU), request))
 
 
 def row(run: Run, to: str, images: list[np.ndarray], folder: Path) -> str:
@@ -76,7 +76,7 @@ def main() -> None:
             config = preset_config(preset)
             config = apply_settings(config, [*(FEW_STEPS if config.objective else []), *options.set])
             run_folder = Path(scratch) / preset
-            train_to(run_folder, config, category, CPU, warn=lambda line: None)
+            train_to(run_folder, config, category, CPU)
             run = calibrated(load_run(run_folder), images)
             for to in options.to or MODEL_FILES:
                 print(row(run, to, images, run_folder / to), flush=True)

@@ -6,9 +6,9 @@ Run: python benchmarks/metrics_pictures.py
 from pathlib import Path
 
 import numpy as np
-from metrics_traps import make
 from numpy.typing import NDArray
 
+from metrics_traps import make
 from vtadl.metrics import Curve, Evaluation, evaluate
 
 SIZE, MARGIN = 260, 44

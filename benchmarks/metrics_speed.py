@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from vtadl.metrics import ScoredImage, StreamingEvaluation, evaluate
+from vtadl.metrics import ScoredImage, evaluate
 
 
 def make(n: int, side: int, dtype: type = np.float32) -> list[ScoredImage]:
@@ -120,27 +120,6 @@ def scaling(sizes: tuple[int, ...]) -> None:
         )
 
 
-def streaming() -> None:
-    images = make(40, 512)
-    tracemalloc.start()
-    streaming = StreamingEvaluation()
-    for image in images:
-        streaming.update(image)
-    error = max(f.error for f in streaming.metrics().values() if f)
-    tracemalloc.reset_peak()
-    peaks, started = [], time.perf_counter()
-    for image in images * 5:
-        streaming.update(image)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-    seconds = (time.perf_counter() - started) / len(peaks)
-    tracemalloc.stop()
-    print(
-        f"streaming: {1e3 * seconds:.1f} ms an image of 512 x 512; peak after 10 images {peaks[9] / 2**20:.0f} MiB, "
-        f"after 200 {peaks[-1] / 2**20:.0f} MiB, most of it reserved but untouched; "
-        f"{len(streaming.to_bytes()) / 2**20:.1f} MiB to store; largest stated error {error:.1e}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few repetitions, no set of 1,000 maps")
@@ -149,7 +128,6 @@ def main() -> None:
     against_others(3 if quick else 5, (np.float32,) if quick else (np.float32, np.float64))
     intervals()
     scaling((100, 300) if quick else (100, 300, 1000))
-    streaming()
 
 
 if __name__ == "__main__":

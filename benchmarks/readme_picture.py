@@ -1,6 +1,7 @@
-"""The picture in the README: photos of the demo set over their heat maps, a good one and one of each type of defect.
+"""The picture in the README: photos of the demo set over their heat maps, a good one and defective ones.
 
-Of each type the image whose score is the median, so nothing is picked for its looks.
+Of the good the image whose score is the median, and of the defective evenly by rank of the score, from the lowest to
+the highest: nothing is picked for its looks.
 
     vtadl demo --out runs/demo
     python benchmarks/readme_picture.py runs/demo docs/pictures/demo_heatmaps.png
@@ -18,7 +19,8 @@ from vtadl.decision.heatmap import overlay
 from vtadl.inference.predict import ScoredFile, predict_files
 from vtadl.runs.run import Run, load_run
 
-TILE, GAP, LABEL = 150, 4, 26
+WIDE, HIGH, GAP, LABEL = 210, 140, 4, 26
+DEFECTIVE = 4
 INK, PAPER = (40, 44, 48), (255, 255, 255)
 
 
@@ -39,29 +41,31 @@ def main() -> None:
     print(f"{options.picture}: {picture.width} x {picture.height}, {options.picture.stat().st_size / 1e3:.0f} kB")
 
 
-def typical_images(run: Run, category: Category) -> dict[str, ScoredFile]:
-    """For each label, good first, the test image with the median score."""
-    labels = ["good", *sorted({sample.label for sample in category.test if sample.is_defective})]
-    typical = {}
-    for label in labels:
-        paths = [sample.path for sample in category.test if sample.label == label]
+def typical_images(run: Run, category: Category) -> list[tuple[str, ScoredFile]]:
+    """A good test image with its label, then defective ones, lowest score first."""
+    chosen = []
+    for is_defective, count in ((False, 1), (True, DEFECTIVE)):
+        samples = [sample for sample in category.test if sample.is_defective == is_defective]
+        paths = [sample.path for sample in samples]
         scored = list(predict_files(run, paths, torch.device("cpu"), keep_originals=True))
-        typical[label] = sorted(scored, key=lambda one: one.prediction.score)[len(scored) // 2]
-    return typical
+        ranked = sorted(scored, key=lambda one: one.prediction.score)
+        places = [len(ranked) // 2] if count == 1 else np.linspace(0, len(ranked) - 1, count).round().astype(int)
+        chosen += [(samples[ranked[place].index].label, ranked[place]) for place in places]
+    return chosen
 
 
-def block(run: Run, images: dict[str, ScoredFile]) -> Image.Image:
+def block(run: Run, images: list[tuple[str, ScoredFile]]) -> Image.Image:
     """A row of photos, the heat maps below them, and a line of labels."""
-    picture = Image.new("RGB", (len(images) * (TILE + GAP) - GAP, 2 * (TILE + GAP) + LABEL), PAPER)
+    picture = Image.new("RGB", (len(images) * (WIDE + GAP) - GAP, 2 * (HIGH + GAP) + LABEL), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
-    for column, (label, one) in enumerate(images.items()):
+    for column, (label, one) in enumerate(images):
         heat = overlay(one.original, one.prediction.anomaly_map, run.held_out.colour_low, run.held_out.colour_high)
-        x = column * (TILE + GAP)
+        x = column * (WIDE + GAP)
         for row, pixels in enumerate((one.original, heat)):
-            tile = Image.fromarray(np.asarray(pixels, np.uint8)).resize((TILE, TILE), Image.Resampling.LANCZOS)
-            picture.paste(tile, (x, row * (TILE + GAP)))
+            tile = Image.fromarray(np.asarray(pixels, np.uint8)).resize((WIDE, HIGH), Image.Resampling.LANCZOS)
+            picture.paste(tile, (x, row * (HIGH + GAP)))
         text = f"{label.replace('_', ' ')}  {one.prediction.score:.1f}"
-        draw.text((x + TILE / 2, 2 * (TILE + GAP) + LABEL / 2 - 4), text, INK, font, anchor="mm")
+        draw.text((x + WIDE / 2, 2 * (HIGH + GAP) + LABEL / 2 - 4), text, INK, font, anchor="mm")
     return picture
 
 

@@ -72,13 +72,12 @@ def original(folder: str, threads: int, side: int) -> dict[str, float]:
 
 def make(folder: str, preset: str, side: int, to: str) -> dict[str, float]:
     import vtadl
-    from vtadl.demo.dataset import make_demo
+    from drawn.dataset import make_demo
     from vtadl.export.export import export_run, sample_images
 
-    few = ["training.steps=3", "training.batch_size=2"]
     category = make_demo(Path(folder) / "demo", train=20, test_good=1, test_per_defect=1)[-1]
-    settings = [f"model.image_size={side}", *(few if preset == "paper" else [])]
-    detector = vtadl.train(category, preset=preset, settings=settings, device="cpu")
+    few = {"steps": 3, "batch_size": 2} if preset == "paper" else None
+    detector = vtadl.train(category, preset=preset, model={"image_size": side}, training=few, device="cpu")
     detector.save(f"{folder}/run")
     return {"MB": export_run(detector.run, Path(folder) / "run" / to, to=to, images=sample_images(None)).megabytes}
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drawn.dataset import make_demo
 from vtadl.compare.cells import Cell, data_hash
 from vtadl.compare.outcomes import Outcome, read_outcome, read_resampled
 from vtadl.compare.workers import run_side_by_side
@@ -29,7 +30,6 @@ from vtadl.data.layouts import GOOD, Category, read_category
 from vtadl.data.loading import load_images
 from vtadl.data.repeated import RepeatedImages
 from vtadl.data.splits import training_split
-from vtadl.demo.dataset import make_demo
 from vtadl.evaluation import evaluate_run
 from vtadl.metrics.comparison import compare_resampled
 from vtadl.models.build import build_model

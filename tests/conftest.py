@@ -8,8 +8,13 @@ import vtadl  # noqa: F401  # isort: skip  # before torch is loaded: it says how
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from helpers.exports import GraphsBuiltOnce
+
+# How long an example takes depends on what else the machine does; a test whose time counts says so itself.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

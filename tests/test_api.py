@@ -1,5 +1,7 @@
 """The Python interface as a user meets it, on real files."""
 
+import dataclasses
+import io
 import json
 
 import numpy as np
@@ -8,9 +10,10 @@ from PIL import Image
 
 import vtadl
 from helpers.categories import defective_image, good_image, make_category
+from vtadl.config.presets import preset_config
 from vtadl.errors import BundleError, ConfigError, DataError, VtadlError
 
-SMALL = ["model.image_size=96"]
+SMALL = {"image_size": 96}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def category(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["gaussian", "memory"])
 def detector(request, category):
-    return vtadl.train(category, preset=request.param, settings=SMALL, device="cpu")
+    return vtadl.train(category, preset=request.param, model=SMALL, device="cpu")
 
 
 def test_a_defect_is_found_where_it_is(detector):
@@ -32,6 +35,40 @@ def test_a_defect_is_found_where_it_is(detector):
     assert prediction.verdict is None
     assert mask[np.unravel_index(prediction.anomaly_map.argmax(), mask.shape)]
     assert prediction.score > 2 * detector.predict(good_image(301)).score
+
+
+def test_a_folder_is_scored_file_by_file(detector, category):
+    folder = category / "test"
+    found = list(detector.predict_folder(folder))
+    assert [path for path, _ in found] == sorted(folder.rglob("*.png"))
+    for path, prediction in found:
+        assert prediction.score == pytest.approx(detector.predict(path).score, rel=1e-5)
+    with pytest.raises(DataError, match="nowhere"):
+        next(detector.predict_folder("nowhere"))
+
+
+def test_a_detector_says_what_it_is(detector):
+    assert repr(detector) == f"<vtadl.Detector {detector.config.preset} of stripes, 96 x 96, not calibrated>"
+    assert {"Detector", "train", "load", "evaluate"} <= set(dir(vtadl))
+
+
+def test_a_prediction_is_shown_and_stored(detector):
+    image, _ = defective_image(300)
+    prediction = detector.predict(image)
+    stored = json.loads(json.dumps(prediction.to_dict()))
+    assert (stored["score"], stored["height"], stored["width"]) == (prediction.score, 72, 72)
+    shown = prediction.overlay()
+    assert shown.width > 2 * shown.height * 0.8  # the photo, the heat map and the scale
+    assert Image.open(io.BytesIO(prediction._repr_png_())).size == shown.size
+    bare = dataclasses.replace(prediction, picture=None)
+    assert bare._repr_png_() is None
+    with pytest.raises(DataError, match="keeps no photo"):
+        bare.overlay()
+
+
+def test_a_published_name_stands_for_its_preset(category):
+    settings = ["model.image_size=64"]
+    assert vtadl.train(category, preset="PaDiM", settings=settings, device="cpu").config.preset == "gaussian"
 
 
 def test_maps_come_back_at_each_images_own_size(detector):
@@ -94,9 +131,7 @@ def test_saved_and_loaded_it_says_the_same_to_the_bit(detector, tmp_path):
 
 def test_the_same_seed_gives_the_same_files(category, tmp_path):
     for name in ("a", "b"):
-        vtadl.train(category, preset="memory", settings=[*SMALL, "model.size=60"], seed=3, device="cpu").save(
-            tmp_path / name
-        )
+        vtadl.train(category, preset="memory", model={**SMALL, "size": 60}, seed=3, device="cpu").save(tmp_path / name)
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     assert names == ["config.toml", "run.json", "times.json", "weights.safetensors"]
     for name in names:
@@ -110,15 +145,21 @@ def test_file_names_change_nothing(category, tmp_path):
         target = renamed / "train/good" / f"part-{index}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    ours, theirs = (vtadl.train(c, preset="gaussian", settings=SMALL, device="cpu").run for c in (category, renamed))
+    ours, theirs = (vtadl.train(c, preset="gaussian", model=SMALL, device="cpu").run for c in (category, renamed))
     assert ours.source.content_sha256 == theirs.source.content_sha256
     assert ours.held_out.scores == pytest.approx(theirs.held_out.scores, rel=1e-3)
+
+
+def test_settings_come_by_name_or_whole(detector, category):
+    again = vtadl.train(category, config=detector.config, seed=7, device="cpu")
+    assert again.config == dataclasses.replace(detector.config, seed=7)
+    assert isinstance(detector.config, vtadl.Config)
 
 
 def test_a_few_images_work_with_a_warning(tmp_path):
     few = make_category(tmp_path / "few", train=3)
     with pytest.warns(UserWarning, match="only 3 good images"):
-        detector = vtadl.train(few, preset="gaussian", settings=SMALL, device="cpu")
+        detector = vtadl.train(few, preset="gaussian", model=SMALL, device="cpu")
     assert detector.run.held_out.scores == ()
     assert vtadl.evaluate(detector, few).metrics["image_AUROC"] == 1.0
 
@@ -127,7 +168,13 @@ def test_wrong_calls_say_what_is_right(category):
     with pytest.raises(ConfigError, match="unknown preset"):
         vtadl.train(category, preset="nope")
     with pytest.raises(ConfigError, match="multiple of 32"):
-        vtadl.train(category, preset="gaussian", settings=["model.image_size=100"])
+        vtadl.train(category, preset="gaussian", model={"image_size": 100})
+    with pytest.raises(ConfigError, match=r"train: unknown key 'model.image_sise' \(did you mean 'image_size'\?\)"):
+        vtadl.train(category, model={"image_sise": 96})
+    with pytest.raises(ConfigError, match=r"train: training.steps is 'many'; expected int"):
+        vtadl.train(category, preset="paper", training={"steps": "many"})
+    with pytest.raises(ConfigError, match="a preset or a config; got both"):
+        vtadl.train(category, preset="gaussian", config=preset_config("memory"))
     with pytest.raises(ConfigError, match="unknown device 'tpu'"):
         vtadl.train(category, device="tpu")
     with pytest.raises(DataError, match="nowhere"):

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from helpers.backbone_weights import save_hub, save_vit
-from helpers.categories import make_category
+from helpers.categories import good_image, make_category
+from vtadl.backbones.known import KNOWN
 from vtadl.cli import main
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -38,6 +39,9 @@ def workplace(tmp_path, monkeypatch, request):
         save_vit(tmp_path / "backbones/vit_small.safetensors", depth=8)
         save_vit(tmp_path / "backbones/vit_small_patch14_dinov2.safetensors", patch=14, layer_scale=True)
         save_hub(tmp_path / "backbones/dinov2-small", "Dinov2", patch_size=14, mlp_ratio=2)
+        monkeypatch.setenv("VTADL_BACKBONES", str(tmp_path / "added"))
+    if "backbones add" in request.node.callspec.params["block"]:
+        save_vit(tmp_path / "model.safetensors", **KNOWN["dinov2-small"].shape, heads=6)
     # Presets take their time; that their commands run does not depend on the size of the images.
     for name, steps in ((DEFAULT_PRESET, None), ("context", 2)):
         preset = PRESETS[name]
@@ -48,6 +52,10 @@ def workplace(tmp_path, monkeypatch, request):
         )
         monkeypatch.setitem(PRESETS, name, light)
     make_category(tmp_path / "parts", train=20, good=3, defective=3)
+    # As many more are held out as a false-reject rate of 0.05 needs.
+    (tmp_path / "parts/validation/good").mkdir(parents=True)
+    for index in range(19):
+        Image.fromarray(good_image(400 + index)).save(tmp_path / f"parts/validation/good/{index:03}.png")
     make_category(tmp_path / "sets/stripes", train=4, good=2, defective=2)
     (tmp_path / "new").mkdir()
     for file in (tmp_path / "parts/test/square").iterdir():
@@ -87,3 +95,13 @@ def test_every_link_leads_somewhere(document):
 def test_there_is_something_to_run():
     assert len(blocks("console")) >= 2
     assert len(blocks("python")) >= 1
+
+
+def test_the_korean_readme_has_the_same_commands_and_figures():
+    english, korean = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ko.md"))
+    blocks_of = {text: re.findall(r"```\w+\n.*?```", text, re.DOTALL) for text in (english, korean)}
+    assert blocks_of[korean] == blocks_of[english][: len(blocks_of[korean])]
+    assert len(blocks_of[korean]) >= 5
+    for kind in (r"`[^`\n]+`", r"\]\((?!README)[^)]+\)", r"\d+(?:\.\d+)?(?: %|장)?"):
+        known = {found.replace("장", "") for found in re.findall(kind, english)}
+        assert {found.replace("장", "") for found in re.findall(kind, korean)} <= known

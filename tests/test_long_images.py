@@ -78,9 +78,7 @@ def config(preset, *settings):
 
 
 def to(folder, category, preset, *settings, resume=False):
-    return train_to(
-        folder, config(preset, *settings), read_category(category), CPU, warn=lambda line: None, resume=resume
-    )
+    return train_to(folder, config(preset, *settings), read_category(category), CPU, resume=resume)
 
 
 @pytest.fixture(scope="module", params=SETTINGS)
@@ -188,12 +186,12 @@ def test_a_finished_run_of_before_is_a_square(square, category, tmp_path):
     assert np.array_equal(predict_image(old, image, CPU).anomaly_map, predict_image(new, image, CPU).anomaly_map)
     assert to(before, category, "gaussian", resume=True).input_size == (96, 96)
     # What is trained again by its settings, as in cross-fitting, is a square too.
-    again = train_run(old.config, read_category(category), CPU, warn=print)
+    again = train_run(old.config, read_category(category), CPU)
     assert again.input_size == (96, 96)
 
 
 def test_what_is_set_wins(category):
-    run = train_run(config("gaussian", "model.aspect=0.5"), read_category(category), CPU, warn=print)
+    run = train_run(config("gaussian", "model.aspect=0.5"), read_category(category), CPU)
     assert run.config.model.aspect == 0.5
     assert run.input_size == (128, 64)  # 135.8 x 67.9
 
@@ -204,7 +202,7 @@ def test_square_images_and_those_of_many_shapes_are_seen_as_squares(category, tm
     for number, file in enumerate(sorted((mixed / "train/good").iterdir())):
         Image.fromarray(concrete(number)[:, : 90 + 14 * number]).save(file)
     for folder in (stripes, mixed):
-        run = train_run(config("gaussian"), read_category(folder), CPU, warn=lambda line: None)
+        run = train_run(config("gaussian"), read_category(folder), CPU)
         assert run.config.model.aspect == SQUARE and run.input_size == (96, 96)
 
 
@@ -212,7 +210,7 @@ def test_a_region_of_interest_is_kept_to(category):
     roi_mask = np.zeros((50, 126), bool)
     roi_mask[:15] = True
     whole = dataclasses.replace(read_category(category), roi_mask=roi_mask)
-    run = train_run(config("gaussian"), whole, CPU, warn=print)
+    run = train_run(config("gaussian"), whole, CPU)
     assert run.input_size == SIZE
     good, cracked_below = concrete(80), cracked(80)[0]
     assert predict_image(run, cracked_below, CPU).score == predict_image(run, good, CPU).score

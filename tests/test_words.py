@@ -36,9 +36,6 @@ ALLOWED = {
     "src/vtadl/data/maps.py": "stem",
     "src/vtadl/inference/batch.py": "stem",
     "src/vtadl/config/overrides.py": "stem",  # the table of earlier names
-    "src/vtadl/reports/page.py": "figure",  # the tag of HTML
-    "src/vtadl/reports/pictures.py": "figure",
-    "src/vtadl/compare/page.py": "figure",
     "src/vtadl/compare/results.py": "figures",  # the contract's name in table.json
     "src/vtadl/runtime/backends.py": "score_map",  # the output of exports of earlier versions
 }

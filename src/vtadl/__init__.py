@@ -5,24 +5,32 @@ prediction = detector.predict("part.png")  # .score, .anomaly_map (H, W) at the 
 report = vtadl.evaluate(detector, "data/mvtec/transistor")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from vtadl.threads import use_threads, wait_passively
 from vtadl.version import __version__
 
-__all__ = ["Detector", "Prediction", "Report", "__version__", "evaluate", "load", "train"]
+__all__ = ["Config", "Detector", "Prediction", "Report", "__version__", "evaluate", "load", "metrics", "train"]
 
 if TYPE_CHECKING:
-    from vtadl.api import Detector, Prediction, Report, evaluate, load, train
+    from vtadl import metrics
+    from vtadl.api import Config, Detector, Prediction, Report, evaluate, load, train
 
 wait_passively()  # whatever of the package is imported first comes through here, before it imports torch
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds: `vtadl --help` should not wait for it.
+    if name == "metrics":
+        return import_module("vtadl.metrics")  # needs no torch
     if name in __all__:
         use_threads()
         from vtadl import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'vtadl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,34 +1,41 @@
 """What ``import vtadl`` gives: train, load, predict, evaluate, save."""
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.calibration.calibrate import Request, calibrate
+from vtadl.calibration.calibrate import Request, calibrate, lowest_asked
+from vtadl.calibration.cross_fit import cross_fitted, need_of_cross_fit
 from vtadl.calibration.images import gather
-from vtadl.config.overrides import apply_settings
+from vtadl.config.aliases import preset_name
+from vtadl.config.overrides import with_values
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
 from vtadl.data.check import stop_on_problems
 from vtadl.data.images import as_rgb, read_image
-from vtadl.data.layouts import read_category
+from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
+from vtadl.errors import ConfigError
 from vtadl.evaluation import Report, evaluate_run
-from vtadl.inference.predict import Prediction, pick_device, predict_image
+from vtadl.inference.batch import picture
+from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image
+from vtadl.progress import silent
 from vtadl.reports.card import write_card
+from vtadl.runs.origin import note_category
 from vtadl.runs.run import Run, load_run, save_run
+from vtadl.runs.unseen import unseen_by
 from vtadl.training.train import train_run
 
 PathLike = str | Path
 
 
-__all__ = ["Detector", "Prediction", "Report", "evaluate", "load", "train"]
+__all__ = ["Config", "Detector", "Prediction", "Report", "evaluate", "load", "train"]
 
 
 class Detector:
@@ -37,6 +44,12 @@ class Detector:
     def __init__(self, run: Run, device: str = "auto") -> None:
         self.run = run
         self.device = pick_device(device)
+
+    def __repr__(self) -> str:
+        """Preset, category, size of its images and threshold."""
+        height, width = self.run.input_size
+        threshold = "not calibrated" if self.run.card is None else f"threshold {self.run.card.threshold:.6g}"
+        return f"<vtadl.Detector {self.config.preset} of {self.run.source.category}, {width} x {height}, {threshold}>"
 
     @property
     def config(self) -> Config:
@@ -53,25 +66,60 @@ class Detector:
             DataError: a file that cannot be read, or an array of another kind.
         """
         pixels = as_rgb(image) if isinstance(image, np.ndarray) else read_image(Path(image))
-        return predict_image(self.run, pixels, self.device)
+        prediction = predict_image(self.run, pixels, self.device)
+        return replace(prediction, picture=partial(picture, self.run, pixels, prediction))
+
+    def predict_folder(self, folder: PathLike) -> Iterator[tuple[Path, Prediction]]:
+        """Score the images of a folder, one after another; only a few are held at a time.
+
+        Args:
+            folder: of images, at any depth.
+
+        Yields:
+            Each file and its prediction, in the order of the names.
+
+        Raises:
+            DataError: no images, or a file that cannot be read.
+        """
+        for one in predict_files(self.run, find_images([Path(folder)]), self.device):
+            yield one.path, one.prediction
 
     def calibrate(
         self,
         *,
         false_reject_rate: float | None = None,
         threshold: float | None = None,
+        miss_rate: float | None = None,
+        miss_cost: float | None = None,
+        defect_share: float = 0.01,
         review_rate: float | None = None,
         review_threshold: float | None = None,
+        outline_rate: float | None = None,
+        cross_fit: PathLike | None = None,
         add_good: Iterable[PathLike] = (),
+        add_rejects: Iterable[PathLike] = (),
+        labelled: PathLike | None = None,
+        fresh: bool = False,
     ) -> Card:
         """Set the threshold of verdicts from good images that were held out of training, or came later.
 
+        Where these are too few for the rates, five other detectors score the images that this one was trained on, as
+        ``cross_fit`` asks for; that takes as long as five trainings.
+
         Args:
-            false_reject_rate: share of good parts that may be judged defective; 0.05 without a ``threshold``.
+            false_reject_rate: share of good parts that may be judged defective; 0.05 without another way to decide.
             threshold: score above which a part is defective, by hand.
+            miss_rate: share of defects like the ``labelled`` ones that may pass.
+            miss_cost: cost of a missed defect, in rejected good parts; needs ``labelled``.
+            defect_share: defective share of the line's parts, for ``miss_cost``.
             review_rate: share of good parts that may be judged anything but good: makes a band for review.
             review_threshold: score above which a part is for review, by hand.
+            outline_rate: share of good parts that may have any outline; ``None``: as verdicts.
+            cross_fit: the category that it was trained on, whose images count too.
             add_good: folders of all good parts of a period, none of which was trained on.
+            add_rejects: folders of rejected parts that were fine.
+            labelled: a category whose test images are good and defective.
+            fresh: forget what earlier calibrations added.
 
         Returns:
             The decision card, which `predict` follows from now on and `save` stores.
@@ -83,11 +131,25 @@ class Detector:
         request = Request(
             false_reject_rate=false_reject_rate,
             threshold=threshold,
+            miss_rate=miss_rate,
+            miss_cost=miss_cost,
+            defect_share=defect_share,
             review_rate=review_rate,
             review_threshold=review_threshold,
+            outline_rate=outline_rate,
         )
-        folders = [Path(folder) for folder in add_good]
-        sets = gather(self.run, self.device, add_good=folders, warn=lambda line: warnings.warn(line, stacklevel=4))
+        sets = gather(
+            self.run,
+            self.device,
+            cross_fit=None if cross_fit is None else read_category(Path(cross_fit)),
+            add_good=[Path(folder) for folder in add_good],
+            add_rejects=[Path(folder) for folder in add_rejects],
+            labelled=None if labelled is None else read_category(Path(labelled)),
+            fresh=fresh,
+        )
+        need = need_of_cross_fit(self.run, sets, lowest_asked(request))
+        if need is not None:
+            sets = (*sets, cross_fitted(self.run, need.category, self.device, frozenset(), silent))
         self.run.card = calibrate(self.run, sets, request)
         return self.run.card
 
@@ -105,10 +167,12 @@ class Detector:
 def train(
     category: PathLike,
     *,
-    preset: str = DEFAULT_PRESET,
+    preset: str | None = None,
     objective: str | None = None,
-    settings: Iterable[str] = (),
-    seed: int = 0,
+    model: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    config: Config | None = None,
     roi: PathLike | None = None,
     ignore: PathLike | None = None,
     device: str = "auto",
@@ -117,10 +181,13 @@ def train(
 
     Args:
         category: folder of one product, in any layout that `vtadl data check` knows.
-        preset: a name from `vtadl presets`.
+        preset: a name from `vtadl presets`; ``None``: the default.
         objective: weighted sum of losses, such as ``mse + vae``, for presets that are trained.
-        settings: ``section.key=value`` strings, as given to ``--set``.
-        seed: of everything random.
+        model: settings of the model by name, such as ``{"image_size": 416}`` (`vtadl.config.schema`).
+        training: settings of the training, such as ``{"steps": 1000}``.
+        seed: of everything random; ``None``: 0.
+        config: all settings at once, such as another detector's ``config``, in place of a preset. An ``objective`` and
+            a ``seed`` given beside it, and single settings, come on top of it.
         roi: what to look at in every image: a mask as PNG, or polygons in JSON.
         ignore: what to ignore, likewise.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -129,11 +196,12 @@ def train(
         ConfigError: an unknown preset, setting, objective or device.
         DataError: images that cannot be used.
     """
-    config = apply_settings(preset_config(preset, seed=seed, objective=objective), settings)
+    chosen = with_values(_config(preset, objective, seed, config), model=model, training=training)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     stop_on_problems(content.train + content.validation)
-    run = train_run(config, content, pick_device(device), warn=lambda line: warnings.warn(line, stacklevel=3))
+    run = train_run(chosen, content, pick_device(device))
+    note_category(run.times, Path(category))
     return Detector(run, device)
 
 
@@ -157,6 +225,15 @@ def evaluate(detector: Detector, category: PathLike, *, resolution: int | None =
     Raises:
         DataError: no test images, or files that cannot be used.
     """
-    content = read_category(Path(category))
+    content = unseen_by(detector.run, read_category(Path(category)))
     stop_on_problems(content.test)
     return evaluate_run(detector.run, content, detector.device, resolution=resolution)
+
+
+def _config(preset: str | None, objective: str | None, seed: int | None, config: Config | None) -> Config:
+    if config is None:
+        return preset_config(preset_name(preset or DEFAULT_PRESET), seed=seed or 0, objective=objective)
+    if preset is not None:
+        raise ConfigError("train takes a preset or a config; got both")
+    config = config if objective is None else replace(config, objective=objective)
+    return config if seed is None else replace(config, seed=seed)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from vtadl.commands import (
+    backbones,
     calibrate,
     compare,
     data,
@@ -24,7 +25,7 @@ from vtadl.commands import (
     serve,
     train,
 )
-from vtadl.commands.arguments import Parser, warn
+from vtadl.commands.arguments import Parser, add_common, warn
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
 from vtadl.threads import use_threads
 from vtadl.version import __version__
@@ -33,7 +34,7 @@ OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
     *(demo, data, train, calibrate, evaluate, metrics, predict, generate, serve),
-    *(compare, drift, export, import_reference, info),
+    *(compare, drift, export, import_reference, info, backbones),
 )
 
 
@@ -75,6 +76,11 @@ def _show(otherwise: Callable[..., None], message: Warning | str, category: type
         otherwise(message, category, *place)
 
 
+def _help(parser: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    parser.print_help()
+    return OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="vtadl",
@@ -82,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Start with: vtadl demo",
     )
     parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    add_common(parser)
+    parser.set_defaults(run=partial(_help, parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add_to(commands)
     return parser

@@ -190,7 +190,7 @@ def trained(request, tmp_path_factory):
     category = read_category(make_category(root / "stripes", train=10, good=1, defective=1))
     settings = ["model.image_size=64", "model.backbone_blocks=[2, 3]"]
     config = apply_settings(preset_config(request.param), [f"model.backbone=vit:{path}", *settings])
-    train_to(root / "run", config, category, torch.device("cpu"), warn=lambda line: None)
+    train_to(root / "run", config, category, torch.device("cpu"))
     return root
 
 

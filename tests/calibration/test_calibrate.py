@@ -18,7 +18,7 @@ from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import read_category
 from vtadl.decision.card import CalibrationSet
 from vtadl.decision.conformal import conformal_threshold, rank_of_rate
-from vtadl.errors import BundleError, ConfigError, DataError
+from vtadl.errors import BundleError, ConfigError, DataError, VtadlWarning
 from vtadl.reports.card import PAGE_FILE, write_card
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def category(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(category):
-    return vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    return vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def images(folder, count, start):
     return folder
 
 
-def collected(run, warned=None, **arguments):
-    return gather(run, CPU, warn=(warned if warned is not None else []).append, **arguments)
+def collected(run, **arguments):
+    return gather(run, CPU, **arguments)
 
 
 def pool(scores, kind="held out"):
@@ -132,13 +132,14 @@ def test_the_held_out_images_are_where_it_begins(run):
 
 
 def test_added_images_count_once_and_never_if_trained_on(run, category, tmp_path):
-    warned = []
     fresh = images(tmp_path / "fresh", 5, 500)
     Image.open(fresh / "500.png").save(tmp_path / "fresh/copy.png")
     training = images(tmp_path / "mixed", 2, 600)
     for index in range(40):
         (training / f"t{index}.png").write_bytes((category / "train/good" / f"{index:03}.png").read_bytes())
-    sets = collected(run, warned, add_good=[fresh, training, fresh])
+    with pytest.warns(VtadlWarning) as found:
+        sets = collected(run, add_good=[fresh, training, fresh])
+    warned = [str(one.message) for one in found]
     assert [(one.kind, len(one.scores)) for one in sets] == [("held out", 4), ("added good", 5), ("added good", 2)]
     assert len(warned) == 4
     assert "1 images left out: their like is counted already" in warned[0]
@@ -255,7 +256,7 @@ def test_names_cannot_bring_markup_into_the_page(run, tmp_path):
 def test_the_promise_on_partitions_of_real_good_images(shared):
     """Held-out pools of real images, cut 1,000 times into images that calibrate and images that are judged."""
     category = read_category(shared / "data/magnetic_tile")
-    detector = vtadl.train(category.root, preset="gaussian", settings=["model.image_size=96"], device="cpu")
+    detector = vtadl.train(category.root, preset="gaussian", model={"image_size": 96}, device="cpu")
     good = [sample.path for sample in category.test if not sample.is_defective]
     scores = np.array([*detector.run.held_out.scores, *(detector.predict(path).score for path in good)])
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from vtadl.errors import DataError
 from vtadl.inference.batch import Options, inspect_files
 from vtadl.inference.predictions_file import read_rows
 from vtadl.reports.drift import drift_page
+from vtadl.runs.run import save_run
 
 
 def test_appearance_tells_lighting_from_focus():
@@ -52,7 +53,7 @@ def run(tmp_path_factory):
         target = category / "validation/good" / f"{index:03}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(varied(1000 + index)).save(target)
-    detector = vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    detector = vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
     assert len(detector.run.held_out.scores) == 60
     return detector.run
 
@@ -120,8 +121,6 @@ def test_chance_alone_gives_no_alarm(run):
 
 
 def test_the_command_exits_with_1_on_alarm(run, tmp_path, capsys):
-    from vtadl.runs.run import save_run
-
     save_run(run, tmp_path / "run")
     dark = period(run, tmp_path / "in", [(varied(seed) * 0.7).astype(np.uint8) for seed in range(40)])
     arguments = ["drift", str(tmp_path / "run"), str(dark)]
@@ -129,9 +128,31 @@ def test_the_command_exits_with_1_on_alarm(run, tmp_path, capsys):
     assert main([*arguments, *files]) == 1
     out = capsys.readouterr().out
     assert "alarm       lighting" in out
+    head, brightness = (next(line for line in out.splitlines() if line.startswith(w)) for w in ("stat", "bright"))
+    assert head.split()[-4:] == ["difference", "limit", "p", "limit"]
+    assert brightness.split()[-4:-2] == ["0.35", brightness.split()[-3]] and brightness.split()[-2:] == [
+        "0.001",
+        "drifted",
+    ]
     assert all(len(line) <= 80 for line in out.splitlines() if "report" not in line)
     assert json.loads((tmp_path / "drift.json").read_text())["alarms"] == ["lighting"]
     assert "Alarm: lighting" in (tmp_path / "drift.html").read_text()
+
+
+def test_many_rejects_without_a_shift_are_said(run, tmp_path, capsys):
+    """Half of the parts defective: their statistics may stay the same as a whole."""
+    save_run(run, tmp_path / "run")
+    rows = tmp_path / "predictions.jsonl"
+    values = zip(run.held_out.scores, run.held_out.appearance, strict=True)
+    with rows.open("w") as file:
+        for index, (score, (brightness, contrast, sharpness)) in enumerate(values):
+            named = {"brightness": brightness, "contrast": contrast, "sharpness": sharpness}
+            verdict = "defective" if index % 2 else "good"
+            file.write(json.dumps({"file": str(index), "score": score, "verdict": verdict, **named}) + "\n")
+    assert main(["drift", str(tmp_path / "run"), str(rows)]) == 0
+    out = capsys.readouterr().out
+    assert "not good    50.0 % of them" in out and "look at them" in out
+    assert "alarm       none" in out
 
 
 def test_rows_that_cannot_be_compared(run):

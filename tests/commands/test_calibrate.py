@@ -34,7 +34,12 @@ def trained(category, tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
+    """A run that does not say where its images are, as earlier versions wrote it."""
+    copy = shutil.copytree(trained, tmp_path / "run")
+    times = json.loads((copy / "times.json").read_text())
+    del times["category_folder"]
+    (copy / "times.json").write_text(json.dumps(times))
+    return copy
 
 
 def calibrate(run, *arguments):
@@ -86,6 +91,31 @@ def test_cross_fitting_reaches_rates_that_few_images_do_not(run, category, capsy
     assert calibrate(run, "--cross-fit", category) == 0
     out = capsys.readouterr().out
     assert "22 cross-fit" in out and "promise     approximate" in out
+
+
+def test_a_run_cross_fits_by_itself_where_too_few_are_held_out(trained, category, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert calibrate(run, "--false-reject-rate", 0.03) == 1
+    error = capsys.readouterr().err
+    assert "there are 2, and 24 by cross-fitting" in error and "--false-reject-rate 0.04" in error
+    (run / "card.json").unlink(missing_ok=True)
+    assert calibrate(run, "--json", "-") == 0
+    out, err = capsys.readouterr()
+    assert [len(one["scores"]) for one in json.loads(out)["calibration_sets"]] == [2, 22]
+    before, after = err.splitlines()
+    assert "2 good images" in before and "takes 19" in before and "about" in before
+    assert "cross-fitting 22 images took" in after
+    assert calibrate(run, "--quiet", "--false-reject-rate", 0.1) == 0  # rests on what is scored already
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_whose_images_are_gone_says_so(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    times = json.loads((run / "times.json").read_text())
+    (run / "times.json").write_text(json.dumps({**times, "category_folder": str(tmp_path / "gone")}))
+    assert calibrate(run) == 1
+    error = capsys.readouterr().err
+    assert "gone' is not there" in error and "--cross-fit" in error and error.count("\n") == 1
 
 
 def test_bad_files_are_named_or_skipped(run, period, tmp_path, capsys):

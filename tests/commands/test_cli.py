@@ -114,10 +114,50 @@ def test_predict_writes_overlays_maps_and_lines(run, category, tmp_path, capsys)
         assert row["verdict"] is None
         assert row["milliseconds"] > 0
         with Image.open(out / row["overlay"]) as picture:
-            assert picture.size == (width, height)
+            assert picture.width > 2 * width  # the photo, the heat map and the scale
         with Image.open(out / row["map"]) as stored:
             assert np.asarray(stored).max() == pytest.approx(row["score"])
-    assert "scored 2 images" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "scored 2 images" in said
+    highest = max(rows, key=lambda row: row["score"])
+    assert lines_of(said)[-1] == f"2 scored, 0 unreadable; highest {highest['score']:.6g}: {highest['file']}"
+
+
+def test_predict_prints_where_nothing_is_to_be_written(run, category, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good, square = category / "test/good/000.png", category / "test/square/000.png"
+    assert main(["calibrate", str(run), "--threshold", "5"]) == 0
+    try:
+        capsys.readouterr()
+        assert main(["predict", str(run), str(square), "--device", "cpu"]) == 0
+        single = dict(line.split(maxsplit=1) for line in lines_of(capsys.readouterr().out))
+        assert single["verdict"] == "defective" and float(single["score"]) > float(single["threshold"]) == 5
+        assert "p-value" in single
+
+        (tmp_path / "bad.png").write_text("holiday notes")
+        images = [str(tmp_path / "bad.png"), str(good), str(square)]
+        assert main(["predict", str(run), *images, "--device", "cpu"]) == 1
+        *rows, summary, hint = lines_of(capsys.readouterr().out)
+        assert {line.split()[-1]: line.split()[0] for line in rows} == dict(
+            zip(images, ("unreadable", "good", "defective"), strict=True)
+        )
+        assert summary == f"1 defective, 1 good, 1 unreadable; highest {single['score']}: {square}"
+        assert "--out" in hint
+
+        assert main(["predict", str(run), *images[1:], "--json", "-", "--device", "cpu"]) == 0
+        parsed = [json.loads(line) for line in lines_of(capsys.readouterr().out)]
+        assert [row["verdict"] for row in parsed] == ["good", "defective"]
+        out = ["--out", str(tmp_path / "out"), "--overlay-only", "--no-maps"]
+        assert main(["predict", str(run), str(category / "test"), "--json", "-", *out, "--device", "cpu"]) == 0
+        stored = (tmp_path / "out/predictions.jsonl").read_text()
+        assert capsys.readouterr().out == stored
+        for row in map(json.loads, stored.splitlines()):
+            with Image.open(tmp_path / "out" / row["overlay"]) as picture:
+                assert picture.size == (72, 72)
+    finally:
+        for name in ("card.json", "card.html"):
+            (run / name).unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.png", "out"}
 
 
 def test_predict_gives_a_bad_file_a_row_and_exit_code_1(run, category, tmp_path, capsys):
@@ -216,6 +256,7 @@ def test_data_check_passes_and_fails(category, tmp_path, capsys):
         (["metrics", "nowhere", "CATEGORY"], 1, "'nowhere' is no folder"),
         (["metrics", "RUN", "CATEGORY"], 1, "holds no anomaly map of any test image"),
         (["predict", "RUN", "nowhere", "--out", "OUT"], 1, "nowhere"),
+        (["predict", "RUN", "CATEGORY", "--no-maps"], 2, "--no-maps goes with --out"),
         (["predict", "RUN", "CATEGORY", "--out", "RUN"], 1, "exists already"),
         (["predict", "RUN", "CATEGORY/train/good/000.png", "--out", "OUT", "--watch"], 2, "--watch takes folders"),
         (["calibrate", "nowhere"], 1, "no run at 'nowhere'"),
@@ -247,10 +288,16 @@ def test_errors_are_one_line_with_the_fix(run, category, tmp_path, capsys, argum
     assert not (tmp_path / "out").exists()
 
 
+def test_without_a_command_there_is_help_and_flags_may_come_first(capsys):
+    assert main([]) == 0
+    assert "usage: vtadl" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no run at"):
+        main(["--debug", "info", "nowhere"])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["fly"],
         ["train"],
         ["train", "x", "--out", "y", "--colour"],

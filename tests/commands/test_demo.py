@@ -1,23 +1,26 @@
 """The demo from the command line to the report, on a set small enough for a test."""
 
-import functools
 import io
 import re
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 import torch
 
+from helpers.categories import make_category
 from vtadl.cli import main
-from vtadl.demo import dataset as demo
+from vtadl.demo import photographs as demo
 from vtadl.runs.run import load_run
 
-SMALL = functools.partial(demo.make_demo, train=12, test_good=2, test_per_defect=1, size=64)
+
+def copy_small(root):
+    return make_category(Path(root) / demo.CATEGORY, train=12, good=2, defective=2)
 
 
 @pytest.fixture
 def small_set(monkeypatch):
-    monkeypatch.setattr(demo, "make_demo", SMALL)
+    monkeypatch.setattr(demo, "copy_demo", copy_small)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def done(tmp_path_factory):
     """A finished demo and what it printed."""
     out = tmp_path_factory.mktemp("demo") / "out"
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
-        patch.setattr(demo, "make_demo", SMALL)
+        patch.setattr(demo, "copy_demo", copy_small)
         assert main(["demo", "--out", str(out), "--device", "cpu"]) == 0
     return out, printed.getvalue().splitlines()
 
@@ -33,19 +36,19 @@ def done(tmp_path_factory):
 def test_the_demo_leaves_images_runs_and_a_report(done):
     out, _ = done
     assert sorted(path.name for path in out.iterdir()) == ["images", "report.html", "runs"]
-    categories = sorted(path.name for path in (out / "images").iterdir())
-    assert categories == sorted(demo.PRODUCTS)
-    assert sorted(path.name for path in (out / "runs").iterdir()) == categories
-    assert load_run(out / "runs" / categories[0]).source.category == categories[0]
+    assert [path.name for path in (out / "images").iterdir()] == [demo.CATEGORY]
+    assert [path.name for path in (out / "runs").iterdir()] == [demo.CATEGORY]
+    assert load_run(out / "runs" / demo.CATEGORY).source.category == demo.CATEGORY
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert all(f">{category}</h2>" in page for category in categories)
+    assert "CC BY 4.0" in page
+    assert demo.ATTRIBUTION in page
     assert len(list(out.parent.iterdir())) == 1
 
 
 def test_the_demo_prints_metrics_and_what_to_do_next_in_eighty_columns(done):
     out, lines = done
     assert all(len(line) <= 80 for line in lines if str(out) not in line)
-    assert sum(line.startswith("pixel_AUPRO@0.3") for line in lines) == len(demo.PRODUCTS)
+    assert sum(line.startswith("pixel_AUPRO@0.3") for line in lines) == 1
     place = lines.index(f"report: {out / 'report.html'}")
     commands = [words[1] for line in lines[place:] if (words := line.split())[:1] == ["vtadl"]]
     assert commands == ["train", "predict", "eval"]
@@ -56,7 +59,7 @@ def test_its_report_and_its_table_agree(done):
     out, lines = done
     page = (out / "report.html").read_text(encoding="utf-8")
     metrics = [line.split()[1] for line in lines if re.match(r"(image|pixel)_", line)]
-    assert len(metrics) == 8 * len(demo.PRODUCTS)
+    assert len(metrics) == 8
     assert all(f"<td>{'–' if metric == '-' else metric}</td>" in page for metric in metrics)
 
 
@@ -68,19 +71,6 @@ def test_a_folder_that_is_there_is_replaced_only_if_told_and_only_if_it_is_a_dem
     assert main(["demo", "--out", str(tmp_path), "--device", "cpu", "--force"]) == 1
     assert "was not written by vtadl" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photo.txt"]
-
-
-def test_making_the_images_shows_how_far_it_is(small_set, tmp_path, monkeypatch):
-    shown = []
-
-    def interrupted(label, total):
-        shown.append((label, total))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vtadl.progress.bar", interrupted)
-    assert main(["demo", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 130
-    flaws = sum(len(product.flaws) for product in demo.PRODUCTS.values())
-    assert shown == [("rendering", len(demo.PRODUCTS) * (12 + 2) + flaws)]
 
 
 def test_a_demo_that_is_cut_off_leaves_nothing(small_set, tmp_path, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 import io
 import signal
-from functools import partial
 
 import pytest
 
@@ -131,13 +130,32 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_losses_and_speed_and_a_pipe_shows_nothing(train, monkeypatch):
+def test_a_terminal_shows_a_bar_and_a_log_lines_now_and_then(train, monkeypatch, capsys):
     monkeypatch.setattr(progress, "DELAY_SECONDS", 0)
     # The bar draws at most ten times a second; this training may be over before its second drawing.
-    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, mininterval=0))
-    for kind, expected in ((Terminal, ["training", "images/s", "mse 0.", "nll 1."]), (io.StringIO, [])):
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0)
+    for kind, fewest, flags, expected in (
+        (Terminal, 10, [], ["training", "images/s", "mse 0.", "nll 1."]),
+        (Terminal, 10, ["--quiet"], []),
+        (io.StringIO, 10, [], []),
+        (io.StringIO, 0, [], ["vtadl: training: ", " %, ", " s left, mse 0."]),
+        (io.StringIO, 0, ["--quiet"], []),
+        (io.StringIO, 10, ["--verbose"], [" to do", "vtadl: training: done in"]),
+    ):
+        monkeypatch.setattr(progress, "FEWEST_SECONDS", fewest)
         monkeypatch.setattr("sys.stderr", kind())
-        assert train("--preset", "paper", "--force", *TINY) == 0
+        assert train("--preset", "paper", "--force", *TINY, *flags) == 0
         shown = progress.sys.stderr.getvalue()
         assert all(word in shown for word in expected)
         assert bool(shown) == bool(expected)
+
+
+def test_lines_come_each_tenth_or_half_a_minute(monkeypatch, capsys):
+    clock = iter([0.0, *(4.0 * step for step in range(1, 101))])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.bar("scoring", 100) as advance:
+        for _ in range(100):
+            advance(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "vtadl: scoring: 8 %, 8 of 100, 6 min left"  # 32 s
+    assert len(lines) == 12

@@ -36,7 +36,12 @@ from vtadl.errors import BundleError, ConfigError, DependencyError
 CPU = torch.device("cpu")
 TINY = ["model.image_size=64", "model.patch_size=16", "model.width=16", "model.mlp_width=16", "model.depth=1"]
 TINY += ["model.heads=2", "model.mixtures=2", "training.steps=3", "training.batch_size=2"]
-FILES = ("table.json", "table.csv", "pairs.csv", *(f"comparison.{kind}" for kind in ("json", "csv", "md", "html")))
+FILES = (
+    "table.json",
+    "table.csv",
+    "pairs.csv",
+    *(f"comparison.{kind}" for kind in ("json", "csv", "md", "tex", "html")),
+)
 
 
 @pytest.fixture(scope="module")

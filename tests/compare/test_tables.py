@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vtadl.compare.findings import entry_text, find, study_rows
+from vtadl.compare.latex import latex
 from vtadl.compare.outcomes import Outcome
 from vtadl.compare.tables import Method, tabulate
 
@@ -68,6 +69,17 @@ def test_a_method_that_failed_everywhere_takes_no_mean_from_the_others():
     assert head == ["category", "mse + vae", "gaussian"]
     assert rows[0][1] == "failed or not done"
     assert rows[-1][:2] == ["mean", "–"]
+
+
+def test_a_table_for_a_paper_has_the_best_in_bold_and_ties_are_ties():
+    values = np.array([[[0.9, 0.8], [0.7, 0.7]], [[0.5004, 0.5004], [0.5001, 0.5001]], [[0.1, np.nan], [0.6, 0.6]]])
+    shown = latex({METRIC: find(grid(values), METRIC, lambda o: {METRIC: np.zeros(5)}, {})}, METRIC)
+    rows = [line.strip() for line in shown.splitlines() if " & " in line]
+    assert rows[0] == r"category & mse + vae & gaussian \\"
+    assert rows[1].startswith(r"c0 & \textbf{0.850 $\pm$ 0.071} & 0.700")
+    assert rows[2].count("textbf") == 2  # both print as 0.500
+    assert rows[3].count("textbf") == 0  # one of them lacks a seed
+    assert r"pixel\_AUPRO@0.3" in shown and shown.count("{") == shown.count("}")
 
 
 def test_a_metric_that_cannot_be_computed_is_a_dash_and_no_failure():

@@ -9,7 +9,7 @@ from PIL import Image
 
 import vtadl.data.loading as loading
 from vtadl.data.images import read_image, resize_image
-from vtadl.data.loading import evenly_spread, fitting_batch, load_images
+from vtadl.data.loading import fitting_batch, load_images
 from vtadl.errors import DataError
 
 
@@ -132,17 +132,6 @@ class TestConcurrency:
 def consume_and_fail(batches):
     for _ in batches:
         raise RuntimeError("the model failed")
-
-
-@pytest.mark.parametrize(
-    ("count", "most", "expected"), [(11, 4, [0, 3, 6, 9]), (11, 11, list(range(11))), (3, 4, [0, 1, 2])]
-)
-def test_some_files_at_even_steps_and_never_more_than_asked_for(paths, count, most, expected):
-    assert evenly_spread(paths[:count], most) == [paths[number] for number in expected]
-
-
-def test_no_files_are_no_files():
-    assert evenly_spread([], 4) == []
 
 
 def test_of_very_large_images_fewer_are_held_at_once():

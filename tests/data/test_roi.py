@@ -112,7 +112,7 @@ def left_half(tmp_path_factory):
 
 @pytest.mark.parametrize("preset", ["gaussian", "memory"])
 def test_nothing_outside_changes_anything(category, left_half, tmp_path, preset):
-    detector = vtadl.train(category, preset=preset, settings=["model.image_size=96"], roi=left_half, device="cpu")
+    detector = vtadl.train(category, preset=preset, model={"image_size": 96}, roi=left_half, device="cpu")
     image = good_image(50)
     changed = image.copy()
     changed[:, 38:] = 255
@@ -144,7 +144,7 @@ def test_training_sees_nothing_outside(category, left_half, tmp_path, preset):
         write_noisy(tmp_path / "noise" / files[index].name, images[index], (rank, len(files)))
     detectors = []
     for name in ("plain", "noise"):
-        arguments = {"settings": ["model.image_size=96"], "roi": left_half, "device": "cpu"}
+        arguments = {"model": {"image_size": 96}, "roi": left_half, "device": "cpu"}
         with pytest.warns(UserWarning, match="only 6 good images"):
             detectors.append(vtadl.train(tmp_path / name, preset=preset, **arguments))
     first, second = (detector.predict(good_image(50)) for detector in detectors)

@@ -39,7 +39,7 @@ def save_hub(folder: Path, kind: str, seed: int = 0, **changes):
 
     torch.manual_seed(seed)
     sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 64}
-    config = getattr(transformers, f"{kind}Config")(**sizes, **changes)
+    config = getattr(transformers, f"{kind}Config")(**{**sizes, **changes})
     model = getattr(transformers, f"{kind}Model")(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)

@@ -44,7 +44,7 @@ class GraphsBuiltOnce:
 def tiny_run(root: Path, preset: str, *settings: str, objective: str | None = None) -> Run:
     category = read_category(make_category(root / "stripes", train=10, good=1, defective=1))
     config = apply_settings(preset_config(preset, objective=objective), [*TINY[preset], *settings])
-    train_to(root / "run", config, category, torch.device("cpu"), warn=lambda line: None)
+    train_to(root / "run", config, category, torch.device("cpu"))
     return load_run(root / "run")
 
 

@@ -36,7 +36,7 @@ ROWS_ALONE = Options(overlays=False, maps=False)
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     category = make_category(tmp_path_factory.mktemp("sets") / "stripes", train=12)
-    return vtadl.train(category, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+    return vtadl.train(category, preset="gaussian", model={"image_size": 64}, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_pictures_stay_the_plain_photo_outside_the_region_of_interest(detector, 
     run = replace(detector.run, roi_mask=roi_mask, held_out=colours, card=card_for(detector.run, -7.0))
     photo = good_image(3)
     Image.fromarray(photo).save(tmp_path / "part.png")
-    inspect(run, [tmp_path / "part.png"], tmp_path / "out")
+    inspect(run, [tmp_path / "part.png"], tmp_path / "out", options=Options(panels=False))
     picture = np.asarray(Image.open(tmp_path / "out/overlays/part.png"))
     assert (picture[:, 36:] == np.asarray(Image.fromarray(photo).convert("L"))[:, 36:, None]).all()
     assert (np.ptp(picture[1:-1, 1:35], axis=2) > 0).all() and (picture[:, 35] == 255).all()

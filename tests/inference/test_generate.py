@@ -10,6 +10,8 @@ from PIL import Image
 import vtadl
 from helpers.categories import make_category
 from vtadl.cli import main
+from vtadl.config.overrides import apply_settings
+from vtadl.config.presets import preset_config
 from vtadl.errors import ConfigError
 from vtadl.inference.generate import BATCH, generated
 
@@ -78,9 +80,8 @@ def test_what_cannot_be_asked_for_is_a_line(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("objective", ["mse + vae", None])
 def test_other_detectors_have_none_and_say_which_have(category, objective):
-    settings = TINY if objective else ["model.image_size=64"]
-    detector = vtadl.train(
-        category, preset="paper" if objective else "gaussian", objective=objective, settings=settings, device="cpu"
-    )
+    preset, settings = ("paper", TINY) if objective else ("gaussian", ["model.image_size=64"])
+    config = apply_settings(preset_config(preset, objective=objective), settings)
+    detector = vtadl.train(category, config=config, device="cpu")
     with pytest.raises(ConfigError, match="generates no images; train preset paper with an objective such as"):
         next(generated(detector.run, 1, CPU))

@@ -37,7 +37,7 @@ def expected(scored, limits=(0.3, 0.05)):
     return metrics
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600, derandomize=True)
 @given(
     st.integers(0, 2**32),
     st.sampled_from(scenes.FAMILIES),

@@ -11,7 +11,7 @@ SIDE, WIDTH = 5, 8
 
 
 @given(rows=st.integers(1, 6), columns=st.integers(1, 7), radius=st.integers(0, 8))
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, derandomize=True, database=None)
 def test_outside_against_a_loop(rows, columns, radius):
     found = outside((rows, columns), radius)
     assert found.dtype == torch.bool and found.shape == (rows * columns, rows * columns)

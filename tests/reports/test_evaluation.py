@@ -76,7 +76,7 @@ def read(path):
 
 def trained(root):
     config = apply_settings(preset_config("gaussian"), ["model.image_size=96"])
-    return train_run(config, read_category(root), CPU, warn=lambda line: None)
+    return train_run(config, read_category(root), CPU)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def runs(tmp_path_factory):
     category = read_category(make_category(root / "stripes", train=10, good=1, defective=1))
     for preset, settings in TINY.items():
         config = apply_settings(preset_config(preset), settings)
-        train_to(root / preset, config, category, torch.device("cpu"), warn=lambda line: None)
+        train_to(root / preset, config, category, torch.device("cpu"))
     return root
 
 

@@ -198,7 +198,7 @@ def test_a_preset_without_steps_is_not_started_twice(category, tmp_path, monkeyp
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="fitted by one process; start it without torchrun"):
-        train_to(tmp_path / "run", preset_config("gaussian"), read_category(category), torch.device("cpu"), warn=print)
+        train_to(tmp_path / "run", preset_config("gaussian"), read_category(category), torch.device("cpu"))
 
 
 CONTEXT = [

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ import torch
 from safetensors.torch import save_file
 
 import vtadl
+from drawn.dataset import make_demo
 from helpers.categories import good_image, make_category
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import Category, read_category
-from vtadl.demo.dataset import make_demo
-from vtadl.errors import BundleError, ConfigError, DataError, TrainingError
+from vtadl.errors import BundleError, ConfigError, DataError, TrainingError, VtadlWarning
 from vtadl.models.paper import PaperModel
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, is_unfinished, read_checkpoint
+from vtadl.runs.checkpoint import CHECKPOINT_FILE, read_checkpoint
+from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import load_run
 from vtadl.training.train import train_run, train_to
 
@@ -40,18 +42,9 @@ def config(*settings, seed=0, objective=None):
 
 
 def to(folder, category, *settings, warn=None, **options):
-    warnings = []
     keys = {key: options.pop(key) for key in ("seed", "objective") if key in options}
-    run = train_to(
-        folder,
-        config("training.steps=7", *settings, **keys),
-        read_category(category),
-        CPU,
-        warn=warnings.append,
-        **options,
-    )
-    assert warn is None or any(warn in line for line in warnings)
-    return run
+    with nullcontext() if warn is None else pytest.warns(VtadlWarning, match=warn):
+        return train_to(folder, config("training.steps=7", *settings, **keys), read_category(category), CPU, **options)
 
 
 def content(folder):
@@ -109,7 +102,7 @@ def test_a_compiled_training_is_the_plain_one_up_to_rounding_and_resumes(categor
 
 
 def test_a_stored_run_scores_as_the_trained_one(finished, category):
-    detector = vtadl.train(category, preset="paper", settings=[*TINY, "training.steps=7"], device="cpu")
+    detector = vtadl.train(category, config=config("training.steps=7"), device="cpu")
     image = good_image(50)
     prediction = vtadl.load(finished, device="cpu").predict(image)
     assert np.array_equal(prediction.anomaly_map, detector.predict(image).anomaly_map)
@@ -273,7 +266,7 @@ def test_a_loss_that_is_nan_leaves_the_last_good_state(category, tmp_path, monke
 def test_settings_that_do_not_fit_are_refused_before_anything_is_read(tmp_path, settings, objective, message):
     nowhere = Category(root=tmp_path, layout="mvtec", samples=())
     with pytest.raises(ConfigError, match=message):
-        train_run(config(*settings, objective=objective), nowhere, CPU, warn=print)
+        train_run(config(*settings, objective=objective), nowhere, CPU)
 
 
 def test_every_objective_trains_and_is_read_back(category, tmp_path):
@@ -291,9 +284,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_
     settings = [*TINY, "training.steps=40", "training.checkpoint_every=2"]
     arguments = ["train", str(category), "--preset", "paper", "--device", "cpu", "--resume"]
     arguments += [word for setting in settings for word in ("--set", setting)]
-    train_to(
-        tmp_path / "plain", apply_settings(preset_config("paper"), settings), read_category(category), CPU, warn=print
-    )
+    train_to(tmp_path / "plain", apply_settings(preset_config("paper"), settings), read_category(category), CPU)
     moments = np.random.default_rng(0).uniform(0, 0.2, 5).tolist()
     task = {"arguments": [*arguments, "--out", str(tmp_path / "run")], "log": str(tmp_path / "run/log.jsonl")}
     forked = str(Path(__file__).parents[1] / "helpers/forked.py")
@@ -318,7 +309,7 @@ def test_corrected_lasts_2000_steps_at_ten_times_the_rate(objective, tmp_path):
     hard = ["model.mixtures=150", "training.learning_rate=1e-3", "training.steps=2000"]
     settings = apply_settings(preset_config("paper", objective=objective), [*small, *hard])
     run = tmp_path / "run"
-    detector = train_to(run, settings, read_category(tmp_path / "demo/fabric"), CPU, warn=print).model
+    detector = train_to(run, settings, read_category(tmp_path / "demo/fabric"), CPU).model
     totals = [json.loads(line)["total"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert len(totals) == 2000
     assert totals[-1] < totals[0]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.huggingface import HubBackbone, hub_geometry
 from vtadl.backbones.input_size import Geometry
+from vtadl.backbones.names import BACKBONES
 from vtadl.backbones.timm_vit import VitBackbone, vit_geometry
 from vtadl.backbones.weights import Checksum, stamp
 from vtadl.config.schema import BackboneConfig
@@ -157,13 +158,6 @@ def _check_settings(config: BackboneConfig) -> None:
     for name in ("backbone_blocks", "backbone_heads", "backbone_scaling"):
         if name not in taken and getattr(config, name) is not None:
             raise ConfigError(f"model.{name} does not go with the backbone '{config.backbone}'; leave it out")
-
-
-BACKBONES = {
-    "efficientnet-lite0": "EfficientNet-Lite0, ImageNet weights (Apache-2.0) from a package: nothing is downloaded",
-    "vit:FILE": "a Vision Transformer from your safetensors file of timm's tensors (ImageNet's, DINOv2's, ...)",
-    "hub:FOLDER": "a Hugging Face folder of DINOv2, DINOv3 or ViT, or such a model's name to download (extra hub)",
-}
 
 
 def _efficientnet_backbone() -> EfficientNetBackbone:

@@ -42,7 +42,7 @@ class VitBackbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         path, shape = _located(config)
-        weights, sha256 = _weights(path, *stamp(path))
+        weights, sha256 = read_weights(path, *stamp(path))
         self.blocks = chosen_blocks(config, shape.depth, by_itself=shape.layer_scale)
         self.width = shape.width * len(self.blocks)
         self.stride = self.multiple = shape.patch
@@ -90,19 +90,28 @@ def chosen_blocks(config: BackboneConfig, depth: int, *, by_itself: bool) -> tup
     return blocks
 
 
-def _located(config: BackboneConfig) -> tuple[Path, VitShape]:
-    """The file that ``backbone`` names and what its tensors' names and shapes say, before memory is spent on values."""
-    path = find_weights(config.backbone.partition(":")[2], WHERE)
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a safetensors file's tensors, from its header, before memory is spent on values.
+
+    Raises:
+        BundleError: it is no such file.
+    """
     if not path.is_file():  # a pipe would be waited for, a device has no end
         raise BundleError(f"'{path}' is no file; vit: takes a .safetensors file, hub: a folder")
     if path.stat().st_size > MAX_BYTES:
         raise BundleError(f"'{path}' has {path.stat().st_size:,} bytes; expected {MAX_BYTES:,} at most")
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-        return path, vit_shape(shapes, config.backbone_heads)
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
+
+
+def _located(config: BackboneConfig) -> tuple[Path, VitShape]:
+    """The file that ``backbone`` names and what its tensors' names and shapes say."""
+    path = find_weights(config.backbone.partition(":")[2], WHERE)
+    try:
+        return path, vit_shape(read_shapes(path), config.backbone_heads)
     except ConfigError as error:
         raise BundleError(
             f"'{path}' is no Vision Transformer of timm's: {error} (Hugging Face's own go with hub:FOLDER)"
@@ -110,7 +119,7 @@ def _located(config: BackboneConfig) -> tuple[Path, VitShape]:
 
 
 @functools.lru_cache(maxsize=2)
-def _weights(path: Path, changed: int, size: int) -> tuple[dict[str, Tensor], bytes]:
+def read_weights(path: Path, changed: int, size: int) -> tuple[dict[str, Tensor], bytes]:
     """Tensors in float32 and the file's checksum; read once in a process as long as the file stays what it is."""
     try:
         content = path.read_bytes()

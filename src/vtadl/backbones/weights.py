@@ -1,20 +1,17 @@
 """Weights that the user brings: where they are looked for, and the checksum that ties a run to them."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vtadl.backbones.known import FOLDER_VARIABLE, backbones_folder, how_to_add
 from vtadl.errors import BundleError
-
-FOLDER_VARIABLE = "VTADL_BACKBONES"
-"""Environment variable with a folder in which weights are looked for by name when they are not where they were."""
 
 
 def find_weights(given: str, where: str) -> Path:
-    """The file or folder of this path, or of this name in the folder of `FOLDER_VARIABLE`.
+    """The file or folder of this path, or of this name in the folder that ``vtadl backbones add`` adds to.
 
     Args:
         given: what follows ``vit:`` or ``hub:``.
@@ -24,14 +21,14 @@ def find_weights(given: str, where: str) -> Path:
         BundleError: there is nothing.
     """
     path = Path(given).expanduser()
-    places = [path, *(Path(folder) / path.name for folder in [os.environ.get(FOLDER_VARIABLE)] if folder)]
-    for place in places:
+    for place in (path, backbones_folder() / path.name):
         if given and place.exists():
             return place
-    raise BundleError(
-        f"no backbone weights at '{given}'; {where}; then point at them: model.backbone with their path, "
+    pointing = (
+        f"{where}; then point at them: model.backbone with their path, "
         f"or {FOLDER_VARIABLE} with the folder that '{path.name}' is in"
     )
+    raise BundleError(f"no backbone weights at '{given}'; {how_to_add(path.name) or pointing}")
 
 
 def stamp(path: Path) -> tuple[int, int]:

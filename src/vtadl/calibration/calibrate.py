@@ -42,6 +42,21 @@ class Request:
     """Share of good images that may have an outlined region; else regions are outlined where a verdict is not good."""
 
 
+def lowest_asked(request: Request) -> float | None:
+    """The lowest of the rates that a request asks for; ``None`` where it asks for none.
+
+    Raises:
+        ConfigError: requests that cannot be, or not together.
+    """
+    _check_request(request)
+    deciding = (request.threshold, request.miss_rate, request.miss_cost)
+    rate = request.false_reject_rate
+    if rate is None and all(value is None for value in deciding):
+        rate = DEFAULT_RATE
+    rates = (rate, request.review_rate, request.outline_rate)
+    return min((rate for rate in rates if rate is not None), default=None)
+
+
 def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Card:
     """The decision card for a detector.
 

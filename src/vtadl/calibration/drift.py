@@ -21,6 +21,8 @@ CHANCE = 1e-3
 """Of a false alarm in a period, over all statistics, if images are independent."""
 LARGE = 0.35
 """Largest difference of the two distribution functions that is still no alarm."""
+MANY = 0.1
+"""Share of images not judged good from which on it is worth a line."""
 FEWEST = 10
 """Images on either side, below which nothing is compared."""
 STATISTICS = ("score", "brightness", "contrast", "sharpness")
@@ -40,6 +42,11 @@ class Shift:
     p_value: float
     drifted: bool
 
+    @property
+    def corrected_p(self) -> float:
+        """Bonferroni's, for as many statistics as are compared: what the limit of chance is held against."""
+        return min(1.0, self.p_value * len(STATISTICS))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
@@ -51,6 +58,8 @@ class Drift:
     calibrated_on: int
     not_good: float | None
     """Share of the period's images whose verdict is not good; ``None`` without verdicts."""
+    expected: float | None
+    """That share of good images, as calibration expects it; ``None`` where it does not say."""
     comparisons: tuple[Shift, ...]
     alarms: tuple[str, ...]
     """What the changes point to: lighting, focus, product."""
@@ -58,6 +67,16 @@ class Drift:
     """Values in calibration, by statistic."""
     period: Mapping[str, tuple[float, ...]]
     """Values of the period in the order of its rows."""
+
+    @property
+    def many_rejects(self) -> bool:
+        """Whether far more than expected are not judged good, and yet nothing drifted: defects do not shift a median.
+
+        Far more: twice what is expected, and a tenth of all images at least.
+        """
+        if self.not_good is None or self.alarms:
+            return False
+        return self.not_good >= max(MANY, 2 * (self.expected or 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """The result without the values."""
@@ -96,11 +115,19 @@ def find_drift(run: Run, rows: Iterable[Mapping[str, Any]]) -> Drift:
         unreadable=unreadable,
         calibrated_on=calibrated,
         not_good=sum(verdict != "good" for verdict in known) / len(known) if known else None,
+        expected=_expected(run),
         comparisons=comparisons,
         alarms=_causes({comparison.name for comparison in comparisons if comparison.drifted}),
         reference=reference,
         period={name: tuple(values) for name, values in period.items()},
     )
+
+
+def _expected(run: Run) -> float | None:
+    if run.card is None:
+        return None
+    rate = run.card.reviews or run.card.false_rejects
+    return None if rate is None else rate.expected
 
 
 def _causes(drifted: set[str]) -> tuple[str, ...]:

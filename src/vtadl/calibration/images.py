@@ -1,24 +1,20 @@
 """The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
 
-import hashlib
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from vtadl.calibration.cross_fit import cross_fitted
 from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
-from vtadl.data.splits import training_split
 from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
-from vtadl.errors import DataError
+from vtadl.errors import DataError, VtadlWarning
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, now
-from vtadl.training.train import train_run
-
-FOLDS = 5
 
 OnBad = Callable[[Path, DataError], None] | None
 
@@ -34,7 +30,6 @@ def gather(
     fresh: bool = False,
     skip: frozenset[Sample] = frozenset(),
     on_bad: OnBad = None,
-    warn: Callable[[str], None],
     progress: Progress = silent,
 ) -> tuple[CalibrationSet, ...]:
     """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
@@ -50,7 +45,6 @@ def gather(
         fresh: forget the images of the run's card.
         skip: samples of the categories not to use, because they cannot be read.
         on_bad: called with each file of the folders that cannot be read, which is then left out; without it, it raises.
-        warn: called with each line that the user should read.
         progress: shows how far it is.
 
     Raises:
@@ -60,12 +54,12 @@ def gather(
     sets = list(kept) or [_held_out(run)]
     if cross_fit is not None:
         sets = [one for one in sets if one.kind != "cross-fit"]
-        sets.insert(1, _cross_fit(run, cross_fit, device, skip, warn, progress))
+        sets.insert(1, cross_fitted(run, cross_fit, device, skip, progress))
     kinds: tuple[tuple[Kind, Sequence[Path]], ...] = (("added good", add_good), ("added rejects", add_rejects))
     for kind, folders in kinds:
         for folder in folders:
             known = {sha for one in sets if one.kind in CALIBRATING for sha in one.sha256}
-            sets.append(_added(run, kind, folder, known, device, on_bad, warn, progress))
+            sets.append(_added(run, kind, folder, known, device, on_bad, progress))
     if labelled is not None:
         sets = [one for one in sets if one.kind in CALIBRATING]
         sets += _labelled(run, labelled, device, skip, on_bad, progress)
@@ -84,61 +78,6 @@ def _held_out(run: Run) -> CalibrationSet:
     )
 
 
-def _cross_fit(
-    run: Run,
-    category: Category,
-    device: torch.device,
-    skip: frozenset[Sample],
-    warn: Callable[[str], None],
-    progress: Progress,
-) -> CalibrationSet:
-    kept, held_out = _images_of(run, category, skip)
-    hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[tuple[float, float, float]] = []
-    for fold in range(FOLDS):
-        inside = [sample for sample in kept if _fold(hashes[sample]) == fold]
-        others = [sample for sample, sha in hashes.items() if _fold(sha) != fold]
-        if not inside:
-            continue
-        samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
-        found = train_run(run.config, rest, device, warn=warn, progress=progress).held_out
-        sha256 += found.sha256
-        scores += found.scores
-        appearance += found.appearance
-    return CalibrationSet(
-        kind="cross-fit",
-        folder=str(category.root),
-        added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
-    )
-
-
-def _images_of(run: Run, category: Category, skip: frozenset[Sample]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """The images that a detector was trained on, and those held out, found again in its category.
-
-    Raises:
-        DataError: it holds others.
-    """
-    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
-    hashes = sorted(sample.sha256 for sample in (*kept, *held_out))
-    if hashlib.sha256("".join(hashes).encode()).hexdigest() != run.source.content_sha256:
-        raise DataError(
-            f"'{category.root}' does not hold the {run.source.images} images that this detector was made from; "
-            "--cross-fit takes the category that it was trained on"
-        )
-    return kept, held_out
-
-
-def _fold(sha256: str) -> int:
-    """Copies of an image are always in one fold."""
-    return int(sha256[:8], 16) % FOLDS
-
-
 def _added(
     run: Run,
     kind: Kind,
@@ -146,17 +85,16 @@ def _added(
     known: set[str],
     device: torch.device,
     on_bad: OnBad,
-    warn: Callable[[str], None],
     progress: Progress,
 ) -> CalibrationSet:
     found = find_images([folder])
     hashes = {content_hash(path): path for path in reversed(found)}
     trained = hashes.keys() & set(run.source.training_sha256)
     if trained:
-        warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
+        _warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
     repeated = len(found) - len(hashes) + len((hashes.keys() & known) - trained)
     if repeated:
-        warn(f"'{folder}': {repeated} images left out: their like is counted already")
+        _warn(f"'{folder}': {repeated} images left out: their like is counted already")
     paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
     return _scored(run, kind, folder, paths, device, on_bad, progress)
 
@@ -200,3 +138,7 @@ def _scored(
         scores=tuple(scores),
         appearance=tuple(appearance),
     )
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, VtadlWarning, stacklevel=3)

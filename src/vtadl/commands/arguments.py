@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vtadl.progress import Progress, bar, lines, silent
 from vtadl.runs.files import write_text
 
 Run = Callable[[argparse.Namespace], int]
@@ -23,12 +24,41 @@ class Parser(argparse.ArgumentParser):
 def add_command(commands: Any, run: Run, name: str, summary: str) -> Parser:
     """Declare a command of this name, described by a line in lower case."""
     parser: Parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-    parser.add_argument("--debug", action="store_true", help="show a traceback where an error ends the command")
-    parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="to compute with (default: VTADL_THREADS, else all it may use)"
-    )
+    add_common(parser, argparse.SUPPRESS)
     parser.set_defaults(run=run)
     return parser
+
+
+def add_common(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    """What every command takes, before its name or behind it."""
+    off = default or False
+    parser.add_argument(
+        "--debug", action="store_true", default=off, help="show a traceback where an error ends the command"
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        metavar="N",
+        default=default,
+        help="to compute with (default: VTADL_THREADS, else all it may use)",
+    )
+    parser.add_argument("--quiet", action="store_true", default=off, help="say results, warnings and errors alone")
+    parser.add_argument(
+        "--verbose", action="store_true", default=off, help="say how far it is in lines, every few seconds"
+    )
+
+
+def progress_of(options: argparse.Namespace) -> Progress:
+    """How a command shows how far it is: as ``--quiet`` and ``--verbose`` ask."""
+    if options.quiet:
+        return silent
+    return lines if options.verbose else bar
+
+
+def say(options: argparse.Namespace, line: str) -> None:
+    """Print a line that is no result, unless ``--quiet``."""
+    if not options.quiet:
+        print(line, flush=True)
 
 
 def add_category(parser: Parser) -> None:

@@ -1,12 +1,34 @@
 """``vtadl calibrate``."""
 
 import argparse
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import Parser, add_command, add_device, add_json, add_run, add_skip_bad, warn, write_json
+from vtadl.commands.arguments import (
+    Parser,
+    add_command,
+    add_device,
+    add_json,
+    add_run,
+    add_skip_bad,
+    progress_of,
+    warn,
+    write_json,
+)
 from vtadl.errors import ConfigError
+from vtadl.runs.record import read_record
+
+if TYPE_CHECKING:
+    import torch
+
+    from vtadl.calibration.calibrate import Request
+    from vtadl.calibration.cross_fit import Need
+    from vtadl.decision.card import CalibrationSet
+    from vtadl.runs.run import Run
 
 
 def add_to(commands: Any) -> None:
@@ -58,14 +80,9 @@ def _add_images(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, write the card, print it."""
-    from vtadl.calibration.calibrate import Request, calibrate
-    from vtadl.calibration.images import gather
-    from vtadl.commands.tables import card_lines
-    from vtadl.commands.usable_samples import usable
-    from vtadl.data.layouts import read_category
+    read_record(options.run_folder)  # before torch is loaded
+    from vtadl.calibration.calibrate import Request
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
-    from vtadl.reports.card import PAGE_FILE, write_card
     from vtadl.runs.run import load_run
 
     request = Request(
@@ -82,11 +99,82 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--defect-share goes with --miss-cost; give both or none")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
+    write_calibrated(options, loaded, options.run_folder, _gathered(options, loaded, device), request, device)
+    return 0
+
+
+def write_calibrated(
+    options: argparse.Namespace,
+    loaded: "Run",
+    folder: Path,
+    sets: "Sequence[CalibrationSet]",
+    request: "Request",
+    device: "torch.device",
+) -> None:
+    """Calibrate a run on some images, and on those it was trained on where they are too few; write and print its card.
+
+    Raises:
+        ConfigError: requests that cannot be, or not together.
+        DataError: the images cannot support what is asked for.
+    """
+    from vtadl.calibration.calibrate import calibrate, lowest_asked
+    from vtadl.calibration.cross_fit import need_of_cross_fit
+    from vtadl.commands.tables import card_lines
+    from vtadl.reports.card import PAGE_FILE, write_card
+
+    need = need_of_cross_fit(loaded, sets, lowest_asked(request))
+    if need is not None:
+        sets = _cross_fitted(options, loaded, sets, need, device)
+    card = calibrate(loaded, sets, request)
+    write_card(folder, card)
+    write_json(options.json, asdict(card))
+    if str(options.json) != "-":
+        print("\n".join([*card_lines(card), f"card: {folder / PAGE_FILE}"]))
+
+
+def _cross_fitted(
+    options: argparse.Namespace,
+    loaded: "Run",
+    sets: "Sequence[CalibrationSet]",
+    need: "Need",
+    device: "torch.device",
+) -> "Sequence[CalibrationSet]":
+    """The sets with the images that the run was trained on, and a line on what that costs before and after."""
+    from vtadl.calibration.cross_fit import FOLDS, cross_fitted
+    from vtadl.commands.usable_samples import usable
+    from vtadl.progress import duration
+
+    progress, category = progress_of(options), need.category
+    cost = "" if need.seconds is None else f", about {duration(need.seconds)}"
+    _note(
+        options,
+        f"{need.images} good images are left to calibrate on and the rate takes {need.needed}, so {FOLDS} other "
+        f"detectors are trained to score the images that this one was trained on{cost}",
+    )
+    started = time.perf_counter()
+    skip = usable(category.train + category.validation, skip_bad=options.skip_bad, progress=progress)
+    found = cross_fitted(loaded, category, device, skip, progress)
+    _note(options, f"cross-fitting {len(found.scores)} images took {duration(time.perf_counter() - started)}")
+    return [*sets, found]
+
+
+def _note(options: argparse.Namespace, line: str) -> None:
+    """On stderr: standard output may be JSON."""
+    if not options.quiet:
+        print(f"vtadl: {line}", file=sys.stderr, flush=True)
+
+
+def _gathered(options: argparse.Namespace, loaded: "Run", device: "torch.device") -> "Sequence[CalibrationSet]":
+    from vtadl.calibration.images import gather
+    from vtadl.commands.usable_samples import usable
+    from vtadl.data.layouts import read_category
+
+    progress = progress_of(options)
     cross_fit = None if options.cross_fit is None else read_category(options.cross_fit)
     labelled = None if options.labelled is None else read_category(options.labelled)
     samples = () if cross_fit is None else cross_fit.train + cross_fit.validation
     samples += () if labelled is None else labelled.test
-    sets = gather(
+    return gather(
         loaded,
         device,
         cross_fit=cross_fit,
@@ -94,14 +182,7 @@ def run(options: argparse.Namespace) -> int:
         add_rejects=options.add_rejects,
         labelled=labelled,
         fresh=options.fresh,
-        skip=usable(samples, skip_bad=options.skip_bad),
+        skip=usable(samples, skip_bad=options.skip_bad, progress=progress),
         on_bad=(lambda _, error: warn(f"skipped: {error}")) if options.skip_bad else None,
-        warn=warn,
-        progress=bar,
+        progress=progress,
     )
-    card = calibrate(loaded, sets, request)
-    write_card(options.run_folder, card)
-    write_json(options.json, asdict(card))
-    if str(options.json) != "-":
-        print("\n".join([*card_lines(card), f"card: {options.run_folder / PAGE_FILE}"]))
-    return 0

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device
+from vtadl.commands.arguments import add_command, add_device, progress_of
+from vtadl.config.aliases import preset_name
 from vtadl.errors import ConfigError
 
 METRIC = "pixel_AUPRO@0.3"
@@ -16,7 +17,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder that holds a folder for each category")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for cells, tables and the page")
     parser.add_argument("--categories", metavar="A,B", help="default: every category under ROOT")
-    parser.add_argument("--preset", action="append", metavar="NAME", help="repeat for several (default: paper)")
+    parser.add_argument(
+        "--preset", type=preset_name, action="append", metavar="NAME", help="repeat for several (default: paper)"
+    )
     parser.add_argument(
         "--objective",
         action="append",
@@ -52,7 +55,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.training.distributed import launched_rank
 
     _check(options, METRICS)
@@ -85,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         ray=options.ray,
         force=options.force,
         done=done,
-        progress=bar,
+        progress=progress_of(options),
     )
     print(f"page: {options.out / 'comparison.html'}")
     if results.failed:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from vtadl.commands.arguments import Parser, add_category, add_command, add_json, write_json
+from vtadl.commands.arguments import Parser, add_category, add_command, add_json, progress_of, write_json
 
 
 def add_to(commands: Any) -> None:
@@ -20,9 +20,8 @@ def run_check(options: argparse.Namespace) -> int:
     """Print the findings; exit code 1 if training would fail."""
     from vtadl.data.check import check_category
     from vtadl.data.layouts import read_category
-    from vtadl.progress import bar
 
-    report = check_category(read_category(options.category), progress=bar)
+    report = check_category(read_category(options.category), progress=progress_of(options))
     write_json(options.json, report.to_json())
     if str(options.json) != "-":
         print("\n".join(report.lines()))

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, warn
+from vtadl.commands.arguments import add_command, add_device, add_force, progress_of, say
 
 if TYPE_CHECKING:
     import torch
@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from vtadl.reports.evaluation import Evaluated
 
 DEFAULT_OUT = Path("vtadl-demo")
-PRESET = "gaussian"
-"""Fits in seconds, where the default takes minutes."""
 REPORT, IMAGES, RUNS = "report.html", "images", "runs"
 
 NEXT_STEPS = """\
 On a page, with pictures to try (pip install 'vtadl[server]'):
   vtadl serve --demo
 With your own images, PARTS being a folder of good ones:
-  vtadl train PARTS --out runs/parts                  learn from them
+  vtadl train PARTS --out runs/parts --calibrate      learn from them
   vtadl predict runs/parts NEW --out predictions      see where new ones differ
   vtadl eval runs/parts PARTS --report report.html    measure, with defective
                                                       ones in PARTS/bad, and
@@ -30,7 +28,7 @@ With your own images, PARTS being a folder of good ones:
 
 def add_to(commands: Any) -> None:
     """Declare the command."""
-    parser = add_command(commands, run, "demo", "see it work: make images, train, evaluate, write a report")
+    parser = add_command(commands, run, "demo", "see it work on photographs: train, evaluate, write a report")
     parser.add_argument(
         "--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="folder to write to (default %(default)s)"
     )
@@ -41,9 +39,9 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do all steps, and say what came of them and what to do next."""
     from vtadl.commands.tables import metric_lines
-    from vtadl.demo.dataset import make_demo
+    from vtadl.config.presets import DEFAULT_PRESET
+    from vtadl.demo.photographs import ATTRIBUTION, copy_demo
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.reports.evaluation import write_report
     from vtadl.runs.run import check_free, new_folder
 
@@ -51,36 +49,30 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     check_free(options.out, force=options.force)
     with new_folder(options.out, force=options.force) as folder:
-        _say("making images of good and of defective parts")
-        categories = make_demo(folder / IMAGES, progress=bar)
-        evaluated = [_train_and_evaluate(category, folder / RUNS, device) for category in categories]
-        _say("writing the report")
-        write_report(folder / REPORT, evaluated, device, title=f"vtadl demo: {PRESET}")
-    for one in evaluated:
-        print(f"\n{one.category.name}")
-        print("\n".join(metric_lines(one.report)))
+        one = _train_and_evaluate(copy_demo(folder / IMAGES), folder / RUNS, device, options)
+        say(options, "writing the report ...")
+        write_report(folder / REPORT, [one], device, title=f"vtadl demo: {DEFAULT_PRESET}", note=ATTRIBUTION)
+    print(f"\n{one.category.name}")
+    print("\n".join(metric_lines(one.report)))
     print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")
     print(f"report: {options.out / REPORT}\n")
     print(NEXT_STEPS)
     return 0
 
 
-def _train_and_evaluate(root: Path, runs: Path, device: "torch.device") -> "Evaluated":
-    from vtadl.config.presets import preset_config
+def _train_and_evaluate(root: Path, runs: Path, device: "torch.device", options: argparse.Namespace) -> "Evaluated":
+    from vtadl.config.presets import DEFAULT_PRESET, preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
-    from vtadl.progress import bar
     from vtadl.reports.evaluation import Evaluated
     from vtadl.runs.run import save_run
     from vtadl.training.train import train_run
 
     category = read_category(root)
-    _say(f"learning from {len(category.train)} good images of {category.name}")
-    trained = train_run(preset_config(PRESET), category, device, warn=warn, progress=bar)
+    say(options, f"learning from {len(category.train)} good images of {category.name} ...")
+    trained = train_run(preset_config(DEFAULT_PRESET), category, device, progress=progress_of(options))
     save_run(trained, runs / category.name)
-    _say(f"scoring {len(category.test)} test images of {category.name}")
-    return Evaluated(run=trained, category=category, report=evaluate_run(trained, category, device, progress=bar))
-
-
-def _say(step: str) -> None:
-    print(f"{step} ...", flush=True)
+    say(options, f"scoring {len(category.test)} test images of {category.name} ...")
+    return Evaluated(
+        run=trained, category=category, report=evaluate_run(trained, category, device, progress=progress_of(options))
+    )

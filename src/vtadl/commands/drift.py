@@ -2,9 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+
+if TYPE_CHECKING:
+    from vtadl.calibration.drift import Drift
 
 
 def add_to(commands: Any) -> None:
@@ -29,13 +32,29 @@ def run(options: argparse.Namespace) -> int:
         write_text(options.report, drift_page(drift, f"Drift: {options.predictions}"))
     write_json(options.json, drift.to_json())
     if str(options.json) != "-":
-        print(f"{'statistic':<14}{'calibration':>12}{'now':>12}{'difference':>12}{'p-value':>10}")
-        for c in drift.comparisons:
-            state = "   drifted" if c.drifted else ""
-            print(f"{c.name:<14}{c.before:>12.5g}{c.now:>12.5g}{c.difference:>12.2f}{c.p_value:>10.1e}{state}")
-        share = "" if drift.not_good is None else f", {100 * drift.not_good:.1f} % not judged good"
-        print(f"\nimages      {drift.images} compared with {drift.calibrated_on} of calibration{share}")
-        print(f"alarm       {', '.join(drift.alarms) or 'none'}")
+        print("\n".join(_lines(drift)))
         if options.report:
             print(f"report: {options.report}")
     return 1 if drift.alarms else 0
+
+
+def _lines(drift: "Drift") -> list[str]:
+    """The comparison with its limits beside the figures, and what share was not judged good."""
+    from vtadl.calibration.drift import CHANCE, LARGE
+
+    head = f"{'statistic':<12}{'calibration':>12}{'now':>12}{'difference':>12}{'limit':>7}{'p':>9}{'limit':>7}"
+    lines = [head]
+    for c in drift.comparisons:
+        state = "  drifted" if c.drifted else ""
+        figures = f"{c.before:>12.5g}{c.now:>12.5g}{c.difference:>12.2f}{LARGE:>7g}"
+        lines.append(f"{c.name:<12}{figures}{c.corrected_p:>9.1e}{CHANCE:>7g}{state}")
+    lines += ["", f"images      {drift.images} compared with {drift.calibrated_on} of calibration"]
+    if drift.not_good is not None:
+        expected = "" if drift.expected is None else f"; calibration expects {100 * drift.expected:.3g} %"
+        lines.append(f"not good    {100 * drift.not_good:.1f} % of them{expected}")
+        if drift.many_rejects:
+            lines.append("            many parts differ although no statistic drifted as a whole: look at them")
+    return [
+        *lines,
+        f"alarm       {', '.join(drift.alarms) or 'none: an alarm takes a difference and a p past both limits'}",
+    ]

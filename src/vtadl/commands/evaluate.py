@@ -12,10 +12,12 @@ from vtadl.commands.arguments import (
     add_resolution,
     add_run,
     add_skip_bad,
+    progress_of,
     write_json,
 )
 from vtadl.commands.arguments import warn as print_warning
 from vtadl.errors import ConfigError
+from vtadl.runs.record import read_record
 
 
 def add_to(commands: Any) -> None:
@@ -32,22 +34,24 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print the table."""
+    read_record(options.run_folder)  # before torch is loaded
     from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.runs.run import load_run
+    from vtadl.runs.unseen import unseen_by
 
     if options.report and options.report.is_dir():
         raise ConfigError(f"--report is the folder '{options.report}'; expected a file, such as report.html")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
-    category = read_category(options.category)
-    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
-    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=bar)
+    category = unseen_by(loaded, read_category(options.category))
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
+    progress = progress_of(options)
+    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)
     for line in report.warnings:
         print_warning(line)
     write_json(options.json, report.to_json())

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, add_run
+from vtadl.commands.arguments import add_command, add_device, add_force, add_run, progress_of
 
 
 def add_to(commands: Any) -> None:
@@ -21,10 +21,16 @@ def run(options: argparse.Namespace) -> int:
     """Generate and write."""
     from vtadl.inference.generate import write_generated
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.runs.run import load_run
 
     device = pick_device(options.device)
-    write_generated(load_run(options.run_folder), options.count, options.out, device, force=options.force, progress=bar)
+    write_generated(
+        load_run(options.run_folder),
+        options.count,
+        options.out,
+        device,
+        force=options.force,
+        progress=progress_of(options),
+    )
     print(f"generated {options.count} images: {options.out}")
     return 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, warn
+from vtadl.commands.arguments import add_command, add_device, add_force, progress_of, warn
 
 
 def add_to(commands: Any) -> None:
@@ -26,7 +26,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.layouts import read_category
     from vtadl.inference.predict import pick_device
     from vtadl.models.reference import load_reference
-    from vtadl.progress import bar
     from vtadl.runs.run import check_free, save_run
     from vtadl.training.adoption import adopted_run
 
@@ -36,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     network = load_reference(options.autoencoder, options.mixture, heads=options.heads)
     if category is None:
         warn("without --category the colours of heat maps have no scale; scores are not concerned")
-    adopted = adopted_run(network, category, device, progress=bar)
+    adopted = adopted_run(network, category, device, progress=progress_of(options))
     save_run(adopted, options.out, force=options.force)
     sizes = network.config
     print(

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+from vtadl.config.aliases import ALIASES
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
+from vtadl.config.schema import Config
 
 WIDTH = 80
 
@@ -23,32 +25,39 @@ def run_info(options: argparse.Namespace) -> int:
     """Print what the run folder says of itself."""
     from vtadl.commands.tables import card_lines
     from vtadl.config.overrides import to_toml
-    from vtadl.runs.run import load_run, read_record
+    from vtadl.runs.record import describe_run
 
-    record = read_record(options.run_folder)
-    loaded = load_run(options.run_folder)
+    found = describe_run(options.run_folder)
+    record, source = found.record, found.record["source"]
     size = sum(file.stat().st_size for file in options.run_folder.iterdir() if file.is_file())
-    content = {**record, "times": loaded.times, "bytes": size, "config": to_toml(loaded.config)}
+    content = {**record, "times": found.times, "bytes": size, "config": to_toml(found.config)}
     write_json(options.json, content)
     if str(options.json) == "-":
         return 0
-    source = loaded.source
-    print(f"preset      {loaded.config.preset}, seed {loaded.config.seed}")
-    print(f"trained on  {source.trained_on} good images of {source.category} ({source.layout} layout)")
-    print(f"held out    {source.held_out} good images for calibration")
-    height, width = loaded.input_size
-    print(f"input       {width} x {height} pixels")
-    print(f"when        {loaded.times.get('date', '-')}, {loaded.times.get('training_seconds', '-')} s")
-    print(f"where       {loaded.times.get('hardware', '-')}")
-    print(f"processor   {_processor(loaded.times.get('processor'))}")
+    print(f"preset      {found.config.preset}, seed {found.config.seed}")
+    print(f"trained on  {source['trained_on']} good images of {source['category']} ({source['layout']} layout)")
+    print(f"held out    {source['held_out']} good images for calibration")
+    print(f"input       {_input(record, found.config)} pixels")
+    print(f"when        {found.times.get('date', '-')}, {found.times.get('training_seconds', '-')} s")
+    print(f"where       {found.times.get('hardware', '-')}")
+    print(f"processor   {_processor(found.times.get('processor'))}")
     print(f"versions    vtadl {record['vtadl']}, torch {record['torch']}, format {record['format']}")
     print(f"size        {size / 1e6:.1f} MB")
-    if loaded.card is None:
+    if found.card is None:
         print("threshold   none yet: verdicts stay null until vtadl calibrate")
     else:
-        print("\n" + "\n".join(card_lines(loaded.card)))
-    print(f"\n{to_toml(loaded.config).rstrip()}")
+        print("\n" + "\n".join(card_lines(found.card)))
+    print(f"\n{to_toml(found.config).rstrip()}")
     return 0
+
+
+def _input(record: Mapping[str, Any], config: Config) -> str:
+    """Width and height of the images that the model sees; an old run says the side of its square alone."""
+    try:
+        height, width = record["input_size"]
+    except (KeyError, TypeError, ValueError):
+        height = width = config.model.image_size
+    return f"{width} x {height}"
 
 
 def _processor(recorded: Any) -> str:
@@ -61,11 +70,13 @@ def _processor(recorded: Any) -> str:
 
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
-    from vtadl.backbones.build import BACKBONES
+    from vtadl.backbones.names import BACKBONES
     from vtadl.losses.objective import TERMS
 
     defaults = {DEFAULT_PRESET: " (default)"}
     _print_list("presets", {name: preset.summary + defaults.get(name, "") for name, preset in PRESETS.items()})
+    names = {preset: [alias for alias in ALIASES if ALIASES[alias] == preset] for preset in PRESETS}
+    _print_list("other names", {preset: ", ".join(found) for preset, found in names.items() if found})
     _print_list(
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
         {name: term.summary for name, term in TERMS.items()},

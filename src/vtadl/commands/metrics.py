@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_category, add_command, add_json, add_resolution, add_skip_bad, write_json
+from vtadl.commands.arguments import (
+    add_category,
+    add_command,
+    add_json,
+    add_resolution,
+    add_skip_bad,
+    progress_of,
+    write_json,
+)
 from vtadl.commands.arguments import warn as print_warning
 
 
@@ -30,11 +38,12 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.check import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_maps
-    from vtadl.progress import bar
 
     category = read_category(options.category)
-    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad)
-    report = evaluate_maps(options.maps, category, resolution=options.resolution, skip=skip, progress=bar)
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
+    report = evaluate_maps(
+        options.maps, category, resolution=options.resolution, skip=skip, progress=progress_of(options)
+    )
     for line in report.warnings:
         print_warning(line)
     write_json(options.json, report.to_json())

@@ -6,8 +6,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device, add_force, add_run, warn
-from vtadl.errors import ConfigError
+from vtadl.commands.arguments import add_command, add_device, add_force, add_run, progress_of, say, warn
+from vtadl.commands.verdicts import UNREADABLE, Printed, Row, Tally, image_lines, print_json, print_row
+from vtadl.errors import ConfigError, DataError
+from vtadl.runs.record import read_record
+
+LINES_FILE = "predictions.jsonl"
 
 
 def add_to(commands: Any) -> None:
@@ -16,8 +20,16 @@ def add_to(commands: Any) -> None:
     parser.epilog = "A call that was cut off resumes where it was when it is given again."
     add_run(parser)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders are searched whole")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to, or to resume")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder to write to, or to resume (default: verdicts are only printed)"
+    )
+    parser.add_argument(
+        "--json", choices=["-"], metavar="-", help="print a line of JSON an image instead, as in predictions.jsonl"
+    )
     parser.add_argument("--no-overlays", action="store_true", help="write no pictures of the heat maps")
+    parser.add_argument(
+        "--overlay-only", action="store_true", help="heat maps alone, at the images' own size, for machines"
+    )
     parser.add_argument("--no-maps", action="store_true", help="write no anomaly maps")
     parser.add_argument("--watch", action="store_true", help="continue with new images as they come, until Ctrl-C")
     parser.add_argument("--ray", metavar="ADDRESS", help="spread the images over a Ray cluster; local starts one")
@@ -27,18 +39,68 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score and write; exit code 1 if any file could not be read."""
-    from vtadl.inference.batch import Options, inspect_files
+    _check(options)
+    read_record(options.run_folder)  # before torch is loaded
+    from vtadl.inference.batch import Options
     from vtadl.inference.predict import pick_device
-    from vtadl.progress import bar
     from vtadl.runs.run import load_run
 
-    if options.watch and options.ray:
-        raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
-    written = Options(overlays=not options.no_overlays, maps=not options.no_maps)
-    if options.watch:
-        return _watch(options, loaded, device, written)
+    if options.out is None:
+        return _printed(options, loaded, device)
+    written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
+    return (_watch if options.watch else _write)(options, loaded, device, written)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.watch and options.ray:
+        raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
+    if options.overlay_only and options.no_overlays:
+        raise ConfigError("--overlay-only and --no-overlays cannot both be; give one of them")
+    if options.out is None:
+        for flag in ("watch", "ray", "no_overlays", "overlay_only", "no_maps", "force"):
+            if getattr(options, flag):
+                raise ConfigError(f"--{flag.replace('_', '-')} goes with --out DIR, the folder to write to")
+
+
+def _printed(options: argparse.Namespace, loaded: Any, device: Any) -> int:
+    """Score without a folder to write to: one image in full, several in a line each."""
+    from vtadl.data.layouts import find_images
+    from vtadl.inference.batch import Options, error_row, inspect_into
+
+    paths = find_images(options.images)
+    single = len(paths) == 1 and options.json is None
+    tally, show = Tally(), print_json if options.json else print_row
+
+    def show_single(row: Row) -> None:
+        for line in image_lines(row, loaded.card):
+            print(line)
+
+    def failed(path: Path, error: DataError) -> dict[str, Any]:
+        warn(str(error))
+        return error_row(path, error)
+
+    inspect_into(
+        Printed(show_single if single else show, tally.add),
+        loaded,
+        paths,
+        {path: path for path in paths},
+        device,
+        Options(overlays=False, maps=False),
+        on_error=failed,
+        advance=lambda count, note="": None,
+    )
+    if options.json is None and not single:
+        print(tally.line())
+        say(options, "nothing was written; --out DIR keeps the verdicts with heat maps and anomaly maps")
+    return 1 if tally.counts[UNREADABLE] else 0
+
+
+def _write(options: argparse.Namespace, loaded: Any, device: Any, written: Any) -> int:
+    from vtadl.inference.batch import inspect_files
+    from vtadl.inference.predictions_file import unobserved
+
     try:
         summary = inspect_files(
             loaded,
@@ -48,18 +110,31 @@ def run(options: argparse.Namespace) -> int:
             options=written,
             force=options.force,
             spread=_spread(options, device, written),
+            observe=print_json if options.json else unobserved,
             warn=warn,
-            progress=bar,
+            progress=progress_of(options),
         )
     except KeyboardInterrupt:
         warn("give the same command again to resume where this one was")
         raise
-    if summary.added < summary.rows:
-        print(f"resumed after {summary.rows - summary.added} images")
-    print(f"scored {summary.rows - summary.failed} images: {options.out / 'predictions.jsonl'}")
+    if options.json is None:
+        if summary.added < summary.rows:
+            say(options, f"resumed after {summary.rows - summary.added} images")
+        say(options, f"scored {summary.rows - summary.failed} images: {options.out / LINES_FILE}")
+        print(_tally(options.out).line())
     if summary.failed:
         warn(f"{summary.failed} files could not be read; they have a row with the error")
     return 1 if summary.failed else 0
+
+
+def _tally(out: Path) -> Tally:
+    """Of all rows, those of earlier calls too."""
+    from vtadl.inference.predictions_file import read_rows
+
+    tally = Tally()
+    for row in read_rows(out / LINES_FILE):
+        tally.add(row)
+    return tally
 
 
 def _spread(options: argparse.Namespace, device: Any, written: Any) -> Any:
@@ -76,7 +151,8 @@ def _watch(options: argparse.Namespace, loaded: Any, device: Any, written: Any) 
     file = next((path for path in options.images if path.is_file()), None)
     if file is not None:
         raise ConfigError(f"--watch takes folders; '{file}' is a file")
-    print(f"watching {', '.join(map(str, options.images))}; Ctrl-C ends it", flush=True)
+    if options.json is None:
+        say(options, f"watching {', '.join(map(str, options.images))}; Ctrl-C ends it")
     summary = watch_folders(
         loaded,
         options.images,
@@ -84,10 +160,13 @@ def _watch(options: argparse.Namespace, loaded: Any, device: Any, written: Any) 
         device,
         options=written,
         force=options.force,
+        observe=print_json if options.json else print_row,
         stop=_stopped_by_signals(),
         say=warn,
     )
-    print(f"stopped after {summary.added} new images: {options.out / 'predictions.jsonl'}")
+    if options.json is None:
+        say(options, f"stopped after {summary.added} new images: {options.out / LINES_FILE}")
+        print(_tally(options.out).line())
     return 1 if summary.failed else 0
 
 

@@ -2,16 +2,18 @@
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtadl.decision.card import Card
-from vtadl.evaluation import Report
-from vtadl.reports.card import percent, rate_rows, threshold_rows
+from vtadl.decision.card_rows import percent, rate_rows, threshold_rows
+
+if TYPE_CHECKING:
+    from vtadl.evaluation import Report
 
 WIDTH = 80
 
 
-def metric_lines(report: Report) -> list[str]:
+def metric_lines(report: "Report") -> list[str]:
     """The metrics with their intervals, and the protocol in a line."""
     lines = [f"{'metric':<18}{'value':>8}   95 % interval"]
     for name, value in report.metrics.items():
@@ -36,7 +38,7 @@ def _map_lines(protocol: Mapping[str, Any]) -> list[str]:
     return [f"maps        {protocol['maps_resampled']} resampled, {protocol['map_resampling']}"]
 
 
-def _defect_lines(report: Report) -> list[str]:
+def _defect_lines(report: "Report") -> list[str]:
     groups = report.evaluation.breakdown.by_defect
     if not groups:
         return []

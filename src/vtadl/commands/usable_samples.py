@@ -7,18 +7,21 @@ from vtadl.commands.arguments import warn
 from vtadl.data.check import problems
 from vtadl.data.layouts import Sample
 from vtadl.errors import DataError
-from vtadl.progress import bar
+from vtadl.progress import Progress, silent
 
 MOST_LINES = 20
 
 
-def usable(samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_bad: bool) -> frozenset[Sample]:
+def usable(
+    samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_bad: bool, progress: Progress = silent
+) -> frozenset[Sample]:
     """Read all files before any long work.
 
     Args:
         samples: whose images and masks to read.
         more: problems that are known already, such as empty folders.
         skip_bad: warn of each problem instead of stopping.
+        progress: shows how far it is.
 
     Returns:
         The samples to leave out.
@@ -26,7 +29,7 @@ def usable(samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_ba
     Raises:
         DataError: without ``skip_bad``, after a line for each problem if there are several.
     """
-    found = problems(samples, progress=bar)
+    found = problems(samples, progress=progress)
     errors = [*more, *(error for _, error in found)]
     if skip_bad:
         for error in errors:

@@ -13,6 +13,7 @@ import hashlib
 import re
 import shutil
 import traceback
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from vtadl.config.schema import Config
 from vtadl.data.check import stop_on_problems
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category
-from vtadl.errors import DataError, VtadlError
+from vtadl.errors import DataError, VtadlError, VtadlWarning
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.progress import Progress, silent
 from vtadl.runs.files import write_text
@@ -122,7 +123,8 @@ def _measured(cell: Cell, folder: Path, device: torch.device, progress: Progress
     stop_on_problems(cell.category.samples)
     if not cell.category.test:
         raise DataError(f"'{cell.category.root}' has no test images, so nothing can be compared on it")
-    run = train_to(folder / "run", cell.config, cell.category, device, warn=_ignore, resume=True, progress=progress)
+    with warnings.catch_warnings(action="ignore", category=VtadlWarning):  # every cell of a category has the same
+        run = train_to(folder / "run", cell.config, cell.category, device, resume=True, progress=progress)
     assert run is not None, "a comparison does not run under torchrun"
     report = evaluate_run(run, cell.category, device, progress=progress)
     snapshots = take_snapshots(run, report, folder, device)
@@ -177,7 +179,3 @@ def _content(path: Path) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "category"
-
-
-def _ignore(line: str) -> None:
-    """Say nothing: the same warnings would come from every cell of a category."""

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
+from markupsafe import Markup
+
 from vtadl.compare.sweep import Sweep
 from vtadl.compare.tables import Entry, Method, Table
 from vtadl.reports.charts import ticks
@@ -18,7 +20,7 @@ COLOURS = 6
 """The page's style has as many; further methods get other shapes."""
 
 
-def dot_chart(table: Table) -> str:
+def dot_chart(table: Table) -> Markup:
     """Categories down, the metric across; whiskers are the spread over seeds."""
     rows: list[tuple[str, dict[Method, Entry]]] = [
         (category, {method: table.entries[category, method] for method in table.methods})
@@ -42,17 +44,16 @@ def dot_chart(table: Table) -> str:
     return _svg(base + BOTTOM, f"{table.metric} of each method, by category", "".join(parts))
 
 
-def method_key(table: Table) -> str:
-    """Which colour and shape stands for which method."""
-    marks = [
-        f'<span style="white-space:nowrap;margin-right:1.4rem"><svg width="14" height="12" viewBox="0 0 14 12" '
-        f'aria-hidden="true">{_mark(index, 7, 6)}</svg> {escape(table.label(method))}</span>'
+def method_key(table: Table) -> list[tuple[Markup, str]]:
+    """Which colour and shape stands for which method: a small drawing and the method's name."""
+    drawn = '<svg width="14" height="12" viewBox="0 0 14 12" aria-hidden="true">{}</svg>'
+    return [
+        (Markup(drawn.format(_mark(index, 7, 6))), table.label(method))  # noqa: S704  numbers alone
         for index, method in enumerate(table.methods)
     ]
-    return f'<p class="small">{" ".join(marks)}</p>'
 
 
-def sweep_chart(table: Table, sweep: Sweep) -> str:
+def sweep_chart(table: Table, sweep: Sweep) -> Markup:
     """The metric over the weight, on a logarithmic axis: a line for each category, and their mean, of each preset."""
     lines = _sweep_lines(table, sweep)
     values = [y for _, points in lines for _, y in points if y is not None]
@@ -182,8 +183,8 @@ def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = ""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}{extra}>{escape(text)}</text>'
 
 
-def _svg(height: float, title: str, content: str) -> str:
-    return (
+def _svg(height: float, title: str, content: str) -> Markup:
+    return Markup(  # noqa: S704  `_text` escapes all text in it
         f'<svg class="chart" style="max-width:52rem" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
         f'aria-label="{escape(title)}">{content}</svg>'
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from vtadl.compare.cells import Cell
 from vtadl.compare.findings import Findings, find
+from vtadl.compare.latex import latex
 from vtadl.compare.outcomes import Outcome, read_resampled
 from vtadl.compare.page import comparison_page
 from vtadl.compare.published import published_value
@@ -75,7 +76,8 @@ class Results:
 
 
 def write_results(results: Results) -> None:
-    """Write ``table.json``, ``table.csv``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.json``, ``.html``.
+    """Write ``table.json``, ``table.csv``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.tex``, ``.json``,
+    ``.html``.
 
     Each appears whole.
 
@@ -94,6 +96,7 @@ def write_results(results: Results) -> None:
             }
         ),
         "comparison.csv": entries_csv(findings),
+        "comparison.tex": latex(findings, results.metric),
         "comparison.md": markdown(findings, results.metric, outcomes, settings, results.sweep),
         "comparison.html": comparison_page(
             findings, results.metric, results.outcomes, results.out, settings, results.sweep

@@ -81,6 +81,16 @@ def apply_settings(config: Config, settings: Iterable[str]) -> Config:
     return config
 
 
+def with_values(config: Config, *, model: Mapping[str, Any] | None, training: Mapping[str, Any] | None) -> Config:
+    """The settings with some of ``model`` and of ``training`` changed, as Python callers give them.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong type.
+    """
+    sections = {"model": model, "training": training}
+    return merge(config, {name: values for name, values in sections.items() if values}, source="train")
+
+
 def merge(config: Config, values: Mapping[str, Any], source: str) -> Config:
     """A copy of ``config`` with the values of a nested mapping; ``source`` names them in errors."""
     merged: Config = _merge(config, _renamed(values, source), source, prefix="")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from vtadl.config.schema import (
     Config,
     ContextConfig,
+    FusionConfig,
     GaussianConfig,
     MemoryConfig,
     ModelConfig,
@@ -24,9 +25,17 @@ class Preset:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
-DEFAULT_PRESET = "memory"
+DEFAULT_PRESET = "fusion"
 
 PRESETS: dict[str, Preset] = {
+    "fusion": Preset(
+        summary="'gaussian' and 'memory' fused: what is misplaced, and what looks like nothing seen; fits in seconds",
+        model=FusionConfig(),
+    ),
+    "accurate": Preset(
+        summary="'fusion' with memories over DINOv2 ViT-S/14, whose weights you bring (vtadl backbones)",
+        model=FusionConfig(second_backbone="vit:dinov2-small.safetensors", second_blocks=(6, 8)),
+    ),
     "gaussian": Preset(
         summary="one Gaussian per position over frozen EfficientNet-Lite0 features (PaDiM-like); fits in seconds",
         model=GaussianConfig(),

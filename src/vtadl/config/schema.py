@@ -87,6 +87,41 @@ class MemoryConfig(BackboneConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FusionConfig(BackboneConfig):
+    """A Gaussian per position and a memory of patches, fused; and memories over a second backbone, if there is one."""
+
+    kind: Literal["fusion"] = "fusion"
+    image_size: int = 416
+    smoothing: float = 3.25
+    """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths each component's map."""
+    size: int = 4_000
+    """Patches kept in each memory, at most."""
+    second_backbone: str | None = None
+    """As ``backbone``; ``None``: one is enough."""
+    second_blocks: tuple[int, ...] | None = None
+    """Its transformer blocks, a memory for each; ``None``: as ``backbone_blocks``."""
+    second_size: int = 392
+    """Its ``image_size``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_ranges(
+            self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000), second_size=(0, 4096)
+        )
+
+    @property
+    def second(self) -> BackboneConfig:
+        """What the second backbone is built from; there is one."""
+        assert self.second_backbone is not None
+        return BackboneConfig(
+            backbone=self.second_backbone,
+            backbone_blocks=self.second_blocks,
+            image_size=self.second_size,
+            aspect=self.aspect,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PaperConfig:
     """VT-ADL as published: a transformer over 64-pixel patches, a decoder and a Gaussian mixture density network."""
 
@@ -162,7 +197,7 @@ class ContextConfig(BackboneConfig):
         )
 
 
-ModelConfig = GaussianConfig | MemoryConfig | PaperConfig | ContextConfig
+ModelConfig = GaussianConfig | MemoryConfig | FusionConfig | PaperConfig | ContextConfig
 
 
 @dataclass(frozen=True, kw_only=True)

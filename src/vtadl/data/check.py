@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from vtadl.data.images import read_image, read_mask
 from vtadl.data.layouts import IMAGE_SUFFIXES, Category, Sample, empty_folders, mask_folder
-from vtadl.data.splits import FEW_IMAGES
+from vtadl.data.splits import FEW_IMAGES, training_split
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 
@@ -68,6 +68,7 @@ class CheckReport:
             "errors": self.errors,
             "warnings": self.warnings,
             "counts": self.counts,
+            "taken_as": taken_as(self.category),
             "sizes": self.sizes,
             "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
             "masks": self.masks,
@@ -78,6 +79,7 @@ class CheckReport:
         lines = _wrapped(f"{self.category.name}: {self.category.layout} layout in {self.category.root}")
         for split, labels in self.counts.items():
             lines += _wrapped(f"  {split:<11} " + (", ".join(f"{n} {label}" for label, n in labels.items()) or "none"))
+        lines += _wrapped(f"  taken as    {taken_as(self.category)}")
         lines += _wrapped(f"  sizes       {_size_summary(self.sizes)}")
         lines += _wrapped(f"  bit depth   {', '.join(f'{n} of {bits} bits' for bits, n in self.bit_depths.items())}")
         expected, found, empty = self.masks["expected"], self.masks["found"], self.masks["empty"]
@@ -97,6 +99,25 @@ class _Inspection:
     bits: int
     digest: str
     empty_mask: bool
+
+
+def taken_as(category: Category) -> str:
+    """What each image is for, in a sentence."""
+    try:
+        kept, held_out = training_split(category)
+    except DataError:
+        return "nothing to learn from"
+    said = f"{len(kept)} good images to learn from, {len(held_out)} to calibrate"
+    if not category.test:
+        return f"{said}, none to test with"
+    said += f", {len(category.test)} to test with"
+    tested = sum(not sample.is_defective for sample in category.test)
+    if category.layout != "plain" or not tested:
+        return said
+    return (
+        f"{said}; {tested} of the {tested + len(kept) + len(held_out)} in good/ are kept for tests, chosen by their "
+        "content: a detector that was trained elsewhere is tested on all of good/ and bad/"
+    )
 
 
 def check_category(category: Category, *, progress: Progress = silent) -> CheckReport:

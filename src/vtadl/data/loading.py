@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from vtadl.data.images import read_image, resize_image
 from vtadl.errors import DataError
-
-T = TypeVar("T")
 
 BATCH_PIXELS = 2**23
 """In a batch of very large images, at most: 100 MB, and decoding holds two more."""
@@ -95,11 +93,6 @@ def load_images(
 def fitting_batch(size: tuple[int, int], most: int) -> int:
     """How many images of a height and width to hold at once: ``most``, or fewer very large ones."""
     return max(1, min(most, BATCH_PIXELS // (size[0] * size[1])))
-
-
-def evenly_spread(all_of_them: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many, at even steps from the first on; all where there are no more."""
-    return all_of_them[:: max(-(-len(all_of_them) // most), 1)]
 
 
 def _decode(path: Path, size: tuple[int, int], keep_original: bool) -> _Decoded:

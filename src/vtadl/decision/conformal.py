@@ -27,6 +27,11 @@ def images_needed(rate: float) -> int:
     return math.ceil(1 / _exact(rate)) - 1
 
 
+def lowest_rate(count: int) -> float:
+    """The lowest rate that so many calibration images support, rounded up: 0.143 for 6."""
+    return math.ceil(1000 / (count + 1)) / 1000
+
+
 def rank_of_rate(rate: float, count: int) -> int:
     """Which of ``count`` calibration scores, from the highest on, is the threshold for a rate.
 
@@ -36,7 +41,7 @@ def rank_of_rate(rate: float, count: int) -> int:
     """
     rank = math.floor(_exact(rate) * (count + 1))
     if rank < 1:
-        lowest = f"; {count} support {math.ceil(1000 / (count + 1)) / 10:g} % at the lowest" if count else ""
+        lowest = f"; {count} support {100 * lowest_rate(count):g} % at the lowest" if count else ""
         raise DataError(
             f"a rate of {100 * rate:g} % needs at least {images_needed(rate)} good images that were not trained on; "
             f"there are {count}{lowest}: add some with --add-good, or use --cross-fit"

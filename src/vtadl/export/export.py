@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from vtadl.data.images import read_image
-from vtadl.data.layouts import GOOD, find_images
+from vtadl.data.layouts import find_images
 from vtadl.data.roi import REGION_FILE, mask_png
 from vtadl.decision.card import CARD_FILE, Card
 from vtadl.decision.card import to_json as card_to_json
 from vtadl.decision.decide import Prediction
-from vtadl.demo.dataset import PRODUCTS, Shot, render_shot
+from vtadl.demo.photographs import sample_photographs
 from vtadl.errors import ConfigError, ExportError
 from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
@@ -44,7 +44,6 @@ TOLERANCE = 1e-4
 SAMPLES = 20
 """Images of a folder that are compared, at most, spread evenly over it."""
 TIMED = 15
-GENERATED_SIDE = 256
 
 Image = NDArray[Any]
 
@@ -135,13 +134,13 @@ def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: fl
 
 
 def sample_images(folder: Path | None) -> Iterator[Image]:
-    """Images to compare on: up to `SAMPLES` of a folder's, else generated pictures, of several kinds.
+    """Images to compare on: up to `SAMPLES` of a folder's, else of the demo set's, at several sizes.
 
     Raises:
         DataError: a folder without images, or one that cannot be read.
     """
     if folder is None:
-        yield from _made_images()
+        yield from _photographs()
         return
     found = find_images([folder])
     step = max(len(found) / SAMPLES, 1)
@@ -166,14 +165,13 @@ def _borderline(prediction: Prediction, card: Card | None, band: float) -> bool:
     return any(limit is not None and abs(prediction.score - limit) <= band for limit in thresholds)
 
 
-def _made_images() -> Iterator[Image]:
-    """The demo set's products, good and flawed, at several sizes and both depths."""
-    for category, product in PRODUCTS.items():
-        for label in (GOOD, next(iter(product.flaws))):
-            image, _ = render_shot(Shot(seed=0, category=category, split="test", label=label, index=0), GENERATED_SIDE)
-            yield image
-            yield np.ascontiguousarray(image[:200])
-            yield image[::2, ::3].astype(np.uint16) * 257
+def _photographs() -> Iterator[Image]:
+    """Photographs of the demo set, a good and a defective one, at several sizes and both depths."""
+    for path in sample_photographs():
+        image = read_image(path)
+        yield image
+        yield np.ascontiguousarray(image[:200])
+        yield image[::2, ::3].astype(np.uint16) * 257
 
 
 def _write_model(model: "ModelProto", folder: Path, to: Runtime) -> None:

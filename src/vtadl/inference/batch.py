@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,15 +21,13 @@ from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import image_size
 from vtadl.data.layouts import find_images
 from vtadl.data.roi import fitted_mask
-from vtadl.decision.heatmap import overlay
-from vtadl.decision.regions import outline
+from vtadl.decision.panel import Scale, heat_picture, panel
 from vtadl.errors import BundleError, DataError
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
-from vtadl.inference.predictions_file import open_predictions_file
+from vtadl.inference.predictions_file import Observe, open_predictions_file, unobserved
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.run import Run, now, weights_sha256
 
-OUTLINE = (255, 255, 255)
 ENCODERS = 2
 PIXELS_IN_BATCH = 8 * 2_000_000
 """Larger images are scored fewer at a time, so that memory stays bounded."""
@@ -61,6 +58,8 @@ class Options:
 
     overlays: bool = True
     maps: bool = True
+    panels: bool = True
+    """Overlays show the photo, verdict and scale beside the heat map; else the heat map alone, at its own size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +83,7 @@ def inspect_files(
     options: Options | None = None,
     force: bool = False,
     spread: Spread | None = None,
+    observe: Observe = unobserved,
     warn: Callable[[str], None],
     progress: Progress = silent,
 ) -> Summary:
@@ -97,6 +97,7 @@ def inspect_files(
         options: what to write; by default everything.
         force: replace what is in ``out``.
         spread: scores the files elsewhere; ``None``: in this process.
+        observe: called with each row that this call adds.
         warn: called with each file that cannot be read.
         progress: shows how far it is.
 
@@ -109,7 +110,7 @@ def inspect_files(
     if not found:
         raise DataError(f"there are no images but those in '{out}'; name a folder of images")
     names = dict(zip(found, _names(found, inputs), strict=True))
-    with open_predictions_file(out, task(run, inputs, options), force=force) as predictions:
+    with open_predictions_file(out, task(run, inputs, options), force=force, observe=observe) as predictions:
         before = len(predictions.done)
         paths = [path for path in found if str(path) not in predictions.done]
 
@@ -197,7 +198,7 @@ def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:
         "detector": weights_sha256(run.model),
         "calibration": None if run.card is None else run.card.created,
         "input": [str(path) for path in inputs],
-        "choice of --no-overlays or --no-maps": asdict(options),
+        "choice of --no-overlays, --overlay-only or --no-maps": asdict(options),
     }
 
 
@@ -218,18 +219,13 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
     prediction = one.prediction
     files = {}
     if options.overlays:
-        picture = _picture(run, one.original, prediction)
-        files["overlay"] = _save(Image.fromarray(picture), folder, f"overlays/{name.as_posix()}.png", "PNG")
+        shown = picture(run, one.original, prediction, panels=options.panels)
+        files["overlay"] = _save(shown, folder, f"overlays/{name.as_posix()}.png", "PNG")
     if options.maps:
         files["map"] = _save(Image.fromarray(prediction.anomaly_map), folder, f"maps/{name.as_posix()}.tiff", "TIFF")
     return {
         "file": str(one.path),
-        "score": prediction.score,
-        "p_value": prediction.p_value,
-        "verdict": prediction.verdict,
-        "regions": [asdict(region) for region in prediction.regions],
-        "height": prediction.anomaly_map.shape[0],
-        "width": prediction.anomaly_map.shape[1],
+        **prediction.to_dict(),
         **measure_appearance(one.original)._asdict(),
         "milliseconds": round(one.milliseconds, 2),
         "scored_at": now(),
@@ -237,22 +233,36 @@ def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Optio
     }
 
 
-def _picture(run: Run, original: NDArray[Any], prediction: Prediction) -> NDArray[np.uint8]:
-    anomaly_map = prediction.anomaly_map
-    roi_mask = None if run.roi_mask is None else fitted_mask(run.roi_mask, (anomaly_map.shape[0], anomaly_map.shape[1]))
-    picture = overlay(original, anomaly_map, run.held_out.colour_low, run.held_out.colour_high, roi_mask)
-    if prediction.regions and run.card is not None:
-        above = anomaly_map > run.card.pixel_threshold
-        picture[outline(above if roi_mask is None else above & roi_mask)] = OUTLINE
-    return picture
+def scale_of(run: Run) -> Scale:
+    """The colours and thresholds that a run's pictures show."""
+    low, high, card = run.held_out.colour_low, run.held_out.colour_high, run.card
+    if card is None:
+        return Scale(low=low, high=high)
+    return Scale(low=low, high=high, threshold=card.threshold, pixel_threshold=card.pixel_threshold)
 
 
-def _save(picture: Image.Image, folder: Path, name: str, kind: str) -> str:
+def picture(run: Run, original: NDArray[Any], prediction: Prediction, *, panels: bool = True) -> Image.Image:
+    """The photo beside its heat map, or without ``panels`` the heat map alone.
+
+    Args:
+        run: the detector.
+        original: ``(H, W, 3)`` uint8 or uint16.
+        prediction: of this image.
+        panels: for people; else at the image's own size, for machines.
+    """
+    height, width = prediction.anomaly_map.shape
+    roi_mask = None if run.roi_mask is None else fitted_mask(run.roi_mask, (height, width))
+    if panels:
+        return panel(original, prediction, scale_of(run), roi_mask)
+    return Image.fromarray(heat_picture(original, prediction, scale_of(run), roi_mask))
+
+
+def _save(shown: Image.Image, folder: Path, name: str, kind: str) -> str:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     # A fixed name: what a kill leaves half-written, the next call replaces.
     partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format=kind, **({"compress_level": 1} if kind == "PNG" else {}))
+    shown.save(partial, format=kind, **({"compress_level": 1} if kind == "PNG" else {}))
     partial.replace(path)
     return name
 

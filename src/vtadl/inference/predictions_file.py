@@ -7,7 +7,7 @@ OUT/predictions.csv     the same rows as a table, made again from predictions.js
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,16 +24,26 @@ COLUMNS = (
 """Of the table: ``regions`` counts them, ``area`` sums their pixels, ``box`` is that of the worst one."""
 
 
+Observe = Callable[[Mapping[str, Any]], object]
+"""Called with each row that is added."""
+
+
+def unobserved(row: Mapping[str, Any]) -> None:
+    """Nobody looks."""
+
+
 class PredictionsFile:
     """The rows of one inspection, each image once.
 
     Args:
         folder: made by `open_predictions_file`.
         task: what `open_predictions_file` found or wrote.
+        observe: called with each row that is added.
     """
 
-    def __init__(self, folder: Path, task: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, task: Mapping[str, Any], observe: Observe) -> None:
         self.folder = folder
+        self._observe = observe
         self.done: set[str] = set()
         """Files that have a row."""
         self.names: set[str] = set()
@@ -63,6 +73,7 @@ class PredictionsFile:
         self._table.writerow(_cells(row))
         self._table_file.flush()
         self._count(row)
+        self._observe(row)
 
     def finish(self) -> None:
         """Say that nothing is left to do."""
@@ -88,13 +99,16 @@ class PredictionsFile:
         self.names.update(str(row[key]) for key in ("overlay", "map") if key in row)
 
 
-def open_predictions_file(folder: Path, task: Mapping[str, Any], *, force: bool = False) -> PredictionsFile:
+def open_predictions_file(
+    folder: Path, task: Mapping[str, Any], *, force: bool = False, observe: Observe = unobserved
+) -> PredictionsFile:
     """Begin an inspection, or resume an unfinished one.
 
     Args:
         folder: to write to.
         task: what is to be done by what, as JSON values; work resumes only if it is the same.
         force: replace what is there.
+        observe: called with each row that is added.
 
     Raises:
         BundleError: the folder holds something else, something finished, or cannot be written; or another process
@@ -113,7 +127,7 @@ def open_predictions_file(folder: Path, task: Mapping[str, Any], *, force: bool 
             (partial / LINES_FILE).touch()
             (partial / STATE_FILE).write_text(json.dumps({**task, "finished": False}, indent=2) + "\n", "utf-8")
     try:
-        return PredictionsFile(folder, task)
+        return PredictionsFile(folder, task, observe)
     except OSError as error:
         raise BundleError(f"cannot write to '{folder}': {error.strerror}") from error
 

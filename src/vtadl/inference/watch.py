@@ -12,7 +12,7 @@ import torch
 from vtadl.data.layouts import IMAGE_SUFFIXES
 from vtadl.errors import DataError
 from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, relative_name, task
-from vtadl.inference.predictions_file import PredictionsFile, open_predictions_file
+from vtadl.inference.predictions_file import Observe, PredictionsFile, open_predictions_file, unobserved
 from vtadl.runs.run import Run
 
 Signature = tuple[int, int]
@@ -47,6 +47,7 @@ def watch_folders(
     options: Options | None = None,
     pace: Pace | None = None,
     force: bool = False,
+    observe: Observe = unobserved,
     stop: threading.Event,
     say: Callable[[str], None],
 ) -> Summary:
@@ -62,6 +63,7 @@ def watch_folders(
         options: what to write; by default everything.
         pace: how often to look.
         force: replace what is in ``out``.
+        observe: called with each row that this watch adds.
         stop: ends the watch after what is being scored.
         say: called with a line when a file cannot be read, and when a folder goes or comes back.
 
@@ -71,7 +73,7 @@ def watch_folders(
     options, pace = options or Options(), pace or Pace()
     seen: dict[Path, _Seen] = {}
     away: set[Path] = set()
-    with open_predictions_file(out, task(run, folders, options), force=force) as predictions:
+    with open_predictions_file(out, task(run, folders, options), force=force, observe=observe) as predictions:
         before = len(predictions.done)
         while True:
             _note_absence(folders, away, say)

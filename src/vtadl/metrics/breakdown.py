@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vtadl.metrics.aupimo import image_aupimo
 from vtadl.metrics.aupro import region_aupro
-from vtadl.metrics.curves import auroc
+from vtadl.metrics.curves import ranked_auroc
 from vtadl.metrics.images import ScoredImage
 from vtadl.metrics.pixels import PixelRanks
 from vtadl.metrics.ranking import rank
@@ -132,7 +132,7 @@ def _overlap(regions: Regions, inside: NDArray[np.intp]) -> Overlap | None:
 
 
 def _auroc(good: NDArray[np.float64], bad: Sequence[float]) -> float | None:
-    return auroc(rank(good, np.array(bad, dtype=np.float64))) if len(good) and len(bad) else None
+    return ranked_auroc(rank(good, np.array(bad, dtype=np.float64))) if len(good) and len(bad) else None
 
 
 def _by_size(regions: Regions) -> dict[str, Overlap]:

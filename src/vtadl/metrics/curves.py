@@ -16,7 +16,7 @@ class Curve:
     y: NDArray[np.float64]
 
 
-def auroc(ranks: Ranks) -> float:
+def ranked_auroc(ranks: Ranks) -> float:
     """The chance that a positive scores higher than a negative, ties counting half; the sums are exact integers.
 
     Source: J. Hanley and B. McNeil, The meaning and use of the area under a ROC curve, 1982.
@@ -26,12 +26,12 @@ def auroc(ranks: Ranks) -> float:
     return (pairs - above) / pairs
 
 
-def average_precision(ranks: Ranks) -> float:
+def ranked_average_precision(ranks: Ranks) -> float:
     """The mean precision over the positives, each at its own score as the threshold (no interpolation)."""
     return float(ranks.positives @ _precision(ranks)) / ranks.n_positives
 
 
-def f1_max(ranks: Ranks) -> tuple[float, float]:
+def ranked_f1_max(ranks: Ranks) -> tuple[float, float]:
     """The best F1 over all thresholds, and the score that reaches it (``score >= threshold`` is a detection)."""
     true = np.cumsum(ranks.positives)
     f1 = 2 * true / (true + ranks.negatives_from + ranks.n_positives)

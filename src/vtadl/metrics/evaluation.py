@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from vtadl.errors import ConfigError
 from vtadl.metrics.aupro import pro_curve, region_aupro
 from vtadl.metrics.breakdown import Breakdown, break_down
-from vtadl.metrics.curves import Curve, auroc, average_precision, f1_max, precision_recall_curve, roc_curve
+from vtadl.metrics.curves import (
+    Curve,
+    precision_recall_curve,
+    ranked_auroc,
+    ranked_average_precision,
+    ranked_f1_max,
+    roc_curve,
+)
 from vtadl.metrics.images import ScoredImage, check
 from vtadl.metrics.intervals import interval
 from vtadl.metrics.pixels import rank_pixels
@@ -117,7 +124,7 @@ def _ranked(level: str, ranks: Ranks | None) -> tuple[Metrics, dict[str, Curve],
     names = (f"{level}_AUROC", f"{level}_AP", f"{level}_F1Max")
     if ranks is None:
         return dict.fromkeys(names), {}, {level: None}
-    best, threshold = f1_max(ranks)
-    metrics = dict(zip(names, (auroc(ranks), average_precision(ranks), best), strict=True))
+    best, threshold = ranked_f1_max(ranks)
+    metrics = dict(zip(names, (ranked_auroc(ranks), ranked_average_precision(ranks), best), strict=True))
     curves = {f"{level}_ROC": roc_curve(ranks), f"{level}_PR": precision_recall_curve(ranks)}
     return {**metrics}, curves, {level: threshold}

@@ -6,15 +6,24 @@ import torch
 from torch import nn
 
 from vtadl.backbones.build import Backbone, BareBackbone, build_backbone
-from vtadl.config.schema import BackboneConfig, Config, ContextConfig, GaussianConfig, MemoryConfig, PaperConfig
+from vtadl.config.schema import (
+    BackboneConfig,
+    Config,
+    ContextConfig,
+    FusionConfig,
+    GaussianConfig,
+    MemoryConfig,
+    PaperConfig,
+)
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector
 from vtadl.models.detector import GaussianDetector, MemoryDetector
+from vtadl.models.fusion import FusionDetector
 from vtadl.models.paper import PaperModel
 from vtadl.models.paper_detector import PaperDetector
 
-AnyDetector = GaussianDetector | MemoryDetector | ContextDetector | PaperDetector
+AnyDetector = GaussianDetector | MemoryDetector | FusionDetector | ContextDetector | PaperDetector
 
 
 def build_model(config: Config) -> AnyDetector:
@@ -50,7 +59,7 @@ def check_model(config: Config) -> None:
 
 def _assembled(config: Config, backbone_of: Callable[[BackboneConfig], Backbone]) -> AnyDetector:
     match config.model:
-        case GaussianConfig() | MemoryConfig() if config.objective is not None:
+        case GaussianConfig() | MemoryConfig() | FusionConfig() if config.objective is not None:
             raise ConfigError(
                 f"preset '{config.preset}' is not trained and takes no objective; leave out '{config.objective}'"
             )
@@ -58,6 +67,10 @@ def _assembled(config: Config, backbone_of: Callable[[BackboneConfig], Backbone]
             return GaussianDetector(config.model, backbone_of(config.model))
         case MemoryConfig():
             return MemoryDetector(config.model, backbone_of(config.model))
+        case FusionConfig(second_backbone=None):
+            return FusionDetector(config.model, backbone_of(config.model))
+        case FusionConfig():
+            return FusionDetector(config.model, backbone_of(config.model), backbone_of(config.model.second))
         case PaperConfig():
             return PaperDetector(PaperModel(config.model, _objective(config, "5*mse + 0.5*ssim + nll")))
         case ContextConfig():

@@ -1,13 +1,15 @@
 """The decision card as a page: one HTML file that needs nothing else; and the two files of a card in a run folder."""
 
 import math
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
+
 from vtadl.decision.card import CALIBRATING, CARD_FILE, Card, Kind, Rate, to_json
+from vtadl.decision.card_rows import percent, rate_rows, threshold_rows
 from vtadl.errors import BundleError
 from vtadl.reports.charts import Histogram, histograms
-from vtadl.reports.page import document, paragraph, table
+from vtadl.reports.page import TableContent, page
 from vtadl.runs.files import write_text
 
 PAGE_FILE = "card.html"
@@ -35,55 +37,21 @@ def write_card(folder: Path, card: Card) -> None:
 
 def card_page(card: Card) -> str:
     """The page as text."""
-    title = f"Decision card: {card.category}"
-    when = f"Preset {card.preset}, calibrated {card.created} with vtadl {card.vtadl}. {PROMISES[card.promise]}"
-    rates = [[name, *_rate_cells(rate)] for name, rate in rate_rows(card)]
     sets = [[one.kind, str(len(one.scores)), one.folder, one.added] for one in card.calibration_sets]
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        paragraph(when, "quiet"),
-        *(paragraph(note) for note in card.notes),
-        "<h2>Verdicts</h2>",
-        table("From which score on", ["Verdict", "Score"], threshold_rows(card)),
-        "<h2>Expected rates</h2>",
-        table(
-            "Shares of images, each with the interval that holds the true share with 95 % probability",
-            ["Of", "Asked", "Expected", "From", "To", "Images"],
-            rates,
-        )
-        if rates
-        else paragraph("No images to expect rates from."),
-        "<h2>Scores</h2>",
-        _histogram(card),
-        "<h2>Images</h2>",
-        table("What was calibrated on", ["Kind", "Images", "Folder", "Added"], sets),
-        f'<footer class="small">Weights {escape(card.weights_sha256)}</footer>',
-    ]
-    return document(title, "\n".join(body))
-
-
-def threshold_rows(card: Card) -> list[list[str]]:
-    """What happens above which score, a row each."""
-    rows = [["defective", f"above {card.threshold:.6g}"]]
-    if card.review_threshold is not None:
-        rows.append(["review", f"above {card.review_threshold:.6g}"])
-    return [*rows, ["outlined pixel", f"above {card.pixel_threshold:.6g}"]]
-
-
-def rate_rows(card: Card) -> list[tuple[str, Rate]]:
-    """The card's rates, each with what it is a share of."""
-    rates = {
-        "good judged defective": card.false_rejects,
-        "good judged review or defective": card.reviews,
-        "good with any outline": card.outlined,
-        "labelled defects judged good": card.misses,
-    }
-    return [(name, rate) for name, rate in rates.items() if rate is not None]
-
-
-def percent(share: float) -> str:
-    """A share as per cent, with the digits that matter."""
-    return f"{100 * share:.3g} %"
+    return page(
+        "card.html",
+        f"Decision card: {card.category}",
+        card=card,
+        when=f"Preset {card.preset}, calibrated {card.created} with vtadl {card.vtadl}. {PROMISES[card.promise]}",
+        thresholds=TableContent(caption="From which score on", head=["Verdict", "Score"], rows=threshold_rows(card)),
+        rates=TableContent(
+            caption="Shares of images, each with the interval that holds the true share with 95 % probability",
+            head=["Of", "Asked", "Expected", "From", "To", "Images"],
+            rows=[[name, *_rate_cells(rate)] for name, rate in rate_rows(card)],
+        ),
+        histogram=_histogram(card),
+        sets=TableContent(caption="What was calibrated on", head=["Kind", "Images", "Folder", "Added"], rows=sets),
+    )
 
 
 def _rate_cells(rate: Rate) -> list[str]:
@@ -91,7 +59,7 @@ def _rate_cells(rate: Rate) -> list[str]:
     return [asked, *(percent(share) for share in (rate.expected, rate.low, rate.high)), str(rate.images)]
 
 
-def _histogram(card: Card) -> str:
+def _histogram(card: Card) -> Markup | None:
     good = _scores(card, "labelled good")
     defective = _scores(card, "labelled defective")
     groups = [Histogram(label="calibration images", values=card.calibration, style="held-out")]
@@ -100,10 +68,8 @@ def _histogram(card: Card) -> str:
     if defective:
         groups.append(Histogram(label="labelled defects", values=defective, style="bad"))
     if not any(math.isfinite(value) for group in groups for value in group.values):
-        return paragraph("No scores.")
-    caption = "The dashed line is the threshold for defective."
-    chart = histograms(groups, title="Image scores", x_label="image score", mark=card.threshold)
-    return chart + paragraph(caption, "quiet small")
+        return None
+    return histograms(groups, title="Image scores", x_label="image score", mark=card.threshold)
 
 
 def _scores(card: Card, kind: Kind) -> list[float]:

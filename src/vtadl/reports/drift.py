@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from vtadl.calibration.drift import Drift, Shift
 from vtadl.reports.charts import significant, ticks
-from vtadl.reports.page import chart_grid, document, paragraph, table
+from vtadl.reports.page import TableContent, page
 
 WIDTH, HEIGHT = 360, 180
 LEFT, RIGHT, TOP, BOTTOM = 56, 10, 8, 36
@@ -19,25 +20,19 @@ BAND = (0.05, 0.95)
 
 def drift_page(drift: Drift, title: str) -> str:
     """The page as text."""
-    found = f"Alarm: {', '.join(drift.alarms)}." if drift.alarms else "No alarm."
-    share = "" if drift.not_good is None else f" {100 * drift.not_good:.1f} % were not judged good."
-    images = f"{drift.images} images compared with {drift.calibrated_on} of calibration.{share}"
-    charts = [(c.name, _over_time(drift.period[c.name], drift.reference[c.name], c.name)) for c in drift.comparisons]
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        paragraph(found, "warning" if drift.alarms else ""),
-        paragraph(images),
-        "<h2>Over time</h2>",
-        paragraph("Lines are medians of consecutive images; the band holds 90 % of the calibration images.", "quiet"),
-        chart_grid(charts),
-        "<h2>Compared</h2>",
-        table(
-            "Medians, and the largest difference of the distribution functions (Kolmogorov-Smirnov)",
-            ["Statistic", "Calibration", "Now", "Difference", "p-value", ""],
-            [_row(comparison) for comparison in drift.comparisons],
+    return page(
+        "drift.html",
+        title,
+        drift=drift,
+        over_time=[
+            (c.name, _over_time(drift.period[c.name], drift.reference[c.name], c.name)) for c in drift.comparisons
+        ],
+        compared=TableContent(
+            caption="Medians, and the largest difference of the distribution functions (Kolmogorov-Smirnov)",
+            head=["Statistic", "Calibration", "Now", "Difference", "p-value", ""],
+            rows=[_row(comparison) for comparison in drift.comparisons],
         ),
-    ]
-    return document(title, "\n".join(body))
+    )
 
 
 def _row(comparison: Shift) -> list[str]:
@@ -47,7 +42,7 @@ def _row(comparison: Shift) -> list[str]:
     return [comparison.name, *medians, f"{comparison.difference:.2f}", f"{comparison.p_value:.1e}", state]
 
 
-def _over_time(values: Sequence[float], reference: Sequence[float], name: str) -> str:
+def _over_time(values: Sequence[float], reference: Sequence[float], name: str) -> Markup:
     medians = np.array([np.median(part) for part in np.array_split(values, min(POINTS, len(values)))])
     floor, ceiling = np.quantile(reference, BAND)
     low, high = min(float(floor), float(medians.min())), max(float(ceiling), float(medians.max()))
@@ -70,7 +65,7 @@ def _over_time(values: Sequence[float], reference: Sequence[float], name: str) -
     middle = (LEFT + right) / 2
     legend = f'<text class="name" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">image 1 to {len(values)}</text>'
     label = escape(f"{name} over time")
-    return (
+    return Markup(  # noqa: S704  numbers, and the name escaped
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{band}{axis}{labels}{legend}{_line(medians, up)}</svg>"
     )

@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 
 from vtadl.config.overrides import to_toml
 from vtadl.data.layouts import Category
 from vtadl.decision.heatmap import score_at
 from vtadl.evaluation import Report
 from vtadl.reports.charts import Histogram, Line, colour_bar, histograms, line_chart, significant
-from vtadl.reports.page import chart_grid, document, paragraph, table
-from vtadl.reports.pictures import by_type, choose, draw, gallery
+from vtadl.reports.page import TableContent, page
+from vtadl.reports.pictures import Pair, by_type, choose, draw_pairs
 from vtadl.runs.files import write_bytes
 from vtadl.runs.run import Run
 from vtadl.version import __version__
@@ -41,7 +42,9 @@ class Evaluated:
     report: Report
 
 
-def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str) -> None:
+def write_report(
+    path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str, note: str = ""
+) -> None:
     """Write the report; the images that it shows are scored once more.
 
     Args:
@@ -49,20 +52,22 @@ def write_report(path: Path, evaluated: Sequence[Evaluated], device: torch.devic
         evaluated: at least one; each gets a section.
         device: where the models run.
         title: the page's heading.
+        note: what to say at its end, such as whose the images are.
 
     Raises:
         DataError: an image can no longer be read.
         OSError: the file cannot be written; nothing is left behind.
     """
-    body = [f"<h1>{escape(title)}</h1>", paragraph(f"Made by vtadl {__version__}.", "quiet")]
-    if len(evaluated) > 1:
-        links = (f'<a href="#category-{i}">{escape(one.category.name)}</a>' for i, one in enumerate(evaluated))
-        body += [f'<nav aria-label="Categories">{"".join(links)}</nav>', _overview(evaluated)]
-    for i, one in enumerate(evaluated):
-        heading = f'<h2 id="category-{i}">{escape(one.category.name)}</h2>' if len(evaluated) > 1 else ""
-        body.append(f"<section>{heading}{_section(one, f'scale-{i}', device)}</section>")
+    html = page(
+        "evaluation.html",
+        title,
+        version=__version__,
+        note=note,
+        overview=_overview(evaluated) if len(evaluated) > 1 else None,
+        sections=[_section(one, f"scale-{i}", device) for i, one in enumerate(evaluated)],
+    )
     # A file's name need not be valid text; what cannot be shown becomes a question mark.
-    write_bytes(path, document(title, "\n".join(body)).encode("utf-8", errors="replace"))
+    write_bytes(path, html.encode("utf-8", errors="replace"))
 
 
 def why_missing(report: Report) -> str:
@@ -89,7 +94,7 @@ def protocol_text(report: Report) -> str:
     )
 
 
-def _overview(evaluated: Sequence[Evaluated]) -> str:
+def _overview(evaluated: Sequence[Evaluated]) -> TableContent:
     names = list(MEANINGS)
     values = [[one.report.metrics[name] for name in names] for one in evaluated]
     rows = [[one.category.name, *map(_shown, row)] for one, row in zip(evaluated, values, strict=True)]
@@ -99,40 +104,43 @@ def _overview(evaluated: Sequence[Evaluated]) -> str:
     ]
     heads = ["category", *(name.replace("_", " ") for name in names)]
     rows.append(["mean", *map(_shown, means)])
-    return table("All categories", heads, rows)
+    return TableContent(caption="All categories", head=heads, rows=rows)
 
 
-def _section(one: Evaluated, scale_id: str, device: torch.device) -> str:
+def _section(one: Evaluated, scale_id: str, device: torch.device) -> dict[str, Any]:
     run, report = one.run, one.report
     source = run.source
     trained = f"Preset {run.config.preset}, trained on {source.trained_on} good images of {source.category}"
     held_out = f"; {source.held_out} more were held out to set the colours." if source.held_out else "; none held out."
-    parts = [
-        paragraph(f"{trained}{held_out}"),
-        *(paragraph(f"Warning: {line}", "warning") for line in report.warnings),
-        _metric_table(report),
-        paragraph(protocol_text(report), "quiet small"),
-        _type_table(report),
-        "<h3>Curves and scores</h3>",
-        _charts(run, report),
-        _pictures(one, scale_id, device),
-        f"<h3>Settings</h3><details><summary>All settings of this run</summary>"
-        f"<pre>{escape(to_toml(run.config))}</pre></details>",
-    ]
-    return "\n".join(parts)
+    return {
+        "name": one.category.name,
+        "trained": f"{trained}{held_out}",
+        "warnings": report.warnings,
+        "metrics": _metric_table(report),
+        "protocol": protocol_text(report),
+        "types": _type_table(report),
+        "charts": _charts(run, report),
+        "scale": _scale_text(run),
+        "colour_bar": colour_bar(run.held_out.colour_low, run.held_out.colour_high, scale_id),
+        "has_masks": any(sample.mask is not None for sample in report.samples),
+        "galleries": _galleries(one, device),
+        "settings": to_toml(run.config),
+    }
 
 
-def _metric_table(report: Report) -> str:
+def _metric_table(report: Report) -> TableContent:
     rows, notes = [], []
     for name, value in report.metrics.items():
         interval = report.evaluation.intervals.get(name)
         spread = f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else NONE
         rows.append([name.replace("_", " "), _shown(value), spread])
         notes.append(MEANINGS.get(name, "") if value is not None else f"cannot be computed: {why_missing(report)}")
-    return table("Metrics on the test images", ["metric", "value", "95 % interval"], rows, notes=notes)
+    return TableContent(
+        caption="Metrics on the test images", head=["metric", "value", "95 % interval"], rows=rows, notes=notes
+    )
 
 
-def _type_table(report: Report) -> str:
+def _type_table(report: Report) -> TableContent:
     groups = report.evaluation.breakdown.by_defect
     span = max(report.scores) - min(report.scores)
     rows = []
@@ -152,14 +160,10 @@ def _type_table(report: Report) -> str:
             ]
         )
     heads = ["type", "images", "median score", "image AUROC", "regions", "missed", "AUPRO@0.3"]
-    return table("By type of defect", heads, rows) + paragraph(
-        "Each type against all good images. A region is missed if no pixel of it reaches the threshold on pixels "
-        "(the calibrated one, else that of the best F1).",
-        "quiet small",
-    )
+    return TableContent(caption="By type of defect", head=heads, rows=rows)
 
 
-def _charts(run: Run, report: Report) -> str:
+def _charts(run: Run, report: Report) -> list[tuple[str, Markup]]:
     curves, metrics = report.evaluation.curves, report.metrics
 
     def lines(kind: str, metric: str) -> list[Line]:
@@ -193,10 +197,10 @@ def _charts(run: Run, report: Report) -> str:
         )
         charts.append(("Per-region overlap (PRO), up to 0.3", chart))
     charts.append(("Image scores; dashed: the threshold of the best F1", _score_chart(run, report)))
-    return chart_grid(charts)
+    return charts
 
 
-def _score_chart(run: Run, report: Report) -> str:
+def _score_chart(run: Run, report: Report) -> Markup:
     def scores(defective: bool) -> list[float]:
         pairs = zip(report.samples, report.scores, strict=True)
         return [score for sample, score in pairs if sample.is_defective == defective]
@@ -214,28 +218,16 @@ def _score_chart(run: Run, report: Report) -> str:
     )
 
 
-def _pictures(one: Evaluated, scale_id: str, device: torch.device) -> str:
-    run, report = one.run, one.report
-    choice = choose(report)
-    names = [one.category.relative(sample.path) for sample in report.samples]
-    pairs = draw(run, report, choice.all, device)
-    parts = [
-        "<h3>Heat maps</h3>",
-        paragraph(_scale_text(run)),
-        f'<div class="scale">{colour_bar(run.held_out.colour_low, run.held_out.colour_high, scale_id)}</div>',
-    ]
-    if any(sample.mask is not None for sample in report.samples):
-        parts.append(
-            '<label class="toggle small"><input type="checkbox" checked> outlines of the masks, in white</label>'
-        )
+def _galleries(one: Evaluated, device: torch.device) -> list[tuple[str, str, list[Pair]]]:
+    """Headings, each with a line of text and the pictures that belong to it."""
+    choice = choose(one.report)
+    names = [one.category.relative(sample.path) for sample in one.report.samples]
+    drawn = draw_pairs(one.run, one.report, names, choice, device)
     sections = [("Worst misses", "The defective images that score lowest.", choice.misses)]
     sections.append(("Worst false alarms", "The good images that score highest.", choice.false_alarms))
     for label, indices in choice.spread.items():
         sections.append((f"A spread: {label}", "Evenly by rank of the score, lowest first.", indices))
-    for heading, text, indices in sections:
-        if indices:
-            parts += [f"<h3>{escape(heading)}</h3>", paragraph(text, "quiet"), gallery(report, indices, pairs, names)]
-    return "\n".join(parts)
+    return [(heading, text, [drawn[index] for index in indices]) for heading, text, indices in sections]
 
 
 def _scale_text(run: Run) -> str:

@@ -2,9 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import torch
@@ -51,6 +50,40 @@ class Choice:
         return tuple(sorted({*self.misses, *self.false_alarms, *spread}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture as it stands in a page."""
+
+    content: bytes
+    """A file, from `encoded`."""
+    description: str
+    outline: tuple[float, float, str] | None
+    """From `mask_outline`: a layer that lies over the picture."""
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its pixels are shown as squares."""
+        return self.content.startswith(b"\x89PNG")
+
+    @property
+    def source(self) -> str:
+        """Its content as a URL, so that a page needs no other file."""
+        return f"data:image/{'png' if self.is_tiny else 'jpeg'};base64,{base64.b64encode(self.content).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A photo beside its heat map, and what is said below them."""
+
+    label: str
+    name: str
+    score: str
+    shape: float
+    """Width through height of each picture's frame."""
+    photo: Picture
+    heat: Picture
+
+
 def choose(report: Report) -> Choice:
     """Choose by score alone, so that nothing is picked for its looks."""
     order = sorted(range(len(report.samples)), key=lambda index: report.scores[index])
@@ -72,35 +105,19 @@ def by_type(report: Report) -> dict[str, list[int]]:
     return {label: [i for i in order if report.samples[i].label == label] for label in (*labels, *good)}
 
 
-def draw(run: Run, report: Report, indices: Sequence[int], device: torch.device) -> dict[int, str]:
-    """The photo and the heat map of each image, with the outline of its mask, as markup.
+def draw_pairs(run: Run, report: Report, names: Sequence[str], choice: Choice, device: torch.device) -> dict[int, Pair]:
+    """The photo and the heat map of each chosen image, with the outline of its mask.
 
     Images are scored once more, so that no anomaly map has to be kept since the evaluation.
     """
-    paths = [report.samples[index].path for index in indices]
-    drawn = {}
-    for one in predict_files(run, paths, device, keep_originals=True):
-        drawn[indices[one.index]] = _pair(run, report.samples[indices[one.index]], one)
-    return drawn
-
-
-def gallery(report: Report, indices: Sequence[int], pairs: Mapping[int, str], names: Sequence[str]) -> str:
-    """The pictures of some images, each with its type, its name and its score.
-
-    Args:
-        report: whose images.
-        indices: which of them.
-        pairs: from `draw`.
-        names: of all images of the report.
-    """
+    indices = choice.all
     span = max(report.scores) - min(report.scores)
-    figures = "\n".join(
-        f"<figure>{pairs[index]}<figcaption><strong>{escape(report.samples[index].label)}</strong> "
-        f"score {significant(report.scores[index], span)}<br>"
-        f'<span class="quiet">{escape(names[index])}</span></figcaption></figure>'
-        for index in indices
-    )
-    return f'<div class="pictures">{figures}</div>'
+    drawn = {}
+    for one in predict_files(run, [report.samples[i].path for i in indices], device, keep_originals=True):
+        index = indices[one.index]
+        score = significant(report.scores[index], span)
+        drawn[index] = _pair(run, report.samples[index], names[index], score, one)
+    return drawn
 
 
 def _evenly(indices: Sequence[int], count: int) -> tuple[int, ...]:
@@ -128,14 +145,6 @@ def encoded(image: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def picture(content: bytes, description: str, truth: str = "") -> str:
-    """A picture from `encoded` in a page, under the layer of a mask's outline."""
-    tiny = content.startswith(b"\x89PNG")
-    source = f"data:image/{'png' if tiny else 'jpeg'};base64,{base64.b64encode(content).decode()}"
-    kind = ' class="tiny"' if tiny else ""
-    return f'<div class="picture"><img{kind} src="{source}" alt="{escape(description)}">{truth}</div>'
-
-
 def mask_outline(mask: NDArray[np.bool_]) -> tuple[float, float, str]:
     """The outline of a mask, as the width and the height of its drawing and a path in it."""
     height, width = mask.shape
@@ -146,30 +155,23 @@ def mask_outline(mask: NDArray[np.bool_]) -> tuple[float, float, str]:
     return width / cell, height / cell, path
 
 
-def outline_layer(width: float, height: float, path: str) -> str:
-    """What `mask_outline` gives, as a layer that lies over a picture."""
-    path = escape(path)
-    return (
-        f'<svg viewBox="0 0 {width:.4f} {height:.4f}" aria-hidden="true">'
-        f'<path class="halo" d="{path}"/><path class="truth" d="{path}"/></svg>'
-    )
-
-
 def frame_shape(width: int, height: int) -> float:
     """Width through height of the frame that a picture of this size stands in."""
     return min(max(width / height, SHAPES[0]), SHAPES[1])
 
 
-def _pair(run: Run, sample: Sample, one: ScoredFile) -> str:
+def _pair(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> Pair:
     photo, heat = heat_picture(run, one)
-    truth = ""
+    outlined = None
     if sample.mask is not None:
-        truth = outline_layer(*mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2])))
-    height, width = photo.shape[:2]
-    what = f"{sample.label}, {sample.path.name}"
-    marked = " with the mask's outline" if truth else ""
-    return (
-        f'<div class="pair" style="--shape: {frame_shape(width, height):.3f}">'
-        f"{picture(encoded(photo), f'Photo: {what}{marked}', truth)}"
-        f"{picture(encoded(heat), f'Heat map: {what}{marked}', truth)}</div>"
+        outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2]))
+    marked = " with the mask's outline" if outlined else ""
+    what = f"{sample.label}, {sample.path.name}{marked}"
+    return Pair(
+        label=sample.label,
+        name=name,
+        score=score,
+        shape=frame_shape(photo.shape[1], photo.shape[0]),
+        photo=Picture(content=encoded(photo), description=f"Photo: {what}", outline=outlined),
+        heat=Picture(content=encoded(heat), description=f"Heat map: {what}", outline=outlined),
     )

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vtadl.errors import BundleError, TrainingError
+from vtadl.runs.record import LOG_FILE
 
-CONFIG_FILE = "config.toml"
-LOG_FILE = "log.jsonl"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_FORMAT = 2
 """Checkpoints of format 1, which did not state it, name their tensors otherwise."""
@@ -243,11 +242,6 @@ def sync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Whether the folder holds a training that has not ended."""
-    return (folder / LOG_FILE).exists() and (folder / CONFIG_FILE).exists() and not (folder / "run.json").exists()
 
 
 def remove_checkpoint(folder: Path) -> None:

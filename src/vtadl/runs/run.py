@@ -34,27 +34,26 @@ from vtadl.config.overrides import from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
 from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
-from vtadl.decision.card import CARD_FILE, Card, from_json, to_json
+from vtadl.decision.card import CARD_FILE, Card, to_json
 from vtadl.errors import BundleError, ConfigError, DataError
-from vtadl.runs.checkpoint import (
-    CHECKPOINT_FILE,
+from vtadl.runs.checkpoint import remove_checkpoint, sync
+from vtadl.runs.files import write_bytes
+from vtadl.runs.record import (
     CONFIG_FILE,
+    FORMAT,
     LOG_FILE,
+    RECORD_FILE,
+    WEIGHTS_FILE,
     is_unfinished,
-    read_metadata,
-    remove_checkpoint,
-    sync,
+    read_card,
+    read_json,
+    read_record,
+    read_text,
+    so_far,
 )
-from vtadl.runs.files import MAX_TEXT_BYTES, write_bytes
-from vtadl.runs.weights import check_regular, check_weights, load_weights, weights_of
+from vtadl.runs.weights import check_weights, load_weights, weights_of
 from vtadl.version import __version__
 
-FORMAT = 2
-"""Format 1 differs in the preset ``context`` alone, which held other tensors."""
-OLD_PRESETS = ("context", "fast", "dinomaly")
-"""Presets whose runs of format 1 this version does not read."""
-RECORD_FILE = "run.json"
-WEIGHTS_FILE = "weights.safetensors"
 SAMPLES_FILE = "samples.json"
 """In a folder of generated images (`vtadl.inference.generate`)."""
 
@@ -185,6 +184,7 @@ def _files(run: Run) -> dict[str, bytes]:
         "torch": torch.__version__,
         "preset": run.config.preset,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "input_size": list(run.input_size),
         "source": asdict(run.source),
         "training": run.training,
         "held_out": asdict(run.held_out),
@@ -209,7 +209,7 @@ def load_run(folder: Path) -> Run:
     """
     record = read_record(folder)
     try:
-        config = with_aspect(from_toml(_read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
+        config = with_aspect(from_toml(read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
         source, held_out = _source(record["source"]), _held_out(record["held_out"])
         training = dict(record.get("training", {}))
         expected_hash = record["weights_sha256"]
@@ -222,7 +222,7 @@ def load_run(folder: Path) -> Run:
         raise
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(f"'{folder}' is damaged: {error}; restore it or train again") from error
-    times = _read_json(folder / "times.json") if (folder / "times.json").exists() else {}
+    times = read_json(folder / "times.json") if (folder / "times.json").exists() else {}
     return Run(
         config=config,
         model=model,
@@ -231,7 +231,7 @@ def load_run(folder: Path) -> Run:
         times=times,
         training=training,
         roi_mask=read_region(folder),
-        card=_card(folder / CARD_FILE, expected_hash),
+        card=read_card(folder / CARD_FILE, expected_hash),
     )
 
 
@@ -247,40 +247,6 @@ def read_region(folder: Path) -> NDArray[np.bool_] | None:
         return read_stored_mask(folder / REGION_FILE)
     except DataError as error:
         raise BundleError(f"{error}; or train again") from error
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of ``run.json``, its format checked.
-
-    Raises:
-        BundleError: no run, an unfinished, damaged or newer one.
-    """
-    if not folder.is_dir():
-        raise BundleError(f"no run at '{folder}'; expected the folder that vtadl train --out wrote")
-    if is_unfinished(folder):
-        raise BundleError(
-            f"'{folder}' is an unfinished training{_so_far(folder)}; resume with: vtadl train CATEGORY --out {folder} "
-            "--resume"
-        )
-    if not (folder / RECORD_FILE).exists():
-        raise BundleError(
-            f"'{folder}' is no finished run: it has no run.json; expected a folder that vtadl train wrote"
-        )
-    record = _read_json(folder / RECORD_FILE)
-    version = record.get("format")
-    if not isinstance(version, int):
-        raise BundleError(f"'{folder / 'run.json'}' is damaged: no format number; restore it or train again")
-    if version < FORMAT and record.get("preset") in OLD_PRESETS:
-        raise BundleError(
-            f"'{folder}' has format {version}, preset '{record['preset']}', written by vtadl {record.get('vtadl')}: "
-            f"another detector than this version's; read it with that vtadl, or train again"
-        )
-    if version > FORMAT:
-        raise BundleError(
-            f"'{folder}' has format {version}, written by vtadl {record.get('vtadl')}; "
-            f"this is vtadl {__version__}, which reads up to {FORMAT}: upgrade vtadl"
-        )
-    return record
 
 
 def now() -> str:
@@ -328,20 +294,13 @@ def check_free(folder: Path, *, force: bool) -> None:
         raise BundleError(f"'{folder}' is a file; --out takes a folder")
     if not force and is_unfinished(folder):
         raise BundleError(
-            f"'{folder}' is an unfinished training{_so_far(folder)}; continue with --resume, or replace it with --force"
+            f"'{folder}' is an unfinished training{so_far(folder)}; continue with --resume, or replace it with --force"
         )
     if not force:
         raise BundleError(f"'{folder}' exists already; choose another --out, or replace it with --force")
     known = (RECORD_FILE, SAMPLES_FILE, "manifest.json", "report.html", "predictions.jsonl")
     if not (is_unfinished(folder) or any((folder / name).exists() for name in known)):
         raise BundleError(f"'{folder}' was not written by vtadl, so --force does not replace it; choose another --out")
-
-
-def _so_far(folder: Path) -> str:
-    try:
-        return f" (step {int(read_metadata(folder / CHECKPOINT_FILE)['state']['step'])})"
-    except (BundleError, KeyError, TypeError, ValueError):
-        return ""
 
 
 def _source(values: dict[str, Any]) -> Source:
@@ -362,17 +321,6 @@ def _held_out(values: dict[str, Any]) -> HeldOut:
     return HeldOut(**{**values, **lists, **colours})
 
 
-def _card(path: Path, weights_sha256: str) -> Card | None:
-    if not path.exists():
-        return None
-    card = from_json(_read_text(path), str(path))
-    if card.weights_sha256 != weights_sha256:
-        raise BundleError(
-            f"'{path}' belongs to a detector with other weights; remove it and run vtadl calibrate on this one"
-        )
-    return card
-
-
 def _replace(partial: Path, folder: Path) -> None:
     if not folder.exists():
         partial.rename(folder)
@@ -381,25 +329,3 @@ def _replace(partial: Path, folder: Path) -> None:
     folder.replace(old)
     partial.rename(folder)
     shutil.rmtree(old)
-
-
-def _read_text(path: Path) -> str:
-    check_regular(path, MAX_TEXT_BYTES)
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"'{path}' is damaged: it is not text; restore it or train again") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read_text(path))
-    except BundleError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"'{path}' is damaged: {error}; restore it or train again") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"'{path}' is damaged: expected an object; restore it or train again")
-    return content

@@ -1,6 +1,5 @@
 """The weights of a run: what a detector stores of itself, and reading it back without trusting it."""
 
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +9,14 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from vtadl.backbones.build import build_backbone
-from vtadl.config.schema import BackboneConfig, Config
+from vtadl.config.schema import BackboneConfig, Config, FusionConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
+from vtadl.runs.record import check_regular
 
-FROZEN_PREFIX = "backbone."
-BACKBONE_CHECKSUM = "backbone.checksum.sha256"
+FROZEN = ("backbone.", "second_backbone.")
+"""How the tensors of frozen backbones begin."""
+CHECKSUM = "checksum.sha256"
 """What is stored of a backbone whose weights are the user's own (`vtadl.backbones.weights`)."""
 
 
@@ -27,22 +28,23 @@ def weights_of(model: nn.Module) -> bytes:
 def own_state(model: nn.Module) -> dict[str, Tensor]:
     """The tensors that a run stores: all but those of a frozen backbone, which is found by name or path instead."""
     state = model.state_dict()
-    frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN_PREFIX))
-    left_out = {name for name in state if frozen and name.startswith(FROZEN_PREFIX)} - {BACKBONE_CHECKSUM}
+    frozen = all(not p.requires_grad for name, p in model.named_parameters() if name.startswith(FROZEN))
+    left_out = {name for name in state if frozen and name.startswith(FROZEN) and not name.endswith(CHECKSUM)}
     return {name: tensor for name, tensor in state.items() if name not in left_out}
 
 
 def backbone_checksum(config: Config) -> str:
-    """Digest of a backbone's weights that are the user's own, in hexadecimal; empty where they are not.
+    """Digests of backbones' weights that are the user's own, in hexadecimal; empty where they are not.
 
     Raises:
         BundleError: they cannot be read.
         ConfigError: settings that do not fit together.
     """
-    if ":" not in getattr(config.model, "backbone", ""):
-        return ""
-    assert isinstance(config.model, BackboneConfig)
-    return bytes(build_backbone(config.model).state_dict()["checksum.sha256"].tolist()).hex()
+    used: list[BackboneConfig] = [config.model] if isinstance(config.model, BackboneConfig) else []
+    if isinstance(config.model, FusionConfig) and config.model.second_backbone is not None:
+        used.append(config.model.second)
+    own = [build_backbone(one) for one in used if ":" in one.backbone]
+    return "".join(bytes(backbone.state_dict()[CHECKSUM].tolist()).hex() for backbone in own)
 
 
 def check_weights(path: Path, config: Config) -> None:
@@ -85,22 +87,6 @@ def load_weights(content: bytes, config: Config, path: Path) -> nn.Module:
         reason = str(error).splitlines()[-1].strip()
         raise BundleError(f"'{path}' does not fit its config.toml: {reason}") from error
     return model.eval()
-
-
-def check_regular(path: Path, most: int | None = None) -> None:
-    """Refuse what is no plain file (a pipe would be waited for, a device has no end), or has more than ``most`` bytes.
-
-    Raises:
-        BundleError: it is one, or there is nothing.
-    """
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise _damaged(path, "it is no plain file")
-    if most is not None and found.st_size > most:
-        raise _damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
 
 
 def _fits(

@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +48,7 @@ def _row(detector: Detector, file: Path) -> dict[str, Any]:
         return {"file": str(file), "error": str(error)}
     return {
         "file": str(file),
-        "score": prediction.score,
-        "p_value": prediction.p_value,
-        "verdict": prediction.verdict,
-        "regions": [asdict(region) for region in prediction.regions],
-        "height": prediction.anomaly_map.shape[0],
-        "width": prediction.anomaly_map.shape[1],
+        **prediction.to_dict(),
         "milliseconds": round(1000 * (time.perf_counter() - started), 2),
     }
 

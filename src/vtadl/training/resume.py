@@ -3,6 +3,7 @@
 A training that resumed as something else would be neither of the two, and its log would say that it is the first.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from vtadl.config.overrides import differences, from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
 from vtadl.data.roi import mask_png
-from vtadl.errors import BundleError, ConfigError, DataError
-from vtadl.runs.checkpoint import CHECKPOINT_FILE, CONFIG_FILE, Conditions, read_metadata
+from vtadl.errors import BundleError, ConfigError, DataError, VtadlWarning
+from vtadl.runs.checkpoint import CHECKPOINT_FILE, Conditions, read_metadata
 from vtadl.runs.files import MAX_TEXT_BYTES
+from vtadl.runs.record import CONFIG_FILE, check_regular
 from vtadl.runs.run import Source
-from vtadl.runs.weights import check_regular
 from vtadl.training.distributed import ProcessGroup
 
 
@@ -59,7 +60,7 @@ def conditions_of(config: Config, source: Source, device: torch.device, group: P
     )
 
 
-def check_conditions(folder: Path, config: Config, conditions: Conditions, warn: Callable[[str], None]) -> None:
+def check_conditions(folder: Path, config: Config, conditions: Conditions) -> None:
     """Compare with what is in the folder.
 
     Raises:
@@ -80,7 +81,8 @@ def check_conditions(folder: Path, config: Config, conditions: Conditions, warn:
     for name in ("torch", "threads", "processes", "device"):
         old, new = getattr(before, name), getattr(conditions, name)
         if old != new:
-            warn(f"training began with {name} {old} and resumes with {new}: not the same to the last bit")
+            said = f"training began with {name} {old} and resumes with {new}: not the same to the last bit"
+            warnings.warn(said, VtadlWarning, stacklevel=2)
 
 
 def check_same(folder: Path, before: Config, after: Config) -> None:

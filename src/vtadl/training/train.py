@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,14 @@ from vtadl.data.aspect import common_aspect
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.splits import FEW_IMAGES
 from vtadl.data.training_images import GoodImages, TrainingImages, good_images
-from vtadl.errors import ConfigError, DataError
+from vtadl.errors import ConfigError, DataError, VtadlWarning
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
 from vtadl.processor import processor
 from vtadl.progress import Progress, silent
-from vtadl.runs.checkpoint import TrainingLog, is_unfinished
+from vtadl.runs.checkpoint import TrainingLog
+from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import HeldOut, Run, Source, begin_run, check_free, finish_run, load_run, now, read_region, save_run
 from vtadl.training.distributed import joined, launched_rank
 from vtadl.training.resume import check_conditions, check_data, check_region, check_same, conditions_of, resumed_config
@@ -37,7 +38,6 @@ def train_run(
     category: Category,
     device: torch.device,
     *,
-    warn: Callable[[str], None],
     skip: frozenset[Sample] = frozenset(),
     progress: Progress = silent,
 ) -> Run:
@@ -47,7 +47,6 @@ def train_run(
         config: what to train.
         category: whose images.
         device: where to train.
-        warn: called with each line that the user should read.
         skip: samples not to use, because they cannot be read.
         progress: shows how far it is.
 
@@ -57,7 +56,7 @@ def train_run(
         TrainingError: training cannot continue.
     """
     check_model(config)
-    images = _good_images(category, skip, warn)
+    images = _good_images(category, skip)
     session = TrainingSession(config=_resolved(config, images.kept), device=device, progress=progress)
     return _trained(images, session)
 
@@ -68,7 +67,6 @@ def train_to(
     category: Category,
     device: torch.device,
     *,
-    warn: Callable[[str], None],
     force: bool = False,
     resume: bool = False,
     skip: frozenset[Sample] = frozenset(),
@@ -82,7 +80,6 @@ def train_to(
         config: what to train.
         category: whose images.
         device: where to train.
-        warn: called with each line that the user should read.
         force: replace what an earlier run wrote there.
         resume: resume what is in the folder; begin where there is nothing, and do nothing where it is finished.
         tensorboard: folder to write numbers and pictures to, for presets with an objective.
@@ -99,10 +96,10 @@ def train_to(
         TrainingInterrupted: Ctrl-C, after a checkpoint.
     """
     _check(config, tensorboard)
-    with joined(device) as (group, device):
+    with joined(device) as (group, device), _heard_once(group.is_main):
         if not group.is_main:
-            warn, progress, tensorboard = (lambda line: None), silent, None
-        images = _good_images(category, skip, warn)
+            progress, tensorboard = silent, None
+        images = _good_images(category, skip)
         stored = resumed_config(folder, lambda stored: with_aspect_of(config, stored)) if resume else None
         config = stored or _resolved(config, images.kept)
         if resume and (folder / "run.json").exists():
@@ -110,7 +107,7 @@ def train_to(
         session = TrainingSession(config=config, device=device, group=group, progress=progress)
         if config.objective is None:
             return _trained_at_once(folder, images, session, force)
-        return _trained_in_steps(folder, images, session, tensorboard, warn, force, resume)
+        return _trained_in_steps(folder, images, session, tensorboard, force, resume)
 
 
 def _trained(images: GoodImages, session: TrainingSession) -> Run:
@@ -179,7 +176,6 @@ def _trained_in_steps(
     images: GoodImages,
     session: TrainingSession,
     tensorboard: Path | None,
-    warn: Callable[[str], None],
     force: bool,
     resume: bool,
 ) -> Run | None:
@@ -190,7 +186,7 @@ def _trained_in_steps(
         begin_run(folder, config, roi_mask, force=force)
     group.wait()
     check_region(folder, read_region(folder), roi_mask)
-    check_conditions(folder, config, conditions, warn)
+    check_conditions(folder, config, conditions)
     with (
         TrainingLog(folder, conditions, writes=group.is_main) as training_log,
         _board(tensorboard, config, images) as board,
@@ -218,14 +214,21 @@ def _finished(folder: Path, config: Config, images: GoodImages) -> Run:
     return run
 
 
-def _good_images(category: Category, skip: frozenset[Sample], warn: Callable[[str], None]) -> GoodImages:
+def _heard_once(is_main: bool) -> AbstractContextManager[object]:
+    """Of several processes, one warns."""
+    return nullcontext() if is_main else warnings.catch_warnings(action="ignore", category=VtadlWarning)
+
+
+def _good_images(category: Category, skip: frozenset[Sample]) -> GoodImages:
     images = good_images(category, skip)
     if not len(images.kept):
         raise DataError(f"'{category.root}' has no usable image to train on")
     if len(images.kept) + len(images.held_out) < FEW_IMAGES:
-        warn(
+        warnings.warn(
             f"only {len(images.kept)} good images: a detector is fitted, but none are left to calibrate colours and "
-            f"thresholds on; give at least {FEW_IMAGES}, better 100"
+            f"thresholds on; give at least {FEW_IMAGES}, better 100",
+            VtadlWarning,
+            stacklevel=2,
         )
     return images
 

@@ -1,0 +1,138 @@
+"""Presets ``fusion`` and ``accurate``: the mean of densities that see different things, each on the same scale.
+
+A Gaussian per position finds what is missing or misplaced; a memory finds what looks like nothing seen before; over a
+second backbone, a memory for each of its blocks finds what the first one has no eye for. Each one's log distances are
+standardised by those of training images that it did not learn (`vtadl.density.standardisation`), and the mean is taken.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vtadl.backbones.build import Backbone
+from vtadl.backbones.input_size import grid_shape, input_size
+from vtadl.config.schema import FusionConfig
+from vtadl.data.roi import fitted_mask
+from vtadl.data.training_images import TrainingImages
+from vtadl.models.components import Fitting, GaussianComponent, MemoryComponent
+from vtadl.models.protocol import Fitted, Session
+from vtadl.nn.resize import Resize
+
+Component = GaussianComponent | MemoryComponent
+
+LEFT_OUT = 100
+"""Training images whose scores standardise the components, at most."""
+KEPT_NUMBERS = 50_000_000
+"""Numbers in the embeddings of those images, at most: 100 MB in half precision."""
+
+
+class FusionDetector(nn.Module):
+    """Densities over the embeddings of one or two frozen backbones, fused.
+
+    Args:
+        config: sizes.
+        backbone: the one that ``config.backbone`` names.
+        second_backbone: the one that ``config.second_backbone`` names; ``None``: there is none.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+    """
+
+    def __init__(self, config: FusionConfig, backbone: Backbone, second_backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.second_backbone = second_backbone
+        self.input_size = input_size(config, backbone.multiple, backbone.stride)
+        grid = grid_shape(config, backbone.multiple, backbone.stride)
+        components: list[Component] = [
+            GaussianComponent(backbone.width, grid),
+            # Cosines suit transformers, whose channels share a scale.
+            MemoryComponent(backbone.width, grid, config.size, cosine=":" in config.backbone),
+        ]
+        self.resize: Resize | None = None
+        if second_backbone is not None:
+            second = config.second
+            self.resize = Resize(self.input_size, input_size(second, second_backbone.multiple, second_backbone.stride))
+            grid = grid_shape(second, second_backbone.multiple, second_backbone.stride)
+            blocks = len(second.backbone_blocks or (0,))
+            width = second_backbone.width // blocks
+            components += [MemoryComponent(width, grid, config.size, cosine=True) for _ in range(blocks)]
+        self.components = nn.ModuleList(components)
+        self.upsampling = nn.ModuleList(Resize(one.grid, self.input_size, config.smoothing) for one in components)
+
+    @property
+    def _components(self) -> list[Component]:
+        return cast("list[Component]", list(self.components))
+
+    def embed(self, images_B3HW: Tensor) -> list[Tensor]:
+        """Images ``(B, 3, H, W)`` in [0, 1] to each backbone's embeddings, ``(B, D, H, W)``."""
+        embedded = [self.backbone(images_B3HW)]
+        if self.second_backbone is not None and self.resize is not None:
+            embedded.append(self.second_backbone(self.resize(images_B3HW)))
+        return embedded
+
+    def shown(self, embedded: Sequence[Tensor]) -> list[Tensor]:
+        """What each component sees of the embeddings."""
+        first_BDHW, *second = embedded
+        blocks = len(self.components) - 2
+        return [first_BDHW, first_BDHW, *(x_BDHW for joined in second for x_BDHW in joined.chunk(blocks, dim=1))]
+
+    @torch.inference_mode()
+    def fit(self, images: TrainingImages, session: Session) -> Fitted:
+        """Learn each density in one pass, and score some of the images as if they had not been learned.
+
+        The seed decides the coresets; nothing else is random.
+        """
+        fittings = [one.fitting(len(images), session.seed) for one in self._components]
+        kept = _Kept(len(images))
+        for images_B3HW in session.batches(images, self.input_size):
+            embedded = self.embed(images_B3HW)
+            for fitting, embeddings_BDHW in zip(fittings, self.shown(embedded), strict=True):
+                fitting.add(embeddings_BDHW)
+            kept.add(embedded)
+        for fitting in fittings:
+            fitting.finish()
+        self._standardise(fittings, kept, images.roi_mask)
+        return Fitted()
+
+    def _standardise(self, fittings: Sequence[Fitting], kept: "_Kept", roi_mask: NDArray[np.bool_] | None) -> None:
+        for position, (component, fitting) in enumerate(zip(self._components, fittings, strict=True)):
+            unseen_NHW = fitting.unseen(
+                (number, self.shown(embedded)[position].float()) for number, embedded in kept.embeddings.items()
+            )
+            inside_HW = np.ones(component.grid, bool) if roi_mask is None else fitted_mask(roi_mask, component.grid)
+            component.standardisation.fit(unseen_NHW, torch.from_numpy(inside_HW).to(unseen_NHW.device))
+
+    @torch.inference_mode()
+    def component_maps(self, images_B3HW: Tensor) -> Tensor:
+        """Each component's standardised, smoothed map, ``(B, K, H, W)``."""
+        seen = self.shown(self.embed(images_B3HW))
+        maps = zip(self.components, self.upsampling, seen, strict=True)
+        return torch.stack([upsampling(component(x_BDHW)) for component, upsampling, x_BDHW in maps], dim=1)
+
+    @torch.inference_mode()
+    def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
+        return self.component_maps(images_B3HW).mean(1)
+
+
+class _Kept:
+    """Embeddings of evenly spread images, ``(1, D, H, W)`` in half precision, by the images' numbers."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.added = count, 0
+        self.embeddings: dict[int, list[Tensor]] = {}
+
+    def add(self, embedded: Sequence[Tensor]) -> None:
+        """Take from a batch of images what is to be kept of it."""
+        numbers = sum(x_BDHW[0].numel() for x_BDHW in embedded)
+        # Of very large images fewer are kept; two at least, for a deviation.
+        most = min(LEFT_OUT, max(KEPT_NUMBERS // numbers, 2))
+        for row in range(len(embedded[0])):
+            if (self.added + row) % -(-self.count // most) == 0:
+                self.embeddings[self.added + row] = [x_BDHW[row : row + 1].half() for x_BDHW in embedded]
+        self.added += len(embedded[0])

@@ -1,0 +1,136 @@
+"""The fused detector: what each component would have scored unseen, how they are joined, what cannot be."""
+
+import pytest
+import torch
+
+from helpers.fitted import fit_to
+from vtadl.backbones.build import build_backbone
+from vtadl.config.schema import FusionConfig
+from vtadl.density.gaussian import PositionGaussian
+from vtadl.models.components import GaussianComponent, MemoryComponent
+from vtadl.models.fusion import FusionDetector
+from vtadl.models.protocol import Detector
+
+
+def images(count, seed=0, side=64):
+    """One pattern, each time a little different."""
+    pattern = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(99))
+    coarse = pattern + 0.05 * torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear").clamp(0, 1)
+
+
+def embeddings(count, seed=0, width=12, grid=(4, 6)):
+    return torch.randn(count, width, *grid, generator=torch.Generator().manual_seed(seed)) + torch.arange(grid[1])
+
+
+@pytest.fixture(scope="module")
+def detector():
+    config = FusionConfig(image_size=64, size=300)
+    return fit_to(FusionDetector(config, build_backbone(config)), images(24))
+
+
+def test_it_is_a_detector_with_maps_of_the_inputs_size(detector):
+    assert isinstance(detector, Detector)
+    maps = detector.anomaly_map(images(3, seed=1))
+    assert maps.shape == (3, 64, 64)
+    assert torch.isfinite(maps).all()
+
+
+def test_the_map_is_the_mean_of_the_components(detector):
+    shown = images(2, seed=2)
+    torch.testing.assert_close(detector.anomaly_map(shown), detector.component_maps(shown).mean(1))
+    assert detector.component_maps(shown).shape == (2, 2, 64, 64)
+
+
+def test_an_images_map_does_not_depend_on_its_batch(detector):
+    batch = images(4, seed=3)
+    alone = torch.cat([detector.anomaly_map(image[None]) for image in batch])
+    torch.testing.assert_close(detector.anomaly_map(batch), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_good_images_that_were_not_learned_score_about_0(detector):
+    values = detector.component_maps(images(30, seed=4)).mean((0, 2, 3))
+    assert (values.abs() < 1).all()
+
+
+def test_a_square_that_no_good_image_has_stands_out(detector):
+    changed = images(1, seed=5)
+    changed[:, :, 24:40, 24:40] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    value = detector.anomaly_map(changed)[0]
+    row, column = divmod(int(value.argmax()), 64)
+    assert 20 <= row < 44
+    assert 20 <= column < 44
+    assert value.max() > detector.anomaly_map(images(30, seed=6)).amax((1, 2)).quantile(0.9)
+
+
+def test_the_same_seed_fits_the_same_to_the_bit(detector):
+    config = FusionConfig(image_size=64, size=300)
+    again = fit_to(FusionDetector(config, build_backbone(config)), images(24))
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, detector.state_dict()[name]), name
+
+
+def test_every_eighth_image_is_scored_by_a_gaussian_of_the_others_and_then_learned():
+    x = embeddings(20)
+    component = GaussianComponent(12, (4, 6))
+    fitting = component.fitting(20, seed=0)
+    for part in x.split(3):
+        fitting.add(part)
+    fitting.finish()
+    pooled = torch.nn.functional.avg_pool2d(x, 2)
+    learned = torch.arange(20) % 8 != 0
+    others, everything = (PositionGaussian(12, (2, 3)) for _ in range(2))
+    for density, part in ((others, pooled[learned]), (everything, pooled)):
+        moments = density.moments()
+        moments.update(part)
+        density.fit(moments)
+    torch.testing.assert_close(fitting.unseen(()), others(pooled[~learned]), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(component.density(pooled), everything(pooled), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_memory_left_out_searches_all_patches_but_the_images_own(cosine):
+    x = embeddings(6)
+    component = MemoryComponent(12, (4, 6), 10_000, cosine=cosine)
+    fitting = component.fitting(6, seed=0)
+    for image in x:
+        fitting.add(image[None])
+    fitting.finish()
+    assert len(component.density.patches) == 6 * 24
+    own = component.density(x[2:3])
+    assert float(own.max()) < 1e-2  # it knows itself, in half precision
+    left_out = fitting.unseen([(2, x[2:3])])
+    rows = component.density._comparable(x.permute(0, 2, 3, 1).flatten(0, 2), None)
+    others = torch.cat([rows[: 2 * 24], rows[3 * 24 :]])
+    nearest = torch.cdist(rows[2 * 24 : 3 * 24], others).amin(1).view(1, 4, 6)
+    expected = nearest.square() / 2 if cosine else nearest / 12**0.5
+    torch.testing.assert_close(left_out, expected, rtol=5e-3, atol=5e-3)
+
+
+def test_of_one_image_nothing_is_unseen():
+    for component in (MemoryComponent(12, (4, 6), 100, cosine=False), GaussianComponent(12, (4, 6))):
+        fitting = component.fitting(1, seed=0)
+        fitting.add(embeddings(1))
+        fitting.finish()
+        assert len(fitting.unseen([(0, embeddings(1))])) == 0
+
+
+def test_one_good_image_is_enough():
+    config = FusionConfig(image_size=64, size=100)
+    detector = fit_to(FusionDetector(config, build_backbone(config)), images(1))
+    assert torch.isfinite(detector.anomaly_map(images(1, seed=9))).all()
+
+
+def test_an_odd_grid_is_not_pooled():
+    assert GaussianComponent(4, (5, 6)).grid == (5, 6)
+    assert GaussianComponent(4, (6, 8)).grid == (3, 4)
+
+
+def test_a_principal_projection_keeps_distances_within_the_subspace():
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.randn(500, 3, generator=generator) @ torch.randn(3, 80, generator=generator)
+    component = MemoryComponent(80, (2, 2), 500, cosine=False)
+    component.density.fit(flat, generator)
+    assert component.density.patches.shape == (500, 64)
+    new = flat[:4].T.reshape(1, 80, 2, 2) + 0.0
+    assert float(component.density(new).max()) < 5e-3
