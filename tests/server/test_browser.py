@@ -78,6 +78,7 @@ def test_a_picture_is_judged_zoomed_and_corrected_by_key(page, server):
     page.wait_for_selector("button[data-label=good]:not([aria-pressed])")
 
 
+@pytest.mark.slow
 def test_a_picture_is_dropped(page, server):
     page.goto(server.url)
     page.evaluate(
@@ -93,6 +94,7 @@ def test_a_picture_is_dropped(page, server):
     assert page.inner_text(".verdict h2") == "Good"
 
 
+@pytest.mark.slow
 def test_the_history_is_corrected_by_key(page, server):
     inspect(page, server, DEFECTIVE)
     page.goto(f"{server.url}/history?verdict=defective")
@@ -105,6 +107,7 @@ def test_the_history_is_corrected_by_key(page, server):
     page.wait_for_url("**/inspections/*")
 
 
+@pytest.mark.slow
 def test_a_threshold_is_tried_asked_for_and_rolled_back(page, server):
     for content, key in ((GOOD, "g"), (DEFECTIVE, "d")):
         inspect(page, server, content)
@@ -122,6 +125,7 @@ def test_a_threshold_is_tried_asked_for_and_rolled_back(page, server):
     page.wait_for_selector("tbody tr:nth-child(2) .badge.good")
 
 
+@pytest.mark.slow
 def test_the_browser_decides_the_language(browser, server):
     context = browser.new_context(locale="ko-KR")
     page = context.new_page()
@@ -131,6 +135,7 @@ def test_the_browser_decides_the_language(browser, server):
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_an_accessibility_violation(browser, server, scheme):
     package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
@@ -167,6 +172,7 @@ def test_a_detector_is_trained_from_upload_to_verdict(page, server, run_folder):
     inspect(page, server, DEFECTIVE)
 
 
+@pytest.mark.slow
 def test_two_roles_see_what_they_may(page, server, capsys):
     data = ["--data", str(server.data)]
     tokens = {}

@@ -7,10 +7,10 @@ import pytest
 from helpers.server_process import ServerProcess, check_nothing_lost, kill_under_load
 
 
-def test_kill_9_under_load(export_folder, tmp_path):
-    server = ServerProcess(tmp_path / "data", [export_folder], "--workers", "0")
+def test_kill_9_under_load(run_folder, tmp_path):
+    server = ServerProcess(tmp_path / "data", [run_folder], "--workers", "1")
     try:
-        acknowledged = kill_under_load(server, kills=5, seconds=(0.0, 0.5))
+        acknowledged = kill_under_load(server, kills=1, seconds=(0.5, 0.5))
         assert acknowledged
         check_nothing_lost(server, acknowledged)
     finally:

@@ -77,6 +77,7 @@ def test_a_full_queue_is_503(serve):
     assert send(client, GOOD).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_pictures_scored(export_folder, tmp_path):
     ones, scorer = pictures(tmp_path, 2), Scorer(1, 10)
 
