@@ -28,8 +28,8 @@ HUGGING_FACE = (
 """Names of the Hugging Face ``Dinov2Model`` as expressions, and timm's. The order matters."""
 QKV = ("query", "key", "value")
 FINAL_NORM = {"norm.weight": 1.0, "norm.bias": 0.0}
-"""What the final norm's scale and shift become. They were learned for the last block's output alone; those of the middle,
-which detectors use, are normalised without. Some copies of the weights lack them, and so embed alike."""
+"""What the final norm's scale and shift become: they were learned for the last block, and detectors use those of the
+middle. Copies of the weights that lack them embed alike then."""
 
 
 def timm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def known_shape(shapes: Mapping[str, tuple[int, ...]], name: str, known: KnownBa
 
 
 def stored_form(tensors: Mapping[str, Tensor], shape: VitShape, source: object) -> bytes:
-    """The safetensors file that vtadl keeps: timm's names, float16, the class token with its position added, `FINAL_NORM`.
+    """The file that vtadl keeps: timm's names, float16, the class token with its position added, `FINAL_NORM`.
 
     The same weights give the same bytes from whatever source, so that a run that was trained over one is loaded over
     the other; only a source of less than float32 may have rounded the class token's position differently.
