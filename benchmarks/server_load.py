@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 
 from PIL import Image
+from vtadl.demo.dataset import Shot, render_shot
 
 import vtadl
-from vtadl.demo.dataset import Shot, render_shot
 
 SIDE, PICTURES, PORT = 512, 12, 8177
 

@@ -18,7 +18,7 @@ from vtadl.server.settings import Settings
 def run_folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("detector")
     category = make_category(root / "images", train=24)
-    detector = vtadl.train(category, preset="gaussian", settings=["model.image_size=64"])
+    detector = vtadl.train(category, preset="gaussian", model={"image_size": 64})
     # Few images are held out, so the threshold is set by hand: above every good one of this generator.
     threshold = 1.2 * max(detector.predict(good_image(seed)).score for seed in range(500, 506))
     detector.calibrate(threshold=threshold)
