@@ -22,6 +22,7 @@ from vtadl.commands import (
     info,
     metrics,
     predict,
+    serve,
     train,
 )
 from vtadl.commands.arguments import Parser, add_common, warn
@@ -33,7 +34,7 @@ from vtadl.version import __version__
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
-    *(demo, data, train, calibrate, evaluate, metrics, predict, generate),
+    *(demo, data, train, calibrate, evaluate, metrics, predict, generate, serve),
     *(compare, drift, export, import_reference, info, backbones),
 )
 

@@ -16,6 +16,8 @@ DEFAULT_OUT = Path("vtadl-demo")
 REPORT, IMAGES, RUNS = "report.html", "images", "runs"
 
 NEXT_STEPS = """\
+On a page, with pictures to try (pip install 'vtadl[server]'):
+  vtadl serve --demo
 With your own images, PARTS being a folder of good ones:
   vtadl train PARTS --out runs/parts --calibrate      learn from them
   vtadl predict runs/parts NEW --out predictions      see where new ones differ

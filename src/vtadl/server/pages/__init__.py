@@ -1,0 +1,1 @@
+"""The routes for people: pages, and the fragments that they fetch."""

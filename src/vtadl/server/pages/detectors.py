@@ -1,0 +1,129 @@
+"""What a detector is: its decision card, another threshold tried on labelled parts, its versions, its drift."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import RedirectResponse, Response
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from vtadl.errors import DataError
+from vtadl.server import charts
+from vtadl.server.answers import version_answer
+from vtadl.server.api.detectors import Number, change_active
+from vtadl.server.api.inspections import Name
+from vtadl.server.changes import learn_from, set_threshold
+from vtadl.server.detectors import compare
+from vtadl.server.filters import Filters
+from vtadl.server.misses import labelled, missed
+from vtadl.server.pages.rendering import render
+from vtadl.server.security import needs
+from vtadl.server.server import server_of
+from vtadl.server.tables import Detector, Inspection, Version
+from vtadl.server.versions import active_version, versions_of
+
+PERIOD = 500
+"""Newest inspections that are compared with calibration."""
+STATISTICS = ("score", "brightness", "contrast", "sharpness")
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/detectors", openapi_extra=needs("operator"))
+def all_detectors(request: Request) -> Response:
+    """Every detector, and how much it judged."""
+    with server_of(request).database.read() as session:
+        names = session.scalars(select(Detector.name).order_by(Detector.name)).all()
+        found = [active_version(session, name) for name in names]
+    return render(request, "detectors.html", found=found, tab="detectors")
+
+
+@router.get("/detectors/{name}", openapi_extra=needs("operator"))
+def one_detector(request: Request, name: Name) -> Response:
+    """One detector."""
+    with server_of(request).database.read() as session:
+        active = active_version(session, name)
+        versions = versions_of(session, name)
+        known = labelled(session, active)
+        waiting = _corrections(session, name)
+        told = [(version_answer(one, active.number), _missed_by(session, one)) for one in versions]
+    scores = json.dumps({"good": known.good, "defective": known.defective})
+    return render(
+        request,
+        "detector.html",
+        one=active,
+        card=active.description["card"],
+        told=told,
+        scores=scores,
+        known=known,
+        waiting=waiting,
+        tab="detectors",
+    )
+
+
+@router.get("/detectors/{name}/drift", openapi_extra=needs("operator"))
+def drift(request: Request, name: Name) -> Response:
+    """The newest inspections against calibration."""
+    server = server_of(request)
+    with server.database.read() as session:
+        active = active_version(session, name)
+        newest = select(Inspection).where(Inspection.detector == name, Inspection.version == active.number)
+        rows = session.scalars(newest.order_by(Inspection.id.desc()).limit(PERIOD)).all()[::-1]
+    reference = active.description["reference"]
+    found, why = _compared(reference, rows)
+    for comparison in (found or {}).get("comparisons", ()):
+        server.metrics.drifted(name, comparison["name"], comparison["difference"])
+    lines = {
+        statistic: charts.line([getattr(row, statistic) for row in rows], reference[statistic])
+        for statistic in STATISTICS
+        if rows
+    }
+    return render(request, "drift.html", name=name, found=found, why=why, lines=lines, count=len(rows), tab="detectors")
+
+
+@router.post("/detectors/{name}/threshold", openapi_extra=needs("engineer"))
+async def threshold(
+    request: Request, name: Name, value: Annotated[float, Form(allow_inf_nan=False)]
+) -> RedirectResponse:
+    """Judge by another threshold."""
+    await set_threshold(server_of(request), name, value, request.state.principal.name)
+    return RedirectResponse(f"/detectors/{name}", 303)
+
+
+@router.post("/detectors/{name}/learn", openapi_extra=needs("engineer"))
+async def learn(request: Request, name: Name, what: Annotated[Literal["rejects", "good"], Form()]) -> RedirectResponse:
+    """Calibrate again with pictures of the history."""
+    await learn_from(server_of(request), name, what, Filters(), request.state.principal.name)
+    return RedirectResponse(f"/detectors/{name}", 303)
+
+
+@router.post("/detectors/{name}/activate/{number}", openapi_extra=needs("engineer"))
+async def activate(request: Request, name: Name, number: Number) -> RedirectResponse:
+    """Let another version judge."""
+    await change_active(request, name, number)
+    return RedirectResponse(f"/detectors/{name}", 303)
+
+
+def _corrections(session: Session, name: str) -> dict[str, int]:
+    """How many corrections there are to learn from."""
+    asked = select(Inspection.label, func.count()).where(Inspection.detector == name, Inspection.corrected.is_(True))
+    counts: dict[str, int] = {str(label): count for label, count in session.execute(asked.group_by(Inspection.label))}
+    return {label: counts.get(label, 0) for label in ("good", "defective")}
+
+
+def _missed_by(session: Session, version: Version) -> Any:
+    """Of the defects that people found among what a version scored, those that passed."""
+    card = version.description["card"]
+    if card is None:
+        return None
+    limit = card["threshold"] if card["review_threshold"] is None else card["review_threshold"]
+    return missed(labelled(session, version).defective, limit)
+
+
+def _compared(reference: dict[str, Any], rows: Sequence[Inspection]) -> tuple[dict[str, Any] | None, str]:
+    values = [{"verdict": row.verdict, **{name: getattr(row, name) for name in STATISTICS}} for row in rows]
+    try:
+        return compare(reference, values), ""
+    except DataError as error:
+        return None, str(error)

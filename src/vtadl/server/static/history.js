@@ -1,0 +1,36 @@
+// The history by keyboard: arrows choose an entry, one key corrects it, another takes that back.
+
+import { KEYS, fragment, label, say, typing } from "./page.js";
+
+const list = document.querySelector(".entries");
+
+async function correct(entry, value) {
+  const identifier = entry.dataset.inspection;
+  try {
+    await label(identifier, value);
+    const fresh = await fragment(`/history/${identifier}?view=${list.dataset.view}`);
+    const replacement = fresh.querySelector(".entry");
+    entry.replaceWith(replacement);
+    replacement.focus();
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+document.addEventListener("keydown", (event) => {
+  if (!list || typing(event)) return;
+  const entries = [...list.querySelectorAll(".entry")];
+  const entry = event.target.closest(".entry");
+  const place = entries.indexOf(entry);
+  const row = list.dataset.view === "grid" ? getComputedStyle(list).gridTemplateColumns.split(" ").length : 1;
+  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: row, ArrowUp: -row };
+  if (event.key in moves && (entry || event.target === document.body)) {
+    event.preventDefault();
+    entries[Math.min(entries.length - 1, Math.max(0, place < 0 ? 0 : place + moves[event.key]))]?.focus();
+  } else if (entry && event.key in KEYS) {
+    event.preventDefault();
+    correct(entry, KEYS[event.key]);
+  } else if (entry && event.key === "Enter" && event.target === entry) {
+    location.href = `/inspections/${entry.dataset.inspection}`;
+  }
+});

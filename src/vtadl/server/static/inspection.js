@@ -1,0 +1,5 @@
+import { listen, startResult } from "./result.js";
+
+const box = document.getElementById("result");
+startResult(box);
+listen(box);
