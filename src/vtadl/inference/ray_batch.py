@@ -14,7 +14,8 @@ from vtadl.inference.batch import Options, Row, Sink, error_row, inspect_into
 from vtadl.inference.predictions_file import Identity, identity_of
 from vtadl.inference.ray_cluster import ray_cluster
 from vtadl.progress import Advance
-from vtadl.runs.run import RECORD_FILE, Run, load_run
+from vtadl.runs.record import RECORD_FILE
+from vtadl.runs.run import Run, load_run
 from vtadl.threads import use_threads
 
 IMAGES_IN_TASK = 64
