@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.categories import defective_image, good_image
 from helpers.exports import card_for, tiny_run
 from vtadl.cli import main
-from vtadl.processor import processor
+from vtadl.runs.processor import processor
 from vtadl.runs.run import load_run, save_run
 
 TESTS = Path(__file__).parent

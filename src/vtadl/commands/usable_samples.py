@@ -29,8 +29,8 @@ def usable(
     Raises:
         DataError: without ``skip_bad``, after a line for each problem if there are several.
     """
-    found, odd = look_over(samples, progress=progress)
-    for line in odd:
+    found, doubtful = look_over(samples, progress=progress)
+    for line in doubtful:
         warn(line)
     errors = [*more, *(error for _, error in found)]
     if skip_bad:

@@ -173,7 +173,7 @@ def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[
 def look_over(
     samples: Sequence[Sample], *, progress: Progress = silent
 ) -> tuple[list[tuple[Sample, DataError]], list[str]]:
-    """The `problems` of samples, and what is odd about the good images to learn from, a line each."""
+    """The `problems` of samples, and what is doubtful about the good images to learn from, a line each."""
     results = list(zip(samples, _for_each(_inspect, samples, progress), strict=True))
     good = [(s, found) for s, found in results if isinstance(found, _Inspection) and s.split != "test"]
     return [(s, found) for s, found in results if isinstance(found, DataError)], list(_alike(good))
@@ -187,15 +187,15 @@ def stop_on_problems(
     Args:
         samples: whose files.
         more: problems that are known already, such as empty folders.
-        warn: called with each line about good images that are odd.
+        warn: called with each line about good images that are doubtful.
 
     Raises:
         DataError: the first bad file, and how many more there are.
     """
-    found, odd = look_over(samples)
+    found, doubtful = look_over(samples)
     errors = [*more, *(error for _, error in found)]
     if warn is not None:
-        for line in odd:
+        for line in doubtful:
             warn(line)
     if errors:
         rest = f" (and {len(errors) - 1} more: vtadl data check lists them)" if len(errors) > 1 else ""

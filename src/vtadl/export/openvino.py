@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vtadl.errors import DependencyError
-from vtadl.telemetry import forbid_telemetry
+from vtadl.runtime.telemetry import forbid_telemetry
 
 if TYPE_CHECKING:
     from openvino import Model

@@ -26,11 +26,11 @@ def picture_names(
         taken: pictures that are there, as rows name them.
     """
     places = {file: relative_name(file, inputs) for file in among}
-    stems, wholes = Counter(place.with_suffix("") for place in places.values()), Counter(places.values())
+    plain, wholes = Counter(place.with_suffix("") for place in places.values()), Counter(places.values())
     used, names = {_stem(picture) for picture in taken}, {}
     for file in files:
         place = places[file]
-        first = 0 if stems[place.with_suffix("")] == 1 else 1 if wholes[place] == 1 else 2
+        first = 0 if plain[place.with_suffix("")] == 1 else 1 if wholes[place] == 1 else 2
         for number, name in enumerate(_candidates(file, place, inputs)):
             name = Path(*(shortened(part, LONGEST_ENDING) for part in name.parts))
             if number >= first and name.as_posix() not in used:

@@ -90,7 +90,7 @@ class PredictionsFile:
         self._observe(row)
 
     def forget_changed(self, present: Iterable[Identity]) -> None:
-        """Take out the rows of files that are there with other content now: they are scored anew.
+        """Take out the rows of files that are there with other content now: they are scored again.
 
         Args:
             present: the files as they are.

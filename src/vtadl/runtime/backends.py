@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.errors import DependencyError
-from vtadl.telemetry import forbid_telemetry
+from vtadl.runtime.telemetry import forbid_telemetry
 
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From the model's input to its output, both as in `vtadl.export.onnx_graph`."""

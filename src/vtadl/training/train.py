@@ -23,10 +23,10 @@ from vtadl.errors import ConfigError, DataError, VtadlWarning
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
-from vtadl.processor import processor
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog
 from vtadl.runs.ownership import sole_writer
+from vtadl.runs.processor import processor
 from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import (
     LOOK,
