@@ -244,7 +244,7 @@ def _row(prediction: Any, pixels: NDArray[Any], map_file: str, milliseconds: flo
 def _summary(card: Any) -> dict[str, Any]:
     """The decision card without its images."""
     content = dataclasses.asdict(card)
-    parts = content.pop("parts")
+    parts = content.pop("calibration_sets")
     content["images"] = [{"kind": part["kind"], "count": len(part["scores"]), "added": part["added"]} for part in parts]
     return content
 

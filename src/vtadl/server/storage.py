@@ -4,7 +4,7 @@ DATA/incoming/       files that are not acknowledged yet
 DATA/pictures/2026-11-28/14/ID.jpg    as they were sent
 DATA/maps/2026-11-28/14/ID.tiff       raw scores, 32-bit float
 DATA/cache/          made from the others whenever it is missing
-DATA/versions/NAME/2/   run folders of trainings on this server
+DATA/versions/NAME/2/   run folders that the server made
 """
 
 import contextlib
