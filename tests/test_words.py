@@ -38,8 +38,7 @@ ALLOWED = {
     "src/vtadl/server/database.py": "journal",  # of SQLite
     "src/vtadl/inference/batch.py": "stem",
     "src/vtadl/inference/picture_names.py": "stem",
-    "src/vtadl/server/language.py": "stem",
-    "src/vtadl/server/database.py": "journal",  # SQLite's own word
+    "src/vtadl/server/storage.py": "stem",
     "src/vtadl/config/overrides.py": "stem",  # the table of earlier names
     "src/vtadl/compare/results.py": "figures",  # the contract's name in table.json
     "src/vtadl/runtime/backends.py": "score_map",  # the output of exports of earlier versions
