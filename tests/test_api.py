@@ -69,8 +69,8 @@ def test_a_prediction_is_shown_and_stored(detector):
 
 
 def test_a_published_name_stands_for_its_preset(category):
-    settings = ["model.image_size=64"]
-    assert vtadl.train(category, preset="PaDiM", settings=settings, device="cpu").config.preset == "gaussian"
+    detector = vtadl.train(category, preset="PaDiM", model={"image_size": 64}, device="cpu")
+    assert detector.config.preset == "gaussian"
 
 
 def test_maps_come_back_at_each_images_own_size(detector):

@@ -3,9 +3,11 @@
 import os
 import shutil
 
+import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from helpers.backbone_weights import SHAPE, save_vit
@@ -223,14 +225,20 @@ def test_other_weights_under_the_same_path_are_noticed(copy):
         load_run(copy / "run")
 
 
+def save_photo(path):
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(path)
+    return path
+
+
 def test_a_backbone_that_moved_is_asked_for_and_found_again(copy, monkeypatch, capsys):
     (copy / "backbones").rename(copy / "moved")
-    assert main(["info", str(copy / "run")]) == 1
+    arguments = ["predict", str(copy / "run"), str(save_photo(copy / "photo.png"))]
+    assert main(arguments) == 1
     error = capsys.readouterr().err
     assert "no backbone weights at" in error
     assert error.count("\n") == 1
     monkeypatch.setenv("VTADL_BACKBONES", str(copy / "moved"))
-    assert main(["info", str(copy / "run")]) == 0
+    assert main(arguments) == 0
 
 
 def test_a_detector_over_wide_patches_has_maps_of_its_images_size(trained):

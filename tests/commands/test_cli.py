@@ -239,7 +239,7 @@ def test_data_check_passes_and_fails(category, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train", "CATEGORY", "--out", "OUT", "--preset", "nope"], 2, "choose from: gaussian"),
+        (["train", "CATEGORY", "--out", "OUT", "--preset", "nope"], 2, "choose from: fusion"),
         (
             ["train", "CATEGORY", "--out", "OUT", "--preset", "gaussian", "--set", "model.size=3"],
             2,

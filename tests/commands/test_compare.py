@@ -26,12 +26,12 @@ def test_it_prints_a_line_a_cell_and_writes_the_table(root, tmp_path, capsys):
     assert error == ""
     lines = first.strip().splitlines()
     assert [line.split()[:3] for line in lines[:-1]] == [
-        ["done", c, "gaussian"] for c in ("brick",) * 2 + ("cloth",) * 2
-    ]
+        ["done", category, "gaussian"] for category in ("brick", "cloth")
+    ]  # nothing in it is random: one cell, whatever the seeds
     assert lines[-1] == f"page: {out / 'comparison.html'}"
     rows = json.loads((out / "table.json").read_text())
     assert [(row["category"], row["seed"], row["objective"]) for row in rows] == [
-        (category, seed, None) for category in ("brick", "cloth") for seed in (0, 1)
+        (category, 0, None) for category in ("brick", "cloth")
     ]
     assert main(arguments) == 0
     assert capsys.readouterr().out == first

@@ -51,7 +51,7 @@ def test_the_demo_prints_metrics_and_what_to_do_next_in_eighty_columns(done):
     assert sum(line.startswith("pixel_AUPRO@0.3") for line in lines) == 1
     place = lines.index(f"report: {out / 'report.html'}")
     commands = [words[1] for line in lines[place:] if (words := line.split())[:1] == ["vtadl"]]
-    assert commands == ["train", "predict", "eval"]
+    assert commands == ["serve", "train", "predict", "eval"]
     assert len(lines) - place < 12
 
 

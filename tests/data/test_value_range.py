@@ -74,7 +74,7 @@ def test_a_detector_of_deep_images_scores_as_one_of_the_same_in_8_bits(tmp_path,
         (folder).mkdir()
         for seed in range(12):
             Image.fromarray(change(good_image(seed)[:, :, 0])).save(folder / f"{seed}.tiff")
-        return vtadl.train(folder, preset="gaussian", settings=["model.image_size=64"], device="cpu")
+        return vtadl.train(folder, preset="gaussian", model={"image_size": 64}, device="cpu")
 
     def deep(grey):
         return convert(grey.astype(float)).astype(np.uint16)

@@ -192,6 +192,7 @@ def _made_export(root: Path) -> Path:
         resampling="bilinear",
         files={"model.onnx": "0" * 64},
         agreement={"images": 1},
+        value_range=None,
     )
     (folder / "manifest.json").write_text(exported.to_json(manifest))
     return folder

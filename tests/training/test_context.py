@@ -67,6 +67,7 @@ def test_a_run_is_what_was_trained_and_keeps_its_log(category, finished):
     assert sorted(content(finished)) == ["config.toml", "log.jsonl", "run.json", "weights.safetensors"]
     assert len((finished / "log.jsonl").read_text().splitlines()) == 4
     record = json.loads((finished / "run.json").read_text())["training"]
+    assert record.pop("images")["bits"] == [8]
     assert record == {"steps": 4, "weights": "those of the last step"}
     times = json.loads((finished / "times.json").read_text())
     assert 0 < times["of_that_steps"] <= times["training_seconds"]
