@@ -24,23 +24,23 @@ FULL = "the disk is full; nothing of this request was kept: make room, then send
 AWAY = "the database cannot be reached; nothing was acknowledged: try again"
 
 
-class NotFoundError(VtadlError):
+class NotFoundError(VtadlError, RuntimeError):
     """Something that does not exist, or no longer."""
 
 
-class ConflictError(VtadlError):
+class ConflictError(VtadlError, RuntimeError):
     """A request that does not fit what is there."""
 
 
-class ForbiddenError(VtadlError):
+class ForbiddenError(VtadlError, RuntimeError):
     """A request that is not allowed for whoever sends it."""
 
 
-class UnknownError(VtadlError):
+class UnknownError(VtadlError, RuntimeError):
     """A request without a valid token, where one is needed."""
 
 
-class OftenError(VtadlError):
+class OftenError(VtadlError, RuntimeError):
     """Too many wrong tokens in a short time."""
 
 

@@ -18,7 +18,7 @@ BATCH = 8
 """Pictures that a worker takes at a time, if so many wait."""
 
 
-class FullError(VtadlError):
+class FullError(VtadlError, RuntimeError):
     """So many pictures wait that no more are taken."""
 
     def __init__(self, message: str, retry_after: int) -> None:
@@ -26,7 +26,7 @@ class FullError(VtadlError):
         self.retry_after = retry_after
 
 
-class WorkerError(VtadlError):
+class WorkerError(VtadlError, RuntimeError):
     """The process that scored a picture died of it, twice."""
 
 
