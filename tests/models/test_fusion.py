@@ -1,9 +1,10 @@
 """The fused detector: what each component would have scored unseen, how they are joined, what cannot be."""
 
+import numpy as np
 import pytest
 import torch
 
-from helpers.fitted import fit_to
+from helpers.fitted import TensorImages, TensorSession, fit_to
 from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import FusionConfig
 from vtadl.density.gaussian import PositionGaussian
@@ -113,6 +114,17 @@ def test_of_one_image_nothing_is_unseen():
         fitting.add(embeddings(1))
         fitting.finish()
         assert len(fitting.unseen([(0, embeddings(1))])) == 0
+
+
+@pytest.mark.parametrize("part", [slice(20, 22), slice(10, 50)], ids=["smaller than a patch", "most"])
+def test_a_region_of_interest_of_any_size_can_be_learned(part):
+    config = FusionConfig(image_size=64, size=100)
+    detector = FusionDetector(config, build_backbone(config))
+    good = TensorImages(images(12))
+    good.roi_mask = np.zeros((64, 64), bool)
+    good.roi_mask[part, part] = True
+    detector.fit(good, TensorSession(0))
+    assert torch.isfinite(detector.eval().anomaly_map(images(1, seed=9))).all()
 
 
 def test_one_good_image_is_enough():

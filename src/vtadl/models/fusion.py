@@ -10,13 +10,13 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import FusionConfig
-from vtadl.data.roi import fitted_mask
 from vtadl.data.training_images import TrainingImages
 from vtadl.models.components import Fitting, GaussianComponent, MemoryComponent
 from vtadl.models.protocol import Fitted, Session
@@ -105,8 +105,7 @@ class FusionDetector(nn.Module):
             unseen_NHW = fitting.unseen(
                 (number, self.shown(embedded)[position].float()) for number, embedded in kept.embeddings.items()
             )
-            inside_HW = np.ones(component.grid, bool) if roi_mask is None else fitted_mask(roi_mask, component.grid)
-            component.standardisation.fit(unseen_NHW, torch.from_numpy(inside_HW).to(unseen_NHW.device))
+            component.standardisation.fit(unseen_NHW, _inside(roi_mask, component.grid).to(unseen_NHW.device))
 
     @torch.inference_mode()
     def component_maps(self, images_B3HW: Tensor) -> Tensor:
@@ -118,6 +117,13 @@ class FusionDetector(nn.Module):
     @torch.inference_mode()
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return self.component_maps(images_B3HW).mean(1)
+
+
+def _inside(roi_mask: NDArray[np.bool_] | None, grid: tuple[int, int]) -> Tensor:
+    """Which patches of a grid see any of the region of interest, bool: some do, however small it is."""
+    if roi_mask is None:
+        return torch.ones(grid, dtype=torch.bool)
+    return F.adaptive_max_pool2d(torch.from_numpy(roi_mask)[None].float(), grid)[0] > 0
 
 
 class _Kept:
