@@ -1,13 +1,16 @@
 """What do fitting and predicting cost, and how do they grow? Times, memory and size, on images that it makes.
 
-python benchmarks/speed.py [--category FOLDER] [--preset gaussian]
+python benchmarks/speed.py [--category FOLDER] [--preset gaussian] [--beside SOURCE [--rounds 3]]
 
 Without ``--category`` it makes a set of 512 x 512 photographs-like images. Each measurement runs in a process of its
-own, so that peak memory is that step's alone.
+own, so that peak memory is that step's alone. ``--preset default`` names no preset. With ``--beside`` another state of
+the package, such as ``../before/src`` after ``git worktree add ../before COMMIT``, is measured in turns with this one;
+then medians of all rounds and the ratio are printed.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -19,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+HERE = Path(__file__).resolve().parents[1] / "src"
 COUNTS = (50, 100, 200, 400)
 
 
@@ -36,7 +40,8 @@ def fit(folder: str, preset: str, out: str) -> dict[str, float]:
     import vtadl
 
     started = time.perf_counter()
-    vtadl.train(folder, preset=preset, device="cpu").save(out)
+    named = {} if preset == "default" else {"preset": preset}
+    vtadl.train(folder, device="cpu", **named).save(out)
     seconds = time.perf_counter() - started
     size = sum(file.stat().st_size for file in Path(out).iterdir())
     return {"seconds": seconds, "megabytes": size / 1e6, "peak_gigabytes": peak()}
@@ -60,18 +65,46 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def alone(step: str, *arguments: str) -> dict[str, float]:
-    """Run a step in a process of its own."""
+def alone(step: str, *arguments: str, source: Path = HERE) -> dict[str, float]:
+    """Run a step in a process of its own, by the package in ``source``."""
     done = subprocess.run(
-        [sys.executable, __file__, "--step", step, *arguments], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, __file__, "--step", step, *arguments],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def beside(other: Path, folder: Path, preset: str, rounds: int, scratch: str) -> None:
+    """Fit and predict by two states of the package, in turns; print medians and what this one's are of the other's."""
+    measured: dict[str, dict[Path, list[float]]] = {}
+    for number in range(rounds):
+        for source in (other, HERE):
+            run = f"{scratch}/{number}-{source == HERE}"
+            fitted = alone("fit", str(folder), preset, run, source=source)
+            scored = alone("predict", str(folder), preset, run, source=source)
+            for name, value in {
+                "fit, seconds": fitted["seconds"],
+                "fit, peak GB": fitted["peak_gigabytes"],
+                "run folder, MB": fitted["megabytes"],
+                "one image, ms": scored["milliseconds"],
+                "predict, peak GB": scored["peak_gigabytes"],
+            }.items():
+                measured.setdefault(name, {}).setdefault(source, []).append(value)
+    print(f"{'':>18} {'beside':>8} {'this':>8} {'ratio':>6}   preset {preset}, {folder.name}, medians of {rounds}")
+    for name, values in measured.items():
+        before, now = (statistics.median(values[source]) for source in (other, HERE))
+        print(f"{name:>18} {before:>8.2f} {now:>8.2f} {now / before:>6.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--category", type=Path)
     parser.add_argument("--preset", default="gaussian")
+    parser.add_argument("--beside", type=Path, metavar="SOURCE")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--step", nargs=4, metavar=("STEP", "FOLDER", "PRESET", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.step:
@@ -79,6 +112,12 @@ def main() -> None:
         print(json.dumps({"fit": fit, "predict": predict}[step](*rest)))
         return
     with tempfile.TemporaryDirectory() as scratch:
+        if options.beside:
+            folder = options.category or Path(scratch) / "made"
+            if not options.category:
+                make_images(folder / "train/good", 200)
+            beside(options.beside.resolve(), folder, options.preset, options.rounds, scratch)
+            return
         print(f"preset {options.preset}\n{'images':>8} {'fit s':>8} {'ms each':>8} {'run MB':>8} {'peak GB':>8}")
         folders = [options.category] if options.category else []
         for count in () if options.category else COUNTS:

@@ -16,7 +16,7 @@ from vtadl.density.coreset import greedy_coreset
 from vtadl.density.nearest import NearestByPosition, nearest_distance, searchable
 from vtadl.errors import DataError
 
-CANDIDATES = 250_000
+CANDIDATES = 150_000
 """Training patches among which the coreset is chosen, at most; beyond, each image gives an equal random share."""
 
 
