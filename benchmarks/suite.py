@@ -7,8 +7,9 @@ Trains each preset on each category with its own settings, and evaluates it with
 shorter side. --without scores each fused detector also with one component left out, and says what choosing that
 component on all categories but one does to the one that was left out. --ablations retrains the default with one part
 of it changed. --cache keeps what was measured, so that a row that was measured on this code is not measured again.
---write puts the tables between their markers in README.md and docs/. Every evaluation on a test set appends a line to
-benchmarks/looks.jsonl: that file counts how often the test sets were looked at.
+--write puts the tables between their markers in README.md and docs/: of one seed the table of accuracy, of several the
+mean of each. Every evaluation on a test set appends a line to benchmarks/looks.jsonl: that file counts how often the
+test sets were looked at.
 """
 
 import argparse
@@ -52,6 +53,7 @@ DOCUMENTS = {
     "accuracy": ("README.md", "docs/accuracy.md"),
     "components": ("docs/ablations.md",),
     "changes": ("docs/ablations.md",),
+    "seeds": ("docs/accuracy.md",),
 }
 """Where each table stands."""
 
@@ -149,6 +151,15 @@ def table(rows: list[Row]) -> Iterator[str]:
             cells.append(f"{auroc:.3f} / {aupro:.3f}")
             means.append((auroc + aupro) / 2)
         yield f"| {what} | {' | '.join(cells)} | {statistics.mean(means):.4f} | {min(means):.3f} |"
+
+
+def spread(rows: list[Row]) -> Iterator[str]:
+    """A line for each detector and seed: the mean over the categories."""
+    seeds = sorted({row["seed"] for row in rows})
+    yield f"| detector | {' | '.join(f'seed {seed}' for seed in seeds)} |\n|---|{'---|' * len(seeds)}"
+    for what in dict.fromkeys(row["what"] for row in rows):
+        means = [statistics.mean(both(r) for r in rows if r["what"] == what and r["seed"] == seed) for seed in seeds]
+        yield f"| {what} | {' | '.join(f'{mean:.4f}' for mean in means)} |"
 
 
 def worth(rows: list[Row]) -> Iterator[str]:
@@ -258,8 +269,10 @@ def main() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"commit {commit}."
     )
+    presets = [row for row in rows if row["what"] in PRESETS]
     tables = {
-        "accuracy": [*table([row for row in rows if row["what"] in PRESETS]), footer],
+        "accuracy": [*table(presets), footer] if len(seeds) == 1 else [],
+        "seeds": [*spread(presets), footer] if len(seeds) > 1 else [],
         "components": [*worth(rows), footer] if options.without else [],
         "changes": [*table([row for row in rows if " without " not in row["what"]]), footer]
         if options.ablations
