@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src/vtadl"
 MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 30, 350, 50
 
-LONG_FILES = {"data/check.py", "data/images.py", "data/layouts.py"}
+LONG_FILES = {"data/check.py", "data/layouts.py"}
 """Files that are too long today. The list only shrinks."""
 LONG_FUNCTIONS = {
     "api.py:calibrate",

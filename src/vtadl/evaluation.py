@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.images import image_size, orientation_of, read_mask_values, resize_map, resize_mask
+from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.maps import (
     MapSummary,
@@ -22,7 +22,9 @@ from vtadl.data.maps import (
     read_map,
     summarize_map,
 )
+from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
+from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
 from vtadl.metrics import Evaluation, ScoredImage, evaluate

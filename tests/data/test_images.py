@@ -12,15 +12,10 @@ import torch
 from PIL import Image
 from skimage.transform import resize as skimage_resize
 
-from vtadl.data.images import (
-    MAX_PIXELS,
-    image_size,
-    read_image,
-    read_mask,
-    resize_image,
-    resize_map,
-    resize_mask,
-)
+from vtadl.data.images import image_size, read_image
+from vtadl.data.mask_files import read_mask
+from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.resizing import resize_image, resize_map, resize_mask
 from vtadl.errors import DataError
 
 HEIGHT, WIDTH = 12, 17

@@ -21,9 +21,10 @@ from PIL import Image
 
 from helpers.exports import card_for, tiny_run
 from vtadl.config.overrides import read_config
-from vtadl.data.images import image_size, read_image, read_mask
+from vtadl.data.images import image_size, read_image
 from vtadl.data.layouts import read_category
 from vtadl.data.maps import read_map
+from vtadl.data.mask_files import read_mask
 from vtadl.data.roi import read_region_of_interest
 from vtadl.errors import VtadlError
 from vtadl.inference.predictions_file import read_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vtadl.data.images import read_mask
+from vtadl.data.mask_files import read_mask
 from vtadl.evaluation import Report
 from vtadl.inference.predict import predict_files
 from vtadl.reports.pictures import encoded, heat_picture, mask_outline

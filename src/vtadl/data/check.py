@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vtadl.data.formats import IMAGE_SUFFIXES
-from vtadl.data.images import orientation_of, read_image, read_mask_values
+from vtadl.data.images import orientation_of, read_image
 from vtadl.data.layouts import OUTSIDE, Category, Sample, empty_folders, mask_folder
+from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.splits import FEW_IMAGES, training_split
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vtadl.data.images import MAX_PIXELS, image_size, read_mask, resize_mask
+from vtadl.data.images import image_size
+from vtadl.data.mask_files import read_mask
+from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.resizing import resize_mask
 from vtadl.errors import DataError
 
 if TYPE_CHECKING:

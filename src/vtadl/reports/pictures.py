@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vtadl.data.images import read_mask, resize_map, resize_mask
 from vtadl.data.layouts import Sample
+from vtadl.data.mask_files import read_mask
+from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.decision import heatmap
 from vtadl.evaluation import Report
 from vtadl.inference.predict import ScoredFile, predict_files
