@@ -7,20 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
+from vtadl.data.annotations import SUFFIX, annotated_values
 from vtadl.data.images import read_image
 from vtadl.data.opening import UPRIGHT, opened, orientation, wide_by_high
 from vtadl.errors import DataError
 
 
-def read_mask(path: Path, image_size: tuple[int, int] | None) -> NDArray[np.bool_]:
+def read_mask(path: Path, image_size: tuple[int, int] | None, image: Path | None = None) -> NDArray[np.bool_]:
     """Read a mask: any pixel that is not black is defective; `vtadl.data.masks` says what looks wrong about one.
 
     What is transparent is not defective. Where all is of one colour and some of it transparent, what is not is
     defective, whatever the colour.
 
     Args:
-        path: a mask in a lossless format, or a folder with several of one image, of which any may mark a pixel.
+        path: a mask in a lossless format, a folder with several of one image, of which any may mark a pixel, or
+            polygons in JSON (`vtadl.data.annotations`).
         image_size: height and width of its image, which the mask must have too; ``None`` leaves that unchecked.
+        image: path of its image, which tells a file of many images what to draw.
 
     Returns:
         ``(H, W)``, true where defective.
@@ -28,27 +31,53 @@ def read_mask(path: Path, image_size: tuple[int, int] | None) -> NDArray[np.bool
     Raises:
         DataError: as `read_image`; the mask is a JPEG, or of another size than its image; the folder is empty.
     """
-    values = read_mask_values(Path(path), image_size)
+    values = read_mask_values(Path(path), image_size, image)
     found: NDArray[np.bool_] = values != 0
     return found
 
 
-def read_mask_values(path: Path, image_size: tuple[int, int] | None) -> NDArray[Any]:
+def read_mask_values(path: Path, image_size: tuple[int, int] | None, image: Path | None = None) -> NDArray[Any]:
     """As `read_mask`, but what the pixels hold: 0 where nothing is defective, another number for each colour.
 
     Returns:
         ``(H, W)``, numbers of some type; of a grey mask those of the file.
     """
     if path.is_dir():
-        parts = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
-        if not parts:
-            raise DataError(f"'{path}' holds no mask; expected the masks of one image")
-        layers = [_mask_values(part) for part in parts]
+        layers = [_mask_values(part) for part in mask_parts(path)]
         if len({layer.shape for layer in layers}) > 1:
             raise DataError(f"the masks in '{path}' are of several sizes; draw each at the image's own size")
         values = layers[0] if len(layers) == 1 else np.any([layer != 0 for layer in layers], axis=0)
+    elif path.suffix.lower() == SUFFIX:
+        values = annotated_values(path, path if image is None else image, image_size)
     else:
         values = _mask_values(path)
+    check_mask_size(path, values, image_size)
+    return values
+
+
+def mask_parts(folder: Path) -> list[Path]:
+    """The masks of one image that are in a folder.
+
+    Raises:
+        DataError: there are none.
+    """
+    parts = sorted(part for part in folder.iterdir() if part.is_file() and not part.name.startswith("."))
+    if not parts:
+        raise DataError(f"'{folder}' holds no mask; expected the masks of one image")
+    return parts
+
+
+def check_mask_size(path: Path, values: NDArray[Any], image_size: tuple[int, int] | None) -> None:
+    """Hold a mask against its image.
+
+    Args:
+        path: of the mask.
+        values: ``(H, W)``.
+        image_size: height and width of its image; ``None``: unknown.
+
+    Raises:
+        DataError: the sizes differ.
+    """
     if image_size is not None and values.shape != image_size:
         turned = values.shape == image_size[::-1]
         raise DataError(
@@ -60,7 +89,6 @@ def read_mask_values(path: Path, image_size: tuple[int, int] | None) -> NDArray[
             + ("turns it upright? " * turned)
             + "draw it at the image's own size"
         )
-    return values
 
 
 def _mask_values(path: Path) -> NDArray[Any]:

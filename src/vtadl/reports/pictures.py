@@ -165,7 +165,7 @@ def _pair(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> P
     photo, heat = heat_picture(run, one)
     outlined = None
     if sample.mask is not None:
-        outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2]))
+        outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2], sample.path))
     marked = " with the mask's outline" if outlined else ""
     what = f"{sample.label}, {sample.path.name}{marked}"
     return Pair(
