@@ -25,7 +25,7 @@ from vtadl.data.maps import (
 from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.resizing import resize_map, resize_mask
-from vtadl.data.saturation import config_of, read_regions
+from vtadl.data.saturation import CONFIG_FILE, config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
 from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate
@@ -203,7 +203,7 @@ def _report(
     evaluation = evaluate(images, seed=seed, pixel_threshold=pixel_threshold)
     return Report(
         evaluation=evaluation,
-        protocol=_protocol(samples, category, resolution),
+        protocol=_protocol(images, samples, category, resolution),
         timing={
             "scoring_seconds": round(scored_seconds, 3),
             "milliseconds_per_image": round(1000 * scored_seconds / len(samples), 2),
@@ -252,10 +252,15 @@ def _resampled(image: ScoredImage, resolution: int, sample: Sample, warnings: li
     return replace(image, anomaly_map=resized_map, mask=mask, regions=regions)
 
 
-def _protocol(samples: Sequence[Sample], category: Category, resolution: int | None) -> dict[str, Any]:
+def _protocol(
+    images: Sequence[ScoredImage], samples: Sequence[Sample], category: Category, resolution: int | None
+) -> dict[str, Any]:
+    annotated = sum(len(image.regions) for image in images if image.regions is not None)
+    saturated = f"{annotated} annotated, saturated as their {CONFIG_FILE} says"
     return {
         "resolution": "native" if resolution is None else resolution,
         "connectivity": CONNECTIVITY,
+        "regions": saturated if annotated else "connected components",
         "mask_resampling": "none" if resolution is None else "nearest",
         "aupro_limits": [0.3, 0.05],
         "counts": {

@@ -22,7 +22,6 @@ from vtadl.data.opening import MAX_PIXELS
 from vtadl.data.polygons import fill_polygon, fill_runs, polygon_of
 from vtadl.errors import DataError
 
-SUFFIX = ".json"
 MAX_BYTES = 2**30
 _DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, binascii.Error)
 

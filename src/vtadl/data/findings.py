@@ -8,7 +8,7 @@ from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.inspection import Inspection
 from vtadl.data.layouts import OUTSIDE, Category, Sample
 from vtadl.data.splits import FEW_IMAGES
-from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside
+from vtadl.data.walk import DRAWINGS, NOT_BY_NAME, LeftOut, is_aside
 
 PUBLISHED_COUNTS = {
     "bottle": (209, 20, 63),
@@ -91,7 +91,7 @@ def unused_files(category: Category) -> Iterator[str]:
         if any(is_aside(part) for part in path.relative_to(category.root).parts):
             continue
         if path.suffix.lower() not in IMAGE_SUFFIXES:
-            if path.parent in folders:
+            if path.parent in folders and path.suffix.lower() != DRAWINGS:
                 unused[path.parent, "no images by their names, and left out"].append(path.name)
         elif masks is not None and path.is_relative_to(masks):
             unused[path.parent, "masks of no image here"].append(path.name)

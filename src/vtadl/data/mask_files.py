@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from vtadl.data.annotations import SUFFIX, annotated_values
+from vtadl.data.annotations import annotated_values
 from vtadl.data.images import read_image
 from vtadl.data.opening import UPRIGHT, opened, orientation, wide_by_high
+from vtadl.data.walk import DRAWINGS
 from vtadl.errors import DataError
 
 
@@ -47,7 +48,7 @@ def read_mask_values(path: Path, image_size: tuple[int, int] | None, image: Path
         if len({layer.shape for layer in layers}) > 1:
             raise DataError(f"the masks in '{path}' are of several sizes; draw each at the image's own size")
         values = layers[0] if len(layers) == 1 else np.any([layer != 0 for layer in layers], axis=0)
-    elif path.suffix.lower() == SUFFIX:
+    elif path.suffix.lower() == DRAWINGS:
         values = annotated_values(path, path if image is None else image, image_size)
     else:
         values = _mask_values(path)

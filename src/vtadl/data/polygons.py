@@ -15,7 +15,7 @@ MAX_POINTS = 100_000
 
 
 def fill_polygon(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels of one polygon; where its outline crosses itself, those that an odd number of turns surrounds.
+    """The pixels of one polygon; what an outline that crosses itself surrounds twice is outside.
 
     A polygon too thin to hold any pixel's centre marks the pixels that its corners lie in: a hairline is a defect too.
 

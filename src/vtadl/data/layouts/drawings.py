@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from vtadl.data.annotations import SUFFIX, Annotations, read_annotations
+from vtadl.data.annotations import Annotations, read_annotations
 from vtadl.data.layouts.category import Category, Sample
+from vtadl.data.walk import DRAWINGS
 from vtadl.errors import DataError
 
 _PLACES = (".", "ground_truth", "masks", "annotations", "test", "bad")
@@ -15,7 +16,7 @@ def drawings_in(folders: Iterable[Path]) -> list[Annotations]:
     """The files of annotations that lie in some folders themselves; other JSON is passed over."""
     found = []
     for folder in folders:
-        files = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+        files = sorted(folder.glob(f"*{DRAWINGS}")) if folder.is_dir() else []
         for file in files:
             try:
                 found.append(read_annotations(file))

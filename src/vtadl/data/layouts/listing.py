@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vtadl.data.annotations import SUFFIX
 from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.hashing import select_by_content
 from vtadl.data.layouts.category import GOOD, Sample, Split
-from vtadl.data.walk import LeftOut, is_aside, walk
+from vtadl.data.walk import DRAWINGS, LeftOut, is_aside, walk
 
 Found = bool | str
 """Whether a folder has a layout: true, false, or, of a near miss, what it nearly is and what is missing."""
@@ -64,8 +63,8 @@ def defective_samples(
         ending: that masks should have after the image's name; they are found without it too.
         deep: whether to look in the folders inside.
     """
-    drawn = _by_stem(masks, (*IMAGE_SUFFIXES, SUFFIX), deep=deep)
-    beside = _by_stem(folder, (SUFFIX,), deep=deep)
+    drawn = _by_stem(masks, (*IMAGE_SUFFIXES, DRAWINGS), deep=deep)
+    beside = _by_stem(folder, (DRAWINGS,), deep=deep)
     several = {stem.parent for stem in drawn}
 
     def mask_of(path: Path) -> Path | None:

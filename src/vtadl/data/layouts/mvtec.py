@@ -27,6 +27,8 @@ _OTHER_NAMES = ("gt", "groundtruth", "ground-truth", "ground truth", "mask", "ma
 
 def has_mvtec(root: Path) -> Found:
     """Whether there is ``train/good`` or ``test/good``."""
+    if any((root / split / "good" / "xyz").is_dir() for split in ("train", "test")):
+        return False  # MVTec 3D-AD: what is in its folders is depth too.
     if (root / "train" / "good").is_dir() or (root / "test" / "good").is_dir():
         return True
     inside = [folder.name for folder in folders_in(root / "train")]

@@ -35,7 +35,6 @@ LAYOUTS = (
     Layout(name="MVTec 3D-AD", expected="train/good/rgb", detect=mvtec_3d.has_mvtec_3d, read=mvtec_3d.read_mvtec_3d),
     Layout(name="MVTec AD, MVTec LOCO AD, MPDD", expected="train/good", detect=mvtec.has_mvtec, read=mvtec.read_mvtec),
     Layout(name="BTAD", expected="train/ok", detect=mvtec.has_btad, read=mvtec.read_btad),
-    Layout(name="plain", expected="good/ and bad/", detect=plain.has_plain, read=plain.read_plain),
     Layout(
         name="VisA",
         expected="an object's folder beside split_csv/",
@@ -60,6 +59,7 @@ LAYOUTS = (
         detect=real_iad.has_real_iad,
         read=real_iad.read_real_iad,
     ),
+    Layout(name="plain", expected="good/ and bad/", detect=plain.has_plain, read=plain.read_plain),
     Layout(
         name="list",
         expected="a CSV or Parquet list with columns image,label[,mask,split]",
@@ -115,9 +115,8 @@ def _recognised(root: Path) -> Category:
         found = layout.detect(root)
         if found is True:
             category = layout.read(root)
-            if category.layout != "bare" or not nearly:
-                return category
-            return replace(category, notes=(f"only the images in '{root}' itself are read; it is nearly {nearly[0]}",))
+            notes = [f"'{root}' is read as {layout.name}, and is nearly {near}" for near in nearly]
+            return replace(category, notes=(*category.notes, *notes))
         if found:
             nearly.append(found)
     raise DataError(_no_layout(root, nearly))
@@ -137,12 +136,17 @@ def _outside(category: Category) -> LeftOut:
 
 def _no_layout(root: Path, nearly: list[str]) -> str:
     folders = folders_in(root)
-    categories = [f.name for f in folders if any((f / known).is_dir() for known in ("train/good", "train/ok", "good"))]
+    categories = [folder.name for folder in folders if not nearly and _is_category(folder)]
     if categories:
         return f"'{root}' holds categories ({some(categories)}); name one of them, such as '{root / categories[0]}'"
     found = [f"{folder.name}/" for folder in folders] + [file.name for file in root.iterdir() if file.is_file()]
     near = f"it is nearly {' or '.join(nearly)}; " if nearly else ""
     return f"'{root}' matches no known layout: found {some(found) or 'nothing'}; {near}expected {_expected()}"
+
+
+def _is_category(folder: Path) -> bool:
+    """Whether a folder is laid out for certain: one with images in it may be of anything."""
+    return any(layout.detect(folder) is True for layout in LAYOUTS if layout.name not in ("annotated", "bare"))
 
 
 def _expected() -> str:

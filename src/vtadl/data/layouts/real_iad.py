@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.data.layouts.category import GOOD, Category, Sample, Split, folder_name
-from vtadl.data.layouts.listing import Found
+from vtadl.data.layouts.listing import Found, folders_in
 from vtadl.errors import DataError
 
 _CAMERA = re.compile(r"_(C\d)_")
 
 
 def has_real_iad(root: Path) -> Found:
-    """Whether there is a product's JSON for the folder, and ``OK`` or ``NG`` in it."""
-    if not any((root / name).is_dir() for name in ("OK", "NG")):
+    """Whether there is a product's JSON for the folder, and ``OK/S0001`` or ``NG`` in it."""
+    numbered = any(folder.name.startswith("S") for folder in folders_in(root / "OK"))
+    if not numbered and not (root / "NG").is_dir():
         return False
     if _list(root) is not None:
         return True
