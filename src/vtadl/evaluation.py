@@ -22,10 +22,10 @@ from vtadl.data.maps import (
     read_map,
     summarize_map,
 )
-from vtadl.data.mask_files import read_mask_values
+from vtadl.data.mask_files import CONFIG_FILE, read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.resizing import resize_map, resize_mask
-from vtadl.data.saturation import CONFIG_FILE, config_of, read_regions
+from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
 from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate

@@ -13,6 +13,9 @@ from vtadl.data.opening import UPRIGHT, opened, orientation, wide_by_high
 from vtadl.data.walk import DRAWINGS
 from vtadl.errors import DataError
 
+CONFIG_FILE = "defects_config.json"
+"""Of MVTec LOCO AD: what the masks of a category are worth (`vtadl.data.saturation`)."""
+
 
 def read_mask(path: Path, image_size: tuple[int, int] | None, image: Path | None = None) -> NDArray[np.bool_]:
     """Read a mask: any pixel that is not black is defective; `vtadl.data.masks` says what looks wrong about one.

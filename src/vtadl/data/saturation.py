@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vtadl.data.mask_files import mask_parts, read_mask_values
+from vtadl.data.mask_files import CONFIG_FILE, mask_parts, read_mask_values
 from vtadl.errors import DataError
 from vtadl.metrics import Region
 
-CONFIG_FILE = "defects_config.json"
 _EXPECTED = (
     'expected [{"defect_name": "...", "pixel_value": 255, "saturation_threshold": 100, "relative_saturation": false}, '
     "...]"

@@ -18,7 +18,7 @@ from vtadl.data.layouts.listing import (
     innermost,
     some,
 )
-from vtadl.data.saturation import CONFIG_FILE
+from vtadl.data.mask_files import CONFIG_FILE
 from vtadl.data.walk import LeftOut
 
 _MASKS = "ground_truth"
