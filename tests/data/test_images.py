@@ -118,6 +118,19 @@ class TestFormats:
             with pytest.raises(DataError, match=r"frames\..*' holds 2 pictures .*save each as a file of its own"):
                 read(path)
 
+    @pytest.mark.parametrize("kind", ["preview", "gain map"])
+    def test_what_phones_add_to_a_photo_is_no_second_picture(self, tmp_path, rgb, kind):
+        first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
+        path = tmp_path / "photo.jpg"
+        how = {"xmp": b'<rdf hdrgm:Version="1.0"/>'} if kind == "gain map" else {}
+        first.save(path, "MPO", save_all=True, append_images=[second], **how)
+        if kind == "preview":  # the type of the second entry: a large thumbnail
+            content = path.read_bytes()
+            entries = content.index(b"MPF\0") + 4 + 50  # two of 16 bytes, after the index
+            assert struct.unpack("<I", content[entries + 16 : entries + 20]) == (0,)
+            path.write_bytes(content[: entries + 16] + struct.pack("<I", 0x010001) + content[entries + 20 :])
+        assert read_image(path).shape == rgb.shape
+
     def test_a_preview_is_no_second_picture(self, tmp_path, rgb):
         with tifffile.TiffWriter(tmp_path / "preview.tif") as file:
             file.write(rgb, photometric="rgb")

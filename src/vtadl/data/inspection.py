@@ -105,13 +105,23 @@ def _mask(sample: Sample, size: tuple[int, int]) -> MaskSummary | None:
         return None
     if not sample.mask.exists():
         raise DataError(
-            f"defective image '{sample.path}' has no mask; expected '{sample.mask}': add it, or take the image out"
+            f"defective image '{sample.path}' has no mask; expected '{sample.mask}'{_nearly(sample)}: "
+            "add it, or take the image out"
         )
     values = read_mask_values(sample.mask, size, sample.path)
     config = config_of(sample.mask)
     if config is not None:
         read_regions(sample.mask, config)
     return summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1)
+
+
+def _nearly(sample: Sample) -> str:
+    """A file in the place of a missing mask that is named much like it."""
+    assert sample.mask is not None, "asked of a sample that should have a mask"
+    folder, stem = sample.mask.parent, sample.path.stem
+    names = sorted(path.name for path in folder.iterdir() if path.name.startswith(stem)) if folder.is_dir() else []
+    others = [name for name in names if not name[len(stem) : len(stem) + 1].isalnum()]
+    return f" (there is '{others[0]}')" if others else ""
 
 
 def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
