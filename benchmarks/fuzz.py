@@ -5,7 +5,8 @@ python benchmarks/fuzz.py --atheris --door image [--seconds 600]
 
 The doors, the good files and the ways of breaking them are those of tests/helpers/fuzzing.py; the door `model` is tried
 here only, because a crash of ONNX Runtime would take the tests with it. Each worker is a process of its own that says
-which file it is about to try, so that a crash or a hang has a name. Findings are written as tests/corpus wants them.
+which file it is about to try, so that a crash or a hang has a name, and how much memory it has: what it grows by over
+the second half of its files is printed. Findings are written as tests/corpus wants them.
 ``--atheris`` lets coverage steer instead (pip install atheris).
 """
 
@@ -40,8 +41,8 @@ HANG_SECONDS = 30
 MEMORY_BYTES = 12 * 2**30
 """Address space of a worker: a file that makes it ask for more ends in a MemoryError, which is a finding."""
 SHARES = {
-    **{"image": 30, "run": 15, "export": 10, "map": 15, "config": 8},
-    **{"region": 8, "rows": 5, "mask": 5, "split": 2, "checkpoint": 3, "model": 2},
+    **{"image": 30, "run": 14, "export": 9, "map": 13, "config": 7, "region": 6, "rows": 3, "state": 2},
+    **{"mask": 4, "drawing": 5, "layout": 2, "split": 1, "checkpoint": 3, "model": 1},
 }
 
 
@@ -93,13 +94,15 @@ def work(name: str, seed: int, first: int, count: int, out: Path) -> None:
             (out / "current").write_bytes(content)
             print(f"trying\t{number}\t{file}", flush=True)
             faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
-            print(f"done\t{outcome(doors[name], file, content)!r}", flush=True)
+            end = outcome(doors[name], file, content)
+            print(f"done\t{end!r}\t{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}", flush=True)
             faulthandler.cancel_dump_traceback_later()
 
 
-def supervise(name: str, seed: int, count: int, out: Path) -> tuple[Counter[str], list[str]]:
-    """Try ``count`` files at a door, in one worker after another."""
+def supervise(name: str, seed: int, count: int, out: Path) -> tuple[Counter[str], list[str], int]:
+    """Try ``count`` files at a door, in one worker after another; with the most that one's memory grew by, in MB."""
     counts: Counter[str] = Counter()
+    grown = 0
     findings: list[str] = []
     first = 0
     while first < count:
@@ -115,6 +118,9 @@ def supervise(name: str, seed: int, count: int, out: Path) -> tuple[Counter[str]
         lines = [line.split("\t") for line in done.stdout.splitlines()]
         tried = [line for line in lines if line[0] == "trying"]
         ended = [line[1].strip("'\"") for line in lines if line[0] == "done"]
+        memory = [int(line[2]) for line in lines if line[0] == "done"]
+        # What the first half needs is not growth: the largest of its files is loaded once.
+        grown = max([grown, *(memory[-1] - memory[len(memory) // 2] for _ in memory[:1])])
         if not tried:
             raise SystemExit(f"the worker for '{name}' did not start: {done.stderr[-2000:]}")
         counts.update(end if end in (TAKEN, REFUSED) else "finding" for end in ended)
@@ -130,7 +136,7 @@ def supervise(name: str, seed: int, count: int, out: Path) -> tuple[Counter[str]
             (scratch / "current").rename(out / f"{name}-{number}_{file.replace('/', '@')}")
         (scratch / "current").unlink(missing_ok=True)
         scratch.rmdir()
-    return counts, findings
+    return counts, findings, grown
 
 
 def steer(name: str, seconds: int) -> None:
@@ -176,16 +182,16 @@ def main() -> None:
         return
     options.out.mkdir(parents=True, exist_ok=True)
     total, everything = Counter[str](), []
-    print(f"{'door':<10}{'files':>8}{'taken':>8}{'refused':>9}{'findings':>10}{'s':>8}", flush=True)
+    print(f"{'door':<10}{'files':>8}{'taken':>8}{'refused':>9}{'findings':>10}{'MB more':>9}{'s':>8}", flush=True)
     for name in names:
         started = time.perf_counter()
         count = round(options.files * SHARES[name] / sum(SHARES[each] for each in names))
-        counts, findings = supervise(name, options.seed, count, options.out)
+        counts, findings, grown = supervise(name, options.seed, count, options.out)
         everything += findings
         total += counts
         bad = counts.total() - counts[TAKEN] - counts[REFUSED]
         print(
-            f"{name:<10}{counts.total():>8}{counts[TAKEN]:>8}{counts[REFUSED]:>9}{bad:>10}"
+            f"{name:<10}{counts.total():>8}{counts[TAKEN]:>8}{counts[REFUSED]:>9}{bad:>10}{grown:>9}"
             f"{time.perf_counter() - started:>8.0f}",
             flush=True,
         )

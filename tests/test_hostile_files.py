@@ -11,7 +11,7 @@ from helpers.fuzzing import REFUSED, TAKEN, Change, break_file, make_doors, outc
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = {
     **{"image": 700, "run": 350, "export": 200, "map": 250, "config": 150},
-    **{"region": 150, "rows": 50, "mask": 50, "split": 50, "checkpoint": 50},
+    **{"region": 100, "rows": 50, "mask": 50, "split": 25, "checkpoint": 25, "drawing": 50, "layout": 25, "state": 25},
 }
 """2,000 files in all."""
 

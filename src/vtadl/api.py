@@ -16,8 +16,8 @@ from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import with_values
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
-from vtadl.data.check import empty_classes, stop_on_problems
 from vtadl.data.images import pixels_of
+from vtadl.data.inspection import empty_classes, stop_on_problems
 from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.decision.card import Card
@@ -216,7 +216,7 @@ def train(
     def warn(line: str) -> None:
         warnings.warn(VtadlWarning(line), stacklevel=3)
 
-    if line := content.left_out.line():
+    for line in content.remarks():
         warn(line)
     stop_on_problems(content.samples, empty_classes(content), warn)
     run = train_run(chosen, content, pick_device(device))

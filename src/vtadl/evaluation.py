@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.images import image_size, orientation_of, read_mask_values, resize_map, resize_mask
+from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.maps import (
     MapSummary,
@@ -22,10 +22,13 @@ from vtadl.data.maps import (
     read_map,
     summarize_map,
 )
+from vtadl.data.mask_files import CONFIG_FILE, read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
+from vtadl.data.resizing import resize_map, resize_mask
+from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
-from vtadl.metrics import Evaluation, ScoredImage, evaluate
+from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run
@@ -98,18 +101,16 @@ def evaluate_run(
     with progress("scoring", len(samples)) as advance:
         for scored in predict_files(run, [sample.path for sample in samples], device):
             sample, prediction = samples[scored.index], scored.prediction
-            mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape, masks), prediction.anomaly_map
-            if resolution is not None:
-                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
-            images.append(
-                ScoredImage(
-                    name=category.relative(sample.path),
-                    defect=sample.label,
-                    score=prediction.score,
-                    anomaly_map=anomaly_map if has_masks else None,
-                    mask=mask,
-                )
+            mask, regions = _truth(sample, prediction.anomaly_map.shape, masks)
+            image = ScoredImage(
+                name=category.relative(sample.path),
+                defect=sample.label,
+                score=prediction.score,
+                anomaly_map=prediction.anomaly_map if has_masks else None,
+                mask=mask,
+                regions=regions,
             )
+            images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
             advance(1)
     warnings += mask_warnings(masks)
     threshold = run.card.pixel_threshold if run.card is not None else None
@@ -157,11 +158,16 @@ def evaluate_maps(
             summaries.append(summarize_map(name, stored))
             size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, anomaly_map = _mask(sample, size, masks), place_map(stored, size, path, geometry)
-            if resolution is not None:
-                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
-            score = float(stored.max())
-            images.append(ScoredImage(name=name, defect=sample.label, score=score, anomaly_map=anomaly_map, mask=mask))
+            mask, regions = _truth(sample, size, masks)
+            image = ScoredImage(
+                name=name,
+                defect=sample.label,
+                score=float(stored.max()),
+                anomaly_map=place_map(stored, size, path, geometry),
+                mask=mask,
+                regions=regions,
+            )
+            images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
             advance(1)
     warnings += [*mask_warnings(masks), *map_warnings(summaries)]
     report = _report(images, samples, category, resolution, started, warnings, seed=seed)
@@ -197,7 +203,7 @@ def _report(
     evaluation = evaluate(images, seed=seed, pixel_threshold=pixel_threshold)
     return Report(
         evaluation=evaluation,
-        protocol=_protocol(samples, category, resolution),
+        protocol=_protocol(images, samples, category, resolution),
         timing={
             "scoring_seconds": round(scored_seconds, 3),
             "milliseconds_per_image": round(1000 * scored_seconds / len(samples), 2),
@@ -209,41 +215,52 @@ def _report(
     )
 
 
-def _mask(sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]) -> NDArray[np.bool_] | None:
+def _truth(
+    sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]
+) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...] | None]:
+    """The mask of a sample, and its regions where the set says how much of each is enough."""
     if sample.mask is None:
-        return None
-    values = read_mask_values(sample.mask, (size[0], size[1]))
+        return None, None
+    values = read_mask_values(sample.mask, (size[0], size[1]), sample.path)
     masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
     mask: NDArray[np.bool_] = values != 0
-    return mask
+    config = config_of(sample.mask)
+    return mask, None if config is None else read_regions(sample.mask, config)
 
 
-def _resampled(
-    mask: NDArray[np.bool_] | None,
-    anomaly_map: NDArray[np.floating],
-    resolution: int,
-    sample: Sample,
-    warnings: list[str],
-) -> tuple[NDArray[np.bool_] | None, NDArray[np.floating]]:
-    height, width = anomaly_map.shape
+def _resampled(image: ScoredImage, resolution: int, sample: Sample, warnings: list[str]) -> ScoredImage:
+    """The image with its map and truth at another resolution, and a warning where a region vanishes."""
+    if image.anomaly_map is None:
+        return replace(image, mask=None, regions=None)
+    height, width = image.anomaly_map.shape
     scale = resolution / min(height, width)
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
-    resized_map = resize_map(anomaly_map, size)
-    if mask is None:
-        return None, resized_map
-    resized = resize_mask(mask, size)
-    before, after = (len(np.unique(label_regions(m)[1])) for m in (mask, resized))
+    resized_map = resize_map(image.anomaly_map, size)
+    if image.mask is None:
+        return replace(image, anomaly_map=resized_map)
+    mask = resize_mask(image.mask, size)
+    regions = image.regions and tuple(replace(one, mask=resize_mask(one.mask, size)) for one in image.regions)
+    regions = regions and tuple(one for one in regions if one.mask.any())
+    if image.regions is None or regions is None:
+        before, after = (len(np.unique(label_regions(m)[1])) for m in (image.mask, mask))
+    else:
+        before, after = len(image.regions), len(regions)
     if after < before:
         warnings.append(
             f"{before - after} of {before} regions of '{sample.mask}' vanish or merge at {resolution} pixels"
         )
-    return resized, resized_map
+    return replace(image, anomaly_map=resized_map, mask=mask, regions=regions)
 
 
-def _protocol(samples: Sequence[Sample], category: Category, resolution: int | None) -> dict[str, Any]:
+def _protocol(
+    images: Sequence[ScoredImage], samples: Sequence[Sample], category: Category, resolution: int | None
+) -> dict[str, Any]:
+    annotated = sum(len(image.regions) for image in images if image.regions is not None)
+    saturated = f"{annotated} annotated, saturated as their {CONFIG_FILE} says"
     return {
         "resolution": "native" if resolution is None else resolution,
         "connectivity": CONNECTIVITY,
+        "regions": saturated if annotated else "connected components",
         "mask_resampling": "none" if resolution is None else "nearest",
         "aupro_limits": [0.3, 0.05],
         "counts": {

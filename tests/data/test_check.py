@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtadl.data.check import PUBLISHED_COUNTS, check_category, empty_classes, problems
+from vtadl.data.check import check_category
+from vtadl.data.findings import PUBLISHED_COUNTS
+from vtadl.data.inspection import empty_classes, problems
 from vtadl.data.layouts import read_category
 
 

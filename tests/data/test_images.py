@@ -12,15 +12,10 @@ import torch
 from PIL import Image
 from skimage.transform import resize as skimage_resize
 
-from vtadl.data.images import (
-    MAX_PIXELS,
-    image_size,
-    read_image,
-    read_mask,
-    resize_image,
-    resize_map,
-    resize_mask,
-)
+from vtadl.data.images import image_size, read_image
+from vtadl.data.mask_files import read_mask
+from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.resizing import resize_image, resize_map, resize_mask
 from vtadl.errors import DataError
 
 HEIGHT, WIDTH = 12, 17
@@ -122,6 +117,19 @@ class TestFormats:
         for read in (read_image, image_size, lambda path: read_mask(path, None)):
             with pytest.raises(DataError, match=r"frames\..*' holds 2 pictures .*save each as a file of its own"):
                 read(path)
+
+    @pytest.mark.parametrize("kind", ["preview", "gain map"])
+    def test_what_phones_add_to_a_photo_is_no_second_picture(self, tmp_path, rgb, kind):
+        first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
+        path = tmp_path / "photo.jpg"
+        how = {"xmp": b'<rdf hdrgm:Version="1.0"/>'} if kind == "gain map" else {}
+        first.save(path, "MPO", save_all=True, append_images=[second], **how)
+        if kind == "preview":  # the type of the second entry: a large thumbnail
+            content = path.read_bytes()
+            entries = content.index(b"MPF\0") + 4 + 50  # two of 16 bytes, after the index
+            assert struct.unpack("<I", content[entries + 16 : entries + 20]) == (0,)
+            path.write_bytes(content[: entries + 16] + struct.pack("<I", 0x010001) + content[entries + 20 :])
+        assert read_image(path).shape == rgb.shape
 
     def test_a_preview_is_no_second_picture(self, tmp_path, rgb):
         with tifffile.TiffWriter(tmp_path / "preview.tif") as file:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vtadl.data.layouts import Category, empty_folders, find_images, mask_folder, read_category
+from vtadl.data.layouts import Category, empty_folders, find_images, read_category
 from vtadl.errors import DataError
 
 
@@ -55,7 +55,7 @@ class TestMVTec:
         touch(tmp_path, "train/good/0.png", "test/cut/3.png")
         category = read_category(tmp_path)
         assert category.test[0].mask is None
-        assert mask_folder(category) is None
+        assert category.mask_folder is None
 
     def test_a_missing_mask_is_expected_where_others_are(self, tmp_path):
         touch(tmp_path, "train/good/0.png", "test/cut/3.png", "test/dent/4.png", "ground_truth/cut/3_mask.png")
@@ -234,7 +234,7 @@ class TestOthers:
             raise PermissionError(13, "Permission denied", str(path))
 
         monkeypatch.setattr(Path, "iterdir", refuse)
-        with pytest.raises(DataError, match=r"cannot list '.*good': Permission denied; check its permissions"):
+        with pytest.raises(DataError, match=r"cannot list '.*train': Permission denied; check its permissions"):
             read_category(tmp_path)
 
     def test_empty_folders(self, tmp_path):

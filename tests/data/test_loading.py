@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 import vtadl.data.loading as loading
-from vtadl.data.images import read_image, resize_image
+from vtadl.data.images import read_image
 from vtadl.data.loading import fitting_batch, load_images
+from vtadl.data.resizing import resize_image
 from vtadl.errors import DataError
 
 

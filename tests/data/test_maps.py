@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtadl.data.images import resize_map
 from vtadl.data.maps import (
     find_maps,
     fit_map,
@@ -15,6 +14,7 @@ from vtadl.data.maps import (
     read_map,
     summarize_map,
 )
+from vtadl.data.resizing import resize_map
 from vtadl.errors import DataError
 
 IMAGES = ["test/good/000.png", "test/cut/000.png", "test/cut/001.jpg"]

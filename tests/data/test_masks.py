@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtadl.data.images import read_mask_values
+from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import mask_warnings, summarize_mask
 
 DEFECT = np.zeros((20, 24), np.uint8)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vtadl.data.images import read_image, resize_image
+from vtadl.data.images import read_image
 from vtadl.data.repeated import LEVELS, RepeatedImages, _floats, _floats_there
+from vtadl.data.resizing import resize_image
 from vtadl.errors import DataError
 
 

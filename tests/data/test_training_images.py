@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from helpers.categories import make_category
-from vtadl.data import layouts
 from vtadl.data.hashing import content_hash
+from vtadl.data.layouts import category as layouts
 from vtadl.data.layouts import read_category
 from vtadl.data.roi import BLANK
 from vtadl.data.training_images import TrainingImages, good_images

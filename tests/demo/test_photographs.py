@@ -2,9 +2,10 @@
 
 import pytest
 
-from vtadl.data.check import problems
-from vtadl.data.images import read_image, read_mask
+from vtadl.data.images import read_image
+from vtadl.data.inspection import problems
 from vtadl.data.layouts import read_category
+from vtadl.data.mask_files import read_mask
 from vtadl.demo.photographs import ATTRIBUTION, CATEGORY, PHOTOGRAPHS, copy_demo, sample_photographs
 from vtadl.errors import DataError
 

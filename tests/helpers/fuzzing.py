@@ -20,13 +20,16 @@ import torch
 from PIL import Image
 
 from helpers.exports import card_for, tiny_run
+from helpers.trees import COCO, LABELME, SIDE, TREES
 from vtadl.config.overrides import read_config
-from vtadl.data.images import image_size, read_image, read_mask
+from vtadl.data.images import image_size, read_image
 from vtadl.data.layouts import read_category
 from vtadl.data.maps import read_map
+from vtadl.data.mask_files import read_mask
 from vtadl.data.roi import read_region_of_interest
+from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import VtadlError
-from vtadl.inference.predictions_file import read_rows
+from vtadl.inference.predictions_file import open_predictions_file, read_rows
 from vtadl.models.reference import load_reference
 from vtadl.runs.run import load_run, save_run
 from vtadl.runtime import manifest as exported
@@ -154,7 +157,50 @@ def make_doors(root: Path) -> dict[str, Door]:
         "split": Door(
             seeds=(("split_csv/1cls.csv", split),), folder=None, open=lambda path: read_category(_visa(path.parents[1]))
         ),
+        "drawing": Door(
+            seeds=(("002.json", json.dumps(LABELME).encode()), ("test/cut/coco.json", _coco())),
+            open=lambda path: read_mask(path, (SIDE, SIDE), path.with_name("002.png")),
+        ),
+        "layout": Door(seeds=_layouts(), open=_open_layout),
+        "state": Door(seeds=(("inspection.json", b'{"detector": "a", "finished": false}'),), open=_open_state),
     }
+
+
+def _coco() -> bytes:
+    runs = {"image_id": 1, "segmentation": {"size": [SIDE, SIDE], "counts": [100, 50, 106]}}
+    packed = {"image_id": 1, "segmentation": {"size": [SIDE, SIDE], "counts": "T3b1Z3"}}
+    return json.dumps({**COCO, "annotations": [*COCO["annotations"], runs, packed]}).encode()
+
+
+def _layouts() -> tuple[tuple[str, bytes], ...]:
+    """The tables and lists of layouts, below the folder of their tree."""
+    kept = ("MVTec LOCO AD", "Real-IAD", "a list, CSV or Parquet")
+    return tuple(
+        (f"{tree.name}/{name}", content.encode())
+        for tree in TREES
+        if tree.name in kept
+        for name, content in tree.others.items()
+    )
+
+
+def _open_layout(path: Path) -> None:
+    """Read a tree whose table is the broken file, and the masks of its samples."""
+    broken = path.read_bytes()
+    tree = next(tree for tree in TREES if tree.name in path.parts)
+    root = path.parents[len(path.parts) - path.parts.index(tree.name) - 2]
+    category = tree.make(root)
+    path.write_bytes(broken)
+    for sample in read_category(category).samples:
+        config = None if sample.mask is None else config_of(sample.mask)
+        if sample.mask is not None and config is not None:
+            read_regions(sample.mask, config)
+
+
+def _open_state(path: Path) -> None:
+    """Resume an inspection whose state is the broken file."""
+    (path.parent / "predictions.jsonl").write_text('{"file": "a.png", "score": 1.5}\n')
+    with open_predictions_file(path.parent, {"detector": "a"}):
+        pass
 
 
 def _placed(door: Door, folder: Path, name: str, content: bytes) -> Path:

@@ -110,7 +110,7 @@ def cross_fitted(
         if not inside:
             continue
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
-        rest = Category(root=category.root, layout=category.layout, samples=tuple(samples), roi_mask=run.roi_mask)
+        rest = replace(category, samples=tuple(samples), roi_mask=run.roi_mask)
         shown = within(progress, f"cross-fitting, {fold + 1} of {FOLDS}: ")
         found = train_run(run.config, rest, device, progress=shown).held_out
         sha256 += found.sha256

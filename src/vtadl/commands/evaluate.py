@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     read_record(options.run_folder)  # before torch is loaded
     from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.check import empty_classes
+    from vtadl.data.inspection import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
     from vtadl.inference.predict import pick_device
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     progress = progress_of(options)
     report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)
-    for line in report.warnings:
+    for line in (*category.notes, *report.warnings):
         print_warning(line)
     write_json(options.json, report.to_json())
     if options.report:

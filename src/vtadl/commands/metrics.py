@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate the maps and print the table."""
     from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.check import empty_classes
+    from vtadl.data.inspection import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_maps
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         skip=skip,
         progress=progress_of(options),
     )
-    for line in report.warnings:
+    for line in (*category.notes, *report.warnings):
         print_warning(line)
     write_json(options.json, report.to_json())
     if str(options.json) != "-":

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Train and write the run folder."""
     asked = None if options.resume else read_config(*_flags(options))  # before torch is loaded
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.check import empty_classes
+    from vtadl.data.inspection import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.data.roi import read_region_of_interest
     from vtadl.inference.predict import pick_device
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         check_free(options.out, force=options.force)
     roi_mask = read_region_of_interest(options.roi, options.ignore)
     category = replace(read_category(options.category), roi_mask=roi_mask)
-    if line := category.left_out.line():
+    for line in category.remarks():
         warn(line)
     # All of them: what vtadl data check calls an error ends a training.
     skip = usable(category.samples, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if trained is None:
         return 0
-    remember_category(options.out, trained.times, category.root)
+    remember_category(options.out, trained.times, options.category)
     if finished:
         print(f"'{options.out}' was finished already, with these images and settings")
     else:

@@ -5,7 +5,7 @@ from typing import Any
 
 from vtadl.config.presets import PRESETS
 from vtadl.config.schema import Config, PaperConfig
-from vtadl.data.check import PUBLISHED_COUNTS
+from vtadl.data.findings import PUBLISHED_COUNTS
 from vtadl.data.layouts import Category
 from vtadl.losses.objective import parse_objective
 

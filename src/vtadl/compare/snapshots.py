@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from vtadl.data.images import read_mask
+from vtadl.data.mask_files import read_mask
 from vtadl.evaluation import Report
 from vtadl.inference.predict import predict_files
 from vtadl.reports.pictures import encoded, heat_picture, mask_outline
@@ -47,7 +47,8 @@ def take_snapshots(run: Run, report: Report, folder: Path, device: torch.device)
             suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
             names.append(f"{one.index}-{kind}.{suffix}")
             write_bytes(folder / PICTURES_FOLDER / names[-1], content)
-        mask = None if sample.mask is None else read_mask(sample.mask, one.prediction.anomaly_map.shape[:2])
+        size = one.prediction.anomaly_map.shape
+        mask = None if sample.mask is None else read_mask(sample.mask, size, sample.path)
         taken.append(
             Snapshot(
                 name=sample.path.name,

@@ -1,47 +1,21 @@
-"""Findings about a folder of images, before anything is trained or evaluated on them."""
+"""What a folder of images holds and what is wrong with it, before anything is trained or evaluated on it."""
 
-import hashlib
 import textwrap
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from vtadl.data.formats import IMAGE_SUFFIXES
-from vtadl.data.images import orientation_of, read_image, read_mask_values
-from vtadl.data.layouts import OUTSIDE, Category, Sample, empty_folders, mask_folder
-from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
-from vtadl.data.splits import FEW_IMAGES, training_split
-from vtadl.data.walk import NOT_BY_NAME, LeftOut, is_aside
+from vtadl.data.findings import copies, few_images, unpublished_counts, unused_files
+from vtadl.data.inspection import Inspection, alike, empty_classes, inspect_all
+from vtadl.data.layouts import Category
+from vtadl.data.masks import mask_warnings
+from vtadl.data.splits import training_split
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 
-PUBLISHED_COUNTS = {
-    "bottle": (209, 20, 63),
-    "cable": (224, 58, 92),
-    "capsule": (219, 23, 109),
-    "carpet": (280, 28, 89),
-    "grid": (264, 21, 57),
-    "hazelnut": (391, 40, 70),
-    "leather": (245, 32, 92),
-    "metal_nut": (220, 22, 93),
-    "pill": (267, 26, 141),
-    "screw": (320, 41, 119),
-    "tile": (230, 33, 84),
-    "toothbrush": (60, 12, 30),
-    "transistor": (213, 60, 40),
-    "wood": (247, 19, 60),
-    "zipper": (240, 32, 119),
-}
-"""MVTec AD: good training, good test and defective test images of each category (P. Bergmann et al., CVPR 2019)."""
-
-_WORKERS = 2
 _LISTED = 10
 _WIDTH = 80
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +50,7 @@ class CheckReport:
             "sizes": self.sizes,
             "bit_depths": {str(bits): count for bits, count in self.bit_depths.items()},
             "masks": self.masks,
+            "conditions": conditions(self.category),
         }
 
     def lines(self) -> list[str]:
@@ -86,6 +61,9 @@ class CheckReport:
         lines += _wrapped(f"  taken as    {taken_as(self.category)}")
         lines += _wrapped(f"  sizes       {_size_summary(self.sizes)}")
         lines += _wrapped(f"  bit depth   {', '.join(f'{n} of {bits} bits' for bits, n in self.bit_depths.items())}")
+        if found_conditions := conditions(self.category):
+            said = ", ".join(f"{count} {name}" for name, count in found_conditions.items())
+            lines += _wrapped(f"  conditions  {said}")
         expected, found, empty = self.masks["expected"], self.masks["found"], self.masks["empty"]
         masks = f"{found} of {expected} defective images" + (f", {empty} empty" if empty else "")
         lines += _wrapped(f"  masks       {masks if expected else 'none'}")
@@ -97,20 +75,9 @@ class CheckReport:
         return lines if self.errors or self.warnings else [*lines, "no problems found"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Inspection:
-    size: tuple[int, int]
-    bits: int
-    digest: str
-    pixels: str
-    """Hash of the decoded pixels."""
-    flat: bool
-    """Whether all pixels are of one colour."""
-    mask: MaskSummary | None
-
-    @property
-    def empty_mask(self) -> bool:
-        return self.mask is not None and self.mask.share == 0
+def conditions(category: Category) -> dict[str, int]:
+    """Images by lighting or camera, where the layout's names say it."""
+    return _tally(sample.condition for sample in category.samples if sample.condition is not None)
 
 
 def taken_as(category: Category) -> str:
@@ -124,11 +91,12 @@ def taken_as(category: Category) -> str:
         return f"{said}, none to test with"
     said += f", {len(category.test)} to test with"
     tested = sum(not sample.is_defective for sample in category.test)
-    if category.layout != "plain" or not tested:
+    if category.own_split or not tested:
         return said
+    good = "in good/" if category.layout == "plain" else "good ones"
     return (
-        f"{said}; {tested} of the {tested + len(kept) + len(held_out)} in good/ are kept for tests, chosen by their "
-        "content: a detector that was trained elsewhere is tested on all of good/ and bad/"
+        f"{said}; {tested} of the {tested + len(kept) + len(held_out)} {good} are kept for tests, chosen by their "
+        "content: a detector that was trained elsewhere is tested on all of them"
     )
 
 
@@ -137,8 +105,8 @@ def check_category(category: Category, *, progress: Progress = silent) -> CheckR
 
     Errors: nothing to train on, an empty class, an image or mask that cannot be used. Warnings: the rest.
     """
-    inspected = list(zip(category.samples, _for_each(_inspect, category.samples, progress), strict=True))
-    sound = [(sample, found) for sample, found in inspected if isinstance(found, _Inspection)]
+    inspected = inspect_all(category.samples, progress)
+    sound = [(sample, found) for sample, found in inspected if isinstance(found, Inspection)]
     failed = [str(found) for _, found in inspected if isinstance(found, DataError)]
     expected = [sample.mask for sample in category.samples if sample.mask is not None]
     no_training = [] if category.train else [f"'{category.root}' has no images to train on; add images of good parts"]
@@ -146,11 +114,12 @@ def check_category(category: Category, *, progress: Progress = silent) -> CheckR
         category=category,
         errors=[*no_training, *map(str, empty_classes(category)), *failed],
         warnings=[
-            *_few_images(category),
-            *_unpublished_counts(category),
-            *_copies(category, sound),
-            *_unused_files(category),
-            *_alike([(sample, found) for sample, found in sound if sample.split != "test"]),
+            *category.notes,
+            *few_images(category),
+            *unpublished_counts(category),
+            *copies(category, sound),
+            *unused_files(category),
+            *alike([(sample, found) for sample, found in sound if sample.split != "test"]),
             *(f"the mask of '{s.path}' is empty: no pixel is defective" for s, found in sound if found.empty_mask),
             *mask_warnings([found.mask for _, found in sound if found.mask is not None], empty=False),
         ],
@@ -165,109 +134,6 @@ def check_category(category: Category, *, progress: Progress = silent) -> CheckR
     )
 
 
-def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[tuple[Sample, DataError]]:
-    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image."""
-    return look_over(samples, progress=progress)[0]
-
-
-def look_over(
-    samples: Sequence[Sample], *, progress: Progress = silent
-) -> tuple[list[tuple[Sample, DataError]], list[str]]:
-    """The `problems` of samples, and what is doubtful about the good images to learn from, a line each."""
-    results = list(zip(samples, _for_each(_inspect, samples, progress), strict=True))
-    good = [(s, found) for s, found in results if isinstance(found, _Inspection) and s.split != "test"]
-    return [(s, found) for s, found in results if isinstance(found, DataError)], list(_alike(good))
-
-
-def stop_on_problems(
-    samples: Sequence[Sample], more: Sequence[DataError] = (), warn: Callable[[str], None] | None = None
-) -> None:
-    """Read all files first, so that a bad one is known before any long work.
-
-    Args:
-        samples: whose files.
-        more: problems that are known already, such as empty folders.
-        warn: called with each line about good images that are doubtful.
-
-    Raises:
-        DataError: the first bad file, and how many more there are.
-    """
-    found, doubtful = look_over(samples)
-    errors = [*more, *(error for _, error in found)]
-    if warn is not None:
-        for line in doubtful:
-            warn(line)
-    if errors:
-        rest = f" (and {len(errors) - 1} more: vtadl data check lists them)" if len(errors) > 1 else ""
-        raise DataError(f"{errors[0]}{rest}")
-
-
-def empty_classes(category: Category) -> list[DataError]:
-    """One error for each folder of the layout that should hold images and holds none."""
-    return [
-        DataError(f"'{folder}' holds no images; put some there or remove the folder")
-        for folder in empty_folders(category)
-    ]
-
-
-def _inspect(sample: Sample) -> _Inspection:
-    image = read_image(sample.path)  # The pixels go at once: thousands of images would not fit in memory.
-    return _Inspection(
-        size=(image.shape[0], image.shape[1]),
-        bits=8 * image.dtype.itemsize,
-        digest=sample.sha256,
-        pixels=hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest(),
-        flat=bool((image == image[0, 0]).all()),
-        mask=_mask(sample, (image.shape[0], image.shape[1])),
-    )
-
-
-def _mask(sample: Sample, size: tuple[int, int]) -> MaskSummary | None:
-    if sample.mask is None:
-        return None
-    if not sample.mask.exists():
-        raise DataError(
-            f"defective image '{sample.path}' has no mask; expected '{sample.mask}': add it, or take the image out"
-        )
-    values = read_mask_values(sample.mask, size)
-    return summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1)
-
-
-def _alike(good: Sequence[tuple[Sample, _Inspection]]) -> Iterator[str]:
-    """Good images of which nothing can be learned."""
-    flat = [sample for sample, found in good if found.flat]
-    if flat:
-        yield (
-            f"{len(flat)} of {len(good)} good images are of one colour, '{flat[0].path}' for one, as a covered lens or "
-            "a failed exposure leaves them: take them out"
-        )
-    different = len({found.pixels for _, found in good})
-    if len(good) > 2 and different <= len(good) // 2:
-        yield (
-            f"only {different} of {len(good)} good images differ: natural variation cannot be learned from copies, and "
-            "any other part will look defective; give images of different parts"
-        )
-
-
-def _for_each(function: Callable[[Sample], T], samples: Sequence[Sample], progress: Progress) -> list[T | DataError]:
-    def result(sample: Sample) -> T | DataError:
-        try:
-            return function(sample)
-        except DataError as error:
-            return error
-
-    results = []
-    executor = ThreadPoolExecutor(_WORKERS)
-    try:
-        with progress("checking", len(samples)) as advance:
-            for one in executor.map(result, samples):
-                results.append(one)
-                advance(1)
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return results
-
-
 def _counts(category: Category) -> dict[str, dict[str, int]]:
     splits = {"train": category.train, "validation": category.validation, "test": category.test}
     return {
@@ -275,82 +141,6 @@ def _counts(category: Category) -> dict[str, dict[str, int]]:
         for split, samples in splits.items()
         if samples or split != "validation"
     }
-
-
-def _few_images(category: Category) -> Iterator[str]:
-    count = len(category.train) + len(category.validation)
-    if 0 < count < FEW_IMAGES:
-        yield (
-            f"only {count} good images to learn from: none is held out, so no threshold can be calibrated, and natural "
-            f"variation may look abnormal; {FEW_IMAGES} or more are needed, 50 or more are better"
-        )
-    labels = {sample.is_defective for sample in category.test}
-    if not labels:
-        yield "no test images: training and prediction work, evaluation does not"
-    elif labels == {True}:
-        yield "no good test images: metrics such as AUROC cannot be computed"
-    elif labels == {False}:
-        yield "no defective test images: metrics such as AUROC cannot be computed"
-
-
-def _unpublished_counts(category: Category) -> Iterator[str]:
-    published = PUBLISHED_COUNTS.get(category.name)
-    defective = sum(sample.is_defective for sample in category.test)
-    counts = (len(category.train), len(category.test) - defective, defective)
-    if category.layout == "mvtec" and published is not None and counts != published:
-        yield (
-            f"'{category.name}' is a category of MVTec AD, with {_parts(published)} (train good / test good / "
-            f"test defective); here are {_parts(counts)}: metrics do not compare with published ones"
-        )
-
-
-def _copies(category: Category, inspected: Iterable[tuple[Sample, _Inspection]]) -> Iterator[str]:
-    by_digest: defaultdict[str, list[Sample]] = defaultdict(list)
-    for sample, found in inspected:
-        by_digest[found.digest].append(sample)
-    for copies in by_digest.values():
-        first, *others = sorted(copies, key=lambda sample: sample.split == "test")
-        for other in others:
-            pair = f"'{category.relative(other.path)}' is an exact copy of '{category.relative(first.path)}'"
-            if first.split != other.split == "test":
-                yield f"test image {pair}, which is trained on: remove one of them"
-            elif first.label != other.label:
-                yield f"{pair}, yet one is '{other.label}' and one is '{first.label}': remove one of them"
-            else:
-                yield pair
-
-
-def _unused_files(category: Category) -> Iterator[str]:
-    """Masks without an image, images outside the layout, and files between the images that are none; by folder."""
-    used = {path for sample in category.samples for path in (sample.path, sample.mask) if path is not None}
-    folders = {path.parent for path in used}
-    masks = mask_folder(category)
-    # Masks of good images, where they exist, are all black and not needed.
-    not_needed = [masks / name for name in ("good", "ok", "Normal")] if masks else []
-    unused: defaultdict[tuple[Path, str], list[str]] = defaultdict(list)
-    for path in sorted(category.root.rglob("*")):
-        if path in used or path.parent in used or not path.is_file() or path.parent in not_needed:
-            continue
-        if any(is_aside(part) for part in path.relative_to(category.root).parts):
-            continue
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            if path.parent in folders:
-                unused[path.parent, "no images by their names, and left out"].append(path.name)
-        elif masks is not None and path.is_relative_to(masks):
-            unused[path.parent, "masks of no image here"].append(path.name)
-        else:
-            unused[path.parent, "images outside this layout, and left out"].append(path.name)
-    # What lies outside the layout is said folder by folder, and the rest in a line.
-    rest = LeftOut(counts=Counter(category.left_out.counts), examples=category.left_out.examples)
-    del rest.counts[OUTSIDE], rest.counts[NOT_BY_NAME]
-    if line := rest.line():
-        yield line
-    for (folder, kind), names in unused.items():
-        yield f"files in '{category.relative(folder)}' are {kind}: {len(names)}, such as '{names[0]}'"
-
-
-def _parts(counts: tuple[int, int, int]) -> str:
-    return "/".join(map(str, counts))
 
 
 def _tally(values: Iterable[Any]) -> dict[Any, int]:

@@ -4,6 +4,7 @@ All that Pillow reads of pictures made of pixels. Left out: what runs a program 
 of one game or one instrument.
 """
 
+import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -69,6 +70,8 @@ _BEGINNINGS: tuple[tuple[bytes, Decoder], ...] = (
     (b"8BPS", PsdImagePlugin.PsdImageFile),
     (b"\0\0\x01\0", IcoImagePlugin.IcoImageFile),
 )
+_ENTRIES_TAG = 0xB002
+_GAIN_MAPS = (b"hdrgm:", b"HDRGainMap")
 _REDUCED_TAG = 254
 _REDUCED, _TRANSPARENCY = 1, 4
 """Pages of a TIFF that are a preview, or a mask, of another one."""
@@ -105,9 +108,26 @@ def frame_count(image: ImageFile) -> int:
     """How many pictures an opened file holds: pages of a TIFF but previews, frames of an animation."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _page_count(image)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        return _jpeg_count(image)
     if isinstance(image, PsdImagePlugin.PsdImageFile | IcoImagePlugin.IcoImageFile):
         return 1  # Layers and sizes of one picture.
     return int(getattr(image, "n_frames", 1))
+
+
+def _jpeg_count(image: JpegImagePlugin.JpegImageFile) -> int:
+    """Pictures of a multi-picture file (MPO); previews, and what phones add to make a photo brighter, are none."""
+    if "mp" not in image.info:
+        return 1
+    segments = (content for name, content in image.applist if name == "APP1")
+    if any(mark in content for content in segments for mark in _GAIN_MAPS):
+        return 1
+    try:
+        entries = image._getmp()[_ENTRIES_TAG]  # type: ignore[index]
+        kinds = [entry["Attribute"]["MPType"] for entry in entries]
+    except (KeyError, TypeError, ValueError, SyntaxError, IndexError, struct.error):
+        return 1  # A damaged index does not make the first picture unusable.
+    return max(sum("Thumbnail" not in kind for kind in kinds), 1)
 
 
 def _page_count(image: TiffImagePlugin.TiffImageFile) -> int:

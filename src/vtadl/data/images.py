@@ -1,27 +1,15 @@
-"""Decoding images and masks, and the one way in which each is resized.
+"""Decoding images: from a file, or from whatever a caller has of one, to RGB of 8 or 16 bits."""
 
-Pillow does the decoding, through the decoders of `vtadl.data.formats` and no other: what is none of these by its first
-bytes is not opened, whatever its name says.
-"""
-
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vtadl.data.formats import decoder_of, frame_count
+from vtadl.data.opening import ORIENTATION_TAG, UPRIGHT, Content, Source, opened, orientation
 from vtadl.errors import DataError
-
-MAX_PIXELS = 200_000_000
-"""Larger images are refused before they are decoded: three bytes a pixel, and several copies, must fit in memory."""
 
 # Pillow keeps eight bits of a 16-bit colour channel, the byte that its raw mode points at. Decoding once more with the
 # opposite byte order gives the other byte.
@@ -34,24 +22,8 @@ _LOW_BYTE = {
     "RGBA;16N": "RGBA;16B" if np.little_endian else "RGBA;16L",
 }
 
-_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.swapaxes(0, 1),
-    6: lambda image: np.rot90(image, -1),
-    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
-    8: lambda image: np.rot90(image, 1),
-}
-"""What the values of the EXIF tag Orientation ask for."""
-_QUARTER_TURN = (
-    "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation turns it? "
-)
-_ORIENTATION_TAG = 274
-_BITS_TAG, _PHOTOMETRIC_TAG, _PLANAR_TAG, _SAMPLE_FORMAT_TAG = 258, 262, 284, 339
 
-
-def read_image(path: "Source") -> NDArray[Any]:
+def read_image(path: Source) -> NDArray[Any]:
     """Decode an image, upright by its EXIF orientation.
 
     Grey and palette images become RGB. Alpha is dropped, so a pixel has the colour that is stored, not one blended
@@ -65,15 +37,15 @@ def read_image(path: "Source") -> NDArray[Any]:
         DataError: the file is missing, unreadable, no image, damaged, holds several pictures, or has more than
             `MAX_PIXELS`.
     """
-    with _opened(path) as image:
-        orientation = _orientation(image)
+    with opened(path) as image:
+        turn = orientation(image)
         low_byte = _LOW_BYTE.get(_raw_mode(image))
         pixels = _rgb(image, path)
     if low_byte is not None:
-        with _opened(path) as image:
+        with opened(path) as image:
             image.tile = [tile._replace(args=_with_raw_mode(tile.args, low_byte)) for tile in image.tile]
             pixels = (pixels.astype(np.uint16) << 8) | _rgb(image, path)
-    return np.ascontiguousarray(_UPRIGHT[orientation](pixels) if orientation in _UPRIGHT else pixels)
+    return np.ascontiguousarray(UPRIGHT[turn](pixels) if turn in UPRIGHT else pixels)
 
 
 def as_rgb(image: NDArray[Any]) -> NDArray[Any]:
@@ -122,7 +94,7 @@ def pixels_of(image: Any) -> NDArray[Any]:
     if hasattr(image, "read"):
         image = image.read()
     if isinstance(image, bytes | bytearray | memoryview):
-        return read_image(_Content(bytes(image)))
+        return read_image(Content(bytes(image)))
     raise DataError(
         "expected a path, a NumPy array (H, W, 3) or (H, W) of uint8 or uint16, a Pillow image, or the bytes of an "
         f"image file; got {type(image).__module__}.{type(image).__qualname__}"
@@ -133,33 +105,14 @@ def _pixels_of_pillow(image: Image.Image) -> NDArray[Any]:
     what = Path("Pillow image")
     if not image.width * image.height:
         raise DataError("the Pillow image has no pixels")
-    orientation = 1
+    turn = 1
     if not isinstance(image, TiffImageFile):
-        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        turn = int(image.getexif().get(ORIENTATION_TAG, 1))
     try:
         pixels = _rgb(image.copy(), what)
     except OSError as error:
         raise DataError(f"the Pillow image cannot be decoded: {error}") from error
-    return np.ascontiguousarray(_UPRIGHT[orientation](pixels) if orientation in _UPRIGHT else pixels)
-
-
-class _Content:
-    """The bytes of an image file, where a path is expected."""
-
-    suffix = ""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def open(self, _: str) -> io.BytesIO:
-        """As `Path.open`."""
-        return io.BytesIO(self._content)
-
-    def __str__(self) -> str:
-        return "content given as bytes"
-
-
-Source = Path | _Content
+    return np.ascontiguousarray(UPRIGHT[turn](pixels) if turn in UPRIGHT else pixels)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -168,9 +121,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         width, height = image.size
-        return (width, height) if _orientation(image) in (5, 6, 7, 8) else (height, width)
+        return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def has_16_bits(path: Path) -> bool:
@@ -179,7 +132,7 @@ def has_16_bits(path: Path) -> bool:
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return image.mode.startswith(("I", "F")) or _raw_mode(image) in _LOW_BYTE
 
 
@@ -189,210 +142,10 @@ def orientation_of(path: Path) -> int:
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
-    with _opened(Path(path)) as image:
+    with opened(Path(path)) as image:
         if isinstance(image, TiffImageFile):
-            return int(image.tag_v2.get(_ORIENTATION_TAG, 1))
-        return _orientation(image)
-
-
-def resize_image(image: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize to ``(height, width)`` by bilinear interpolation, antialiased when it shrinks.
-
-    In float32 whatever the image's depth: Pillow would round eight-bit images between its two passes, which an exported
-    model cannot repeat.
-
-    Args:
-        image: ``(H, W, 3)``, uint8 or uint16.
-        size: height and width in pixels.
-
-    Returns:
-        ``(3, height, width)`` in [0, 1].
-    """
-    top = np.float32(np.iinfo(image.dtype).max)
-    resized = np.empty((3, *size), np.float32)
-    # Of a grey image, one channel is all there is to know.
-    channels = 1 if is_grey(image) else 3
-    for channel in range(channels):
-        np.divide(resize_map(image[:, :, channel], size), top, out=resized[channel])
-    resized[channels:] = resized[0]
-    return resized
-
-
-def is_grey(image: NDArray[Any]) -> bool:
-    """Whether the three channels of ``(H, W, 3)`` are the same."""
-    # Few rows tell almost every image of colours, before all are compared.
-    return all(np.array_equal(rows[:, :, 0], rows[:, :, other]) for rows in (image[::16], image) for other in (1, 2))
-
-
-def resize_map(anomaly_map: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resize one channel by bilinear interpolation between pixel centres, antialiased when it shrinks.
-
-    Args:
-        anomaly_map: ``(H, W)``, any real type; computed in float32.
-        size: height and width in pixels.
-
-    Returns:
-        ``(height, width)``, within the range of the input.
-    """
-    image = Image.fromarray(np.ascontiguousarray(anomaly_map, dtype=np.float32))
-    return np.array(image.resize(size[::-1], Image.Resampling.BILINEAR))
-
-
-def read_mask(path: Path, image_size: tuple[int, int] | None) -> NDArray[np.bool_]:
-    """Read a mask: any pixel that is not black is defective; `vtadl.data.masks` says what looks wrong about one.
-
-    What is transparent is not defective. Where all is of one colour and some of it transparent, what is not is
-    defective, whatever the colour.
-
-    Args:
-        path: a mask in a lossless format, or a folder with several of one image, of which any may mark a pixel.
-        image_size: height and width of its image, which the mask must have too; ``None`` leaves that unchecked.
-
-    Returns:
-        ``(H, W)``, true where defective.
-
-    Raises:
-        DataError: as `read_image`; the mask is a JPEG, or of another size than its image; the folder is empty.
-    """
-    values = read_mask_values(Path(path), image_size)
-    found: NDArray[np.bool_] = values != 0
-    return found
-
-
-def read_mask_values(path: Path, image_size: tuple[int, int] | None) -> NDArray[Any]:
-    """As `read_mask`, but what the pixels hold: 0 where nothing is defective, another number for each colour.
-
-    Returns:
-        ``(H, W)``, numbers of some type; of a grey mask those of the file.
-    """
-    if path.is_dir():
-        parts = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
-        if not parts:
-            raise DataError(f"'{path}' holds no mask; expected the masks of one image")
-        layers = [_mask_values(part) for part in parts]
-        if len({layer.shape for layer in layers}) > 1:
-            raise DataError(f"the masks in '{path}' are of several sizes; draw each at the image's own size")
-        values = layers[0] if len(layers) == 1 else np.any([layer != 0 for layer in layers], axis=0)
-    else:
-        values = _mask_values(path)
-    if image_size is not None and values.shape != image_size:
-        turned = values.shape == image_size[::-1]
-        raise DataError(
-            f"mask '{path}' is {_wide_by_high(values.shape[::-1])} but its image is {_wide_by_high(image_size[::-1])}; "
-            + (
-                "a quarter turn would explain it: is it drawn on the photo as stored, before its EXIF orientation "
-                * turned
-            )
-            + ("turns it upright? " * turned)
-            + "draw it at the image's own size"
-        )
-    return values
-
-
-def _mask_values(path: Path) -> NDArray[Any]:
-    with _opened(path) as image:
-        if isinstance(image, JpegImageFile):
-            raise DataError(f"mask '{path}' is a JPEG, whose compression blurs its edges; save it as PNG")
-        orientation = _orientation(image)
-        image.load()
-        if image.mode in ("1", "L") or image.mode.startswith(("I", "F")):
-            values = np.asarray(image)
-            if values.dtype.kind == "f" and np.isnan(values).any():
-                raise DataError(f"mask '{path}' holds NaN; expected 0 where nothing is defective")
-            return _UPRIGHT[orientation](values) if orientation in _UPRIGHT else values
-        has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-        alpha = np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else None
-    colours = read_image(path).astype(np.int64)
-    values = (colours[:, :, 0] << 32) | (colours[:, :, 1] << 16) | colours[:, :, 2]
-    grey = (colours[:, :, 0] == colours[:, :, 1]).all() and (colours[:, :, 1] == colours[:, :, 2]).all()
-    values = colours[:, :, 0] if grey else values
-    if alpha is None or alpha.min() == alpha.max():
-        return values
-    alpha = _UPRIGHT[orientation](alpha) if orientation in _UPRIGHT else alpha
-    visible = values[alpha > 0]
-    return alpha if visible.min() == visible.max() else np.where(alpha > 0, values, 0)
-
-
-def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Resize a mask to ``(height, width)``: each pixel takes the value of the one under its centre; never dilated."""
-    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, mask.shape, strict=True))
-    resized: NDArray[np.bool_] = mask[rows[:, None], columns]
-    return resized
-
-
-@contextmanager
-def _opened(path: Source) -> Iterator[ImageFile.ImageFile]:
-    """Open the header, and name the file in whatever goes wrong until the image is closed."""
-    try:
-        with path.open("rb") as file:
-            decoder = decoder_of(file.read(32), path)
-            file.seek(0)
-            with decoder(file) as image:
-                _check_size(image, path)
-                _check_kind(image, path)
-                _check_frames(image, path)
-                yield image
-    except DataError:
-        raise
-    except PermissionError as error:
-        raise DataError(f"cannot read '{path}': permission denied; make the file readable") from error
-    except FileNotFoundError as error:
-        raise DataError(f"'{path}' does not exist; check the path") from error
-    except IsADirectoryError as error:
-        raise DataError(f"'{path}' is a folder; expected an image file") from error
-    except Exception as error:  # A decoder fed with damaged bytes may raise anything.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            f"cannot decode '{path}': {reason}; the file is damaged or of a rare kind: replace it, or save it as PNG"
-        ) from error
-
-
-def _check_size(image: ImageFile.ImageFile, path: Source) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"'{path}' is {_wide_by_high(image.size)}, {width * height / 1e6:.0f} megapixels; "
-            f"at most {MAX_PIXELS / 1e6:.0f} are read: scale it down or cut it into parts"
-        )
-
-
-def _check_kind(image: ImageFile.ImageFile, path: Source) -> None:
-    """Refuse the TIFF files that Pillow decodes to wrong values without a word."""
-    if not isinstance(image, TiffImageFile):
-        return
-    tags = image.tag_v2
-    bits = tags.get(_BITS_TAG, (1,))
-    kinds = {
-        "signed values": bits[0] == 8 and 2 in tags.get(_SAMPLE_FORMAT_TAG, (1,)),
-        "a plane for each channel": bits[0] > 8 and len(bits) > 1 and tags.get(_PLANAR_TAG) == 2,
-        "white as zero": bits[0] > 8 and tags.get(_PHOTOMETRIC_TAG) == 0,
-    }
-    for kind, found in kinds.items():
-        if found:
-            raise DataError(
-                f"'{path}' is a TIFF of {bits[0]} bits a channel with {kind}, not read here; save it as PNG"
-            )
-
-
-def _check_frames(image: ImageFile.ImageFile, path: Source) -> None:
-    """Refuse a file of several pictures: the others would pass unseen."""
-    count = frame_count(image)
-    if count > 1:
-        raise DataError(
-            f"'{path}' holds {count} pictures (pages of a TIFF, or frames of an animation); expected one: save each as "
-            "a file of its own"
-        )
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    if isinstance(image, TiffImageFile):
-        return 1  # Pillow itself turns these when it loads them.
-    if isinstance(image, PngImageFile) and "exif" not in image.info:
-        return 1  # Asking Pillow would decode the whole file in search of a misplaced chunk.
-    try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # Damaged EXIF does not make the pixels unusable.
-        return 1
+            return int(image.tag_v2.get(ORIENTATION_TAG, 1))
+        return orientation(image)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
@@ -423,7 +176,3 @@ def _uint16(grey: NDArray[Any], path: Source) -> NDArray[np.uint16]:
             f"{'floating-point' if top == 1.0 else 'integer'} images: rescale it"
         )
     return (np.rint(grey * 65535.0) if top == 1.0 else grey).astype(np.uint16)
-
-
-def _wide_by_high(size: tuple[int, ...]) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.images import is_grey, read_image
+from vtadl.data.images import read_image
+from vtadl.data.resizing import is_grey
 from vtadl.data.value_range import TOP, Range, in_range
 
 SAMPLED = 20

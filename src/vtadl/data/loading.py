@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vtadl.data.images import read_image, resize_image
+from vtadl.data.images import read_image
+from vtadl.data.resizing import resize_image
 from vtadl.data.value_range import Range, in_range
 from vtadl.errors import DataError
 

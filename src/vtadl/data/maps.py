@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vtadl.data.images import MAX_PIXELS, resize_map
+from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.resizing import resize_map
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 

@@ -34,7 +34,7 @@ def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) ->
 
     Args:
         path: of the mask.
-        values: from `vtadl.data.images.read_mask_values`.
+        values: from `vtadl.data.mask_files.read_mask_values`.
         turned: whether its image has an EXIF orientation.
     """
     borders = (values[0], values[-1], values[:, 0], values[:, -1])

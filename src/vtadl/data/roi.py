@@ -6,8 +6,6 @@ before a detector sees them, in training and in prediction alike, so that what h
 
 import io
 import json
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vtadl.data.images import MAX_PIXELS, image_size, read_mask, resize_mask
+from vtadl.data.images import image_size
+from vtadl.data.mask_files import read_mask
+from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.polygons import polygon_of
+from vtadl.data.resizing import resize_mask
 from vtadl.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 BLANK = 128 / 255
 """What pixels outside the mask become, in [0, 1]: middle grey."""
-MAX_POINTS = 100_000
 REGION_FILE = "region_of_interest.png"
 """In a run folder, and in an export."""
 STORED_SIDE = 4096
@@ -117,7 +118,7 @@ def _read_polygons(path: Path) -> NDArray[np.bool_]:
         raise DataError(f"cannot read polygons from '{path}': {error}; {expected}") from error
     try:
         width, height = (_side(content[name], name) for name in ("width", "height"))
-        polygons = [_polygon(points) for points in content["polygons"]]
+        polygons = [polygon_of(points) for points in content["polygons"]]
         if not polygons or width * height > MAX_PIXELS:
             raise ValueError(f"{len(polygons)} polygons in {width}x{height} pixels")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -125,7 +126,7 @@ def _read_polygons(path: Path) -> NDArray[np.bool_]:
     picture = Image.new("1", (width, height))
     draw = ImageDraw.Draw(picture)
     for points in polygons:
-        draw.polygon(points, fill=1)
+        draw.polygon(points.ravel().tolist(), fill=1)
     return np.asarray(picture)
 
 
@@ -133,13 +134,3 @@ def _side(value: Any, name: str) -> int:
     if type(value) is not int or not 1 <= value <= MAX_PIXELS:
         raise ValueError(f"{name} is {str(value)[:40]}")
     return value
-
-
-def _polygon(points: Sequence[Any]) -> list[tuple[float, float]]:
-    if not 3 <= len(points) <= MAX_POINTS:
-        raise ValueError(f"a polygon of {len(points)} points")
-    polygon = [(float(x), float(y)) for x, y in points]
-    # Pillow crashes on coordinates that no machine integer holds.
-    if not all(math.isfinite(value) and abs(value) <= MAX_PIXELS for point in polygon for value in point):
-        raise ValueError("a point far outside the image")
-    return polygon

@@ -19,6 +19,8 @@ PASSED_OVER = frozenset(
 )
 """Folders, in lower case, of thumbnails and of what was thrown away."""
 
+DRAWINGS = ".json"
+"""What labelme leaves beside each image; never an image itself."""
 NOT_BY_NAME = "no images by their names"
 HIDDEN, ASIDE = "hidden", "of thumbnails or trash"
 TWICE, GONE, CLOSED = "there under another name already", "links to nothing", "in folders that cannot be listed"
@@ -93,7 +95,8 @@ def walk(
                 if path.suffix.lower() in suffixes:
                     left_out.add(HIDDEN, path)
             elif path.suffix.lower() not in suffixes:
-                left_out.add(NOT_BY_NAME, path)
+                if path.suffix.lower() != DRAWINGS:
+                    left_out.add(NOT_BY_NAME, path)
             elif path.is_file():
                 yield path
             else:

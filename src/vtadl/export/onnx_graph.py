@@ -4,7 +4,7 @@
     anomaly_map  float32 (H, W)
 
 Three graphs are joined: resizing the image, the detector as torch exports it, resizing the map. ONNX's antialiased
-``Resize`` agrees in float32 with `vtadl.data.images.resize_map` to a few parts in 100,000 even on noise.
+``Resize`` agrees in float32 with `vtadl.data.resizing.resize_map` to a few parts in 100,000 even on noise.
 """
 
 import logging

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.images import resize_image, resize_map
 from vtadl.data.loading import load_images
+from vtadl.data.resizing import resize_image, resize_map
 from vtadl.data.roi import blanked, fitted_mask
 from vtadl.data.value_range import in_range
 from vtadl.decision.decide import Prediction, decide

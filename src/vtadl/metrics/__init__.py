@@ -5,7 +5,7 @@ from vtadl.metrics.comparison import Comparison, compare_metrics
 from vtadl.metrics.curves import Curve
 from vtadl.metrics.evaluation import LIMITS, Evaluation, evaluate
 from vtadl.metrics.functional import aupimo, aupro, auroc, average_precision, f1_max
-from vtadl.metrics.images import GOOD, ScoredImage
+from vtadl.metrics.images import GOOD, Region, ScoredImage
 
 __all__ = [
     "GOOD",
@@ -16,6 +16,7 @@ __all__ = [
     "Evaluation",
     "Group",
     "Overlap",
+    "Region",
     "ScoredImage",
     "aupimo",
     "aupro",

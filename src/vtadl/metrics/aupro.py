@@ -3,8 +3,10 @@
 AUPRO is a mean over regions of the area under each region's own curve, and that area is a sum over the region's pixels:
 a pixel that becomes covered while the false positive rate runs from a to b adds the area to the right of that ramp.
 So one rank for each defective pixel is all that is needed, and every breakdown is another mean of the same areas.
+Where covering s pixels of a region is enough (saturated PRO), only its s highest scores count, each for 1/s.
 
-Source: P. Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 6.
+Sources: P. Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 6; P. Bergmann et al., Beyond Dents
+and Scratches, IJCV 2022, section 4 (saturation).
 """
 
 import numpy as np
@@ -26,17 +28,17 @@ def region_aupro(pixels: PixelRanks, limit: float) -> NDArray[np.float64]:
     """
     ranks = pixels.ranks
     start, end = ranks.negatives_above / ranks.n_negatives, ranks.negatives_from / ranks.n_negatives
-    area_of_pixel = ramp_areas(start, end, limit)[pixels.rank_of_pixel]
-    n_regions = len(pixels.region_areas)
-    sums = np.bincount(pixels.region_of_pixel, weights=area_of_pixel, minlength=n_regions)
-    return sums / pixels.region_areas
+    areas = ramp_areas(start, end, limit)[pixels.rank_of_pixel[pixels.counted]]
+    sums = np.bincount(pixels.region_of_counted, weights=areas, minlength=len(pixels.region_counts))
+    return sums / pixels.region_counts
 
 
 def pro_curve(pixels: PixelRanks) -> Curve:
     """Mean overlap over all regions (y) against the false positive rate over all defect-free pixels (x)."""
-    weights = (1 / pixels.region_areas)[pixels.region_of_pixel]
-    gained = np.bincount(pixels.rank_of_pixel, weights=weights, minlength=len(pixels.ranks.scores))
-    return step_curve(pixels.ranks, np.cumsum(gained) / len(pixels.region_areas))
+    weights = (1 / pixels.region_counts)[pixels.region_of_counted]
+    ranks = pixels.rank_of_pixel[pixels.counted]
+    gained = np.bincount(ranks, weights=weights, minlength=len(pixels.ranks.scores))
+    return step_curve(pixels.ranks, np.cumsum(gained) / len(pixels.region_counts))
 
 
 def ramp_areas(start: NDArray[np.float64], end: NDArray[np.float64], limit: float) -> NDArray[np.float64]:

@@ -78,10 +78,10 @@ def bin_pixels(maps: Sequence[NDArray[np.floating]], pixels: PixelRanks) -> Binn
         return np.bincount(in_bin.of(order_keys(anomaly_map.ravel().astype(dtype))), minlength=n_bins)
 
     found = in_threads(count, maps, sum(m.size for m in maps))
-    flat = pixels.region_images[pixels.region_of_pixel] * np.int64(n_bins) + bin_of_rank[pixels.rank_of_pixel]
-    shares = (1 / pixels.region_areas)[pixels.region_of_pixel]
+    flat = pixels.image_of_pixel * np.int64(n_bins) + bin_of_rank[pixels.rank_of_pixel]
+    shares = (1 / pixels.region_counts)[pixels.region_of_counted]
     positives = np.bincount(flat, minlength=n_images * n_bins).reshape(n_images, n_bins)
-    overlap = np.bincount(flat, weights=shares, minlength=n_images * n_bins).reshape(n_images, n_bins)
+    overlap = np.bincount(flat[pixels.counted], weights=shares, minlength=n_images * n_bins).reshape(n_images, n_bins)
     return BinnedImages(
         negatives=(np.stack(found) - positives).astype(np.float64),
         positives=positives.astype(np.float64),

@@ -111,12 +111,12 @@ def break_down(
 
 
 def _regions(pixels: PixelRanks, limits: Sequence[float], threshold: float) -> Regions:
-    found = (pixels.ranks.scores >= threshold)[pixels.rank_of_pixel]
+    found = (pixels.ranks.scores >= threshold)[pixels.rank_of_pixel[pixels.counted]]
     return Regions(
         images=pixels.region_images,
         areas=pixels.region_areas,
         aupro={f"{limit:g}": region_aupro(pixels, limit) for limit in limits},
-        recalls=np.bincount(pixels.region_of_pixel, weights=found) / pixels.region_areas,
+        recalls=np.bincount(pixels.region_of_counted, weights=found) / pixels.region_counts,
     )
 
 

@@ -12,6 +12,16 @@ GOOD = "good"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Region:
+    """One annotated defect, of which finding a part may be enough."""
+
+    mask: NDArray[np.bool_]
+    """``(H, W)``, with at least one pixel."""
+    saturation: float
+    """In (0, 1]: the share of its pixels that covers it wholly."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredImage:
     """One test image's scores and truth; larger scores are more abnormal, in any range."""
 
@@ -23,6 +33,9 @@ class ScoredImage:
     """``(H, W)`` float32 or float64; ``None`` where a detector gives no map."""
     mask: NDArray[np.bool_] | None
     """``(H, W)``, true on the defect. ``None`` means all false for a good image, and *unknown* for a defective one."""
+    regions: tuple[Region, ...] | None = None
+    """What AUPRO is taken over, where the annotation says it: together they are the mask, and they may overlap.
+    ``None``: the mask's connected components, each of which must be covered whole."""
 
     @property
     def is_good(self) -> bool:
@@ -67,6 +80,10 @@ def _check_mask(image: ScoredImage, mask: NDArray[np.bool_]) -> None:
             f"the mask of '{image.name}' is {_size(mask)} but its anomaly map is {_size(image.anomaly_map)}; "
             "resample the map to the mask's size first"
         )
+    if image.regions is not None:
+        union = np.any([region.mask for region in image.regions], axis=0) if image.regions else np.zeros_like(mask)
+        if not np.array_equal(union, mask):
+            raise DataError(f"the regions of '{image.name}' are not its mask; expected regions that make it up")
     if image.is_good and mask.any():
         raise DataError(f"'{image.name}' counts as good but its mask marks a defect; give it a defect type")
 

@@ -1,6 +1,6 @@
 """From images to the counts behind the pixel metrics: one pass over the scores serves all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,15 @@ class PixelRanks:
     ranks: Ranks
     rank_of_pixel: NDArray[np.int64]
     """``(P,)`` for each defective pixel, image after image in reading order, the index of its score in ``ranks``."""
-    region_of_pixel: NDArray[np.int64]
-    """``(P,)`` the region of each defective pixel, counted through the whole set."""
+    image_of_pixel: NDArray[np.int64]
+    """``(P,)`` the index of the image that each lies in."""
+    counted: NDArray[np.int64]
+    """``(Q,)`` the pixels, by their place in `rank_of_pixel`, that count towards covering a region: all of them, once
+    for each region they are in; of a region that saturates, those of its highest scores."""
+    region_of_counted: NDArray[np.int64]
+    """``(Q,)`` the region of each, numbered through the whole set."""
+    region_counts: NDArray[np.int64]
+    """``(R,)`` pixels that count towards each region."""
     region_areas: NDArray[np.int64]
     """``(R,)`` pixels of each region."""
     region_images: NDArray[np.int64]
@@ -40,7 +47,7 @@ def rank_pixels(images: Sequence[ScoredImage]) -> PixelRanks | None:
     if not has_pixels(images):
         return None
     maps = [_map_of(image) for image in images]
-    positives, regions, region_images = _defective_pixels(images, maps)
+    positives, image_of_pixel = _defective_pixels(images, maps)
     if len(positives) in (0, sum(m.size for m in maps)):
         return None
     scores, rank_of_pixel, counts = _distinct(positives)
@@ -59,9 +66,8 @@ def rank_pixels(images: Sequence[ScoredImage]) -> PixelRanks | None:
     return PixelRanks(
         ranks=ranks,
         rank_of_pixel=len(scores) - 1 - rank_of_pixel,
-        region_of_pixel=regions,
-        region_areas=np.bincount(regions, minlength=len(region_images)),
-        region_images=region_images,
+        image_of_pixel=image_of_pixel,
+        **_regions(images, positives),
     )
 
 
@@ -74,21 +80,61 @@ def _map_of(image: ScoredImage) -> NDArray[np.floating]:
 
 def _defective_pixels(
     images: Sequence[ScoredImage], maps: Sequence[NDArray[np.floating]]
-) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
     scores = [np.empty(0, dtype=np.result_type(np.float32, *maps))]
-    regions, region_images = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    n_regions = 0
+    members = [np.empty(0, dtype=np.int64)]
     for index, (image, anomaly_map) in enumerate(zip(images, maps, strict=True)):
+        if image.mask is not None:
+            scores.append(anomaly_map[image.mask])
+            members.append(np.full(len(scores[-1]), index))
+    return np.concatenate(scores), np.concatenate(members)
+
+
+def _regions(images: Sequence[ScoredImage], scores: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
+    """The fields of `PixelRanks` that tell of regions.
+
+    Args:
+        images: the whole set.
+        scores: ``(P,)`` of the defective pixels, image after image in reading order.
+    """
+    counted, region_of_counted, counts, areas, region_images = ([np.empty(0, dtype=np.int64)] for _ in range(5))
+    n_pixels = n_regions = 0
+    for index, image in enumerate(images):
         if image.mask is None:
             continue
-        positions, region_of_pixel = label_regions(image.mask)
-        if positions.size:
-            found = int(region_of_pixel.max()) + 1
-            scores.append(anomaly_map.ravel()[positions])
-            regions.append(region_of_pixel + n_regions)
-            region_images.append(np.full(found, index))
-            n_regions += found
-    return np.concatenate(scores), np.concatenate(regions), np.concatenate(region_images)
+        for places, share in _places(image):
+            own = places + n_pixels
+            most = max(round(share * len(own)), 1)
+            if most < len(own):
+                own = own[np.argpartition(scores[own], len(own) - most)[len(own) - most :]]
+            counted.append(own)
+            region_of_counted.append(np.full(len(own), n_regions))
+            counts.append(np.array([len(own)]))
+            areas.append(np.array([len(places)]))
+            region_images.append(np.array([index]))
+            n_regions += 1
+        n_pixels += int(np.count_nonzero(image.mask))
+    return {
+        "counted": np.concatenate(counted),
+        "region_of_counted": np.concatenate(region_of_counted),
+        "region_counts": np.concatenate(counts),
+        "region_areas": np.concatenate(areas),
+        "region_images": np.concatenate(region_images),
+    }
+
+
+def _places(image: ScoredImage) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """For each region, its pixels by their place among the image's defective ones, and the share that covers it."""
+    assert image.mask is not None, "only images with a mask have regions"
+    if image.regions is None:
+        _, region_of_pixel = label_regions(image.mask)
+        order = np.argsort(region_of_pixel, kind="stable")
+        ends = np.cumsum(np.bincount(region_of_pixel))
+        yield from ((places, 1.0) for places in np.split(order, ends[:-1]) if len(places))
+        return
+    numbers = np.cumsum(image.mask.ravel()) - 1
+    for region in image.regions:
+        yield numbers[region.mask.ravel()], region.saturation
 
 
 def _distinct(

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from vtadl.data.images import read_mask, resize_map, resize_mask
 from vtadl.data.layouts import Sample
+from vtadl.data.mask_files import read_mask
+from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.decision import heatmap
 from vtadl.evaluation import Report
 from vtadl.inference.predict import ScoredFile, predict_files
@@ -164,7 +165,7 @@ def _pair(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> P
     photo, heat = heat_picture(run, one)
     outlined = None
     if sample.mask is not None:
-        outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2]))
+        outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2], sample.path))
     marked = " with the mask's outline" if outlined else ""
     what = f"{sample.label}, {sample.path.name}{marked}"
     return Pair(

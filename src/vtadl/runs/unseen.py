@@ -7,16 +7,13 @@ from vtadl.data.layouts import Category, Sample
 from vtadl.errors import DataError, VtadlWarning
 from vtadl.runs.run import Run
 
-NO_SPLIT = ("plain", "bare")
-"""Layouts that do not say themselves what is for tests."""
-
 
 def unseen_by(run: Run, category: Category) -> Category:
     """The category with the run's test material as its test images.
 
-    Where the layout says what is for tests, that stays; a warning says where the run was trained on some of it. In a
-    plain layout every image is for tests that the run was neither trained nor calibrated on: a folder of new parts is
-    tested whole, and no image is tested that was learned.
+    Where the layout says what is for tests, that stays; a warning says where the run was trained on some of it.
+    Elsewhere, as in a plain layout, every image is for tests that the run was neither trained nor calibrated on: a
+    folder of new parts is tested whole, and no image is tested that was learned.
 
     Args:
         run: the detector.
@@ -25,7 +22,7 @@ def unseen_by(run: Run, category: Category) -> Category:
     seen = {*run.source.training_sha256, *run.held_out.sha256}
     if not seen:
         return category
-    if category.layout in NO_SPLIT:
+    if not category.own_split:
         return replace(category, samples=tuple(_resplit(sample, seen) for sample in category.samples))
     trained = sum(_is_in(sample, set(run.source.training_sha256)) for sample in category.test)
     if trained:

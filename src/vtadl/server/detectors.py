@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vtadl.data.appearance import measure_appearance
-from vtadl.data.images import read_image, resize_map
+from vtadl.data.images import read_image
+from vtadl.data.resizing import resize_map
 from vtadl.decision.heatmap import colours, eight_bit, opacities, positions
 from vtadl.errors import BundleError, DataError
 from vtadl.threads import use_threads

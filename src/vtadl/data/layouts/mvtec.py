@@ -1,0 +1,97 @@
+"""Folders as of MVTec AD: ``train/good``, ``test/<defect>`` and ``ground_truth/<defect>``; and BTAD's, which differ in
+names.
+
+Sources: P. Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021; P. Bergmann et al., Beyond Dents and
+Scratches (MVTec LOCO AD), IJCV 2022, with its ``defects_config.json``; S. Jezek et al., Deep Learning-Based Defect
+Detection of Metal Parts (MPDD), ICUMT 2021; P. Mishra et al., VT-ADL (BTAD), ISIE 2021; each as its readme lays it out.
+"""
+
+from pathlib import Path
+
+from vtadl.data.layouts.category import Category, Sample, Split
+from vtadl.data.layouts.listing import (
+    Found,
+    defective_samples,
+    folders_in,
+    good_samples,
+    images_in,
+    innermost,
+    some,
+)
+from vtadl.data.mask_files import CONFIG_FILE
+from vtadl.data.walk import LeftOut
+
+_MASKS = "ground_truth"
+_OTHER_NAMES = ("gt", "groundtruth", "ground-truth", "ground truth", "mask", "masks", "label", "labels", "annotations")
+
+
+def has_mvtec(root: Path) -> Found:
+    """Whether there is ``train/good`` or ``test/good``."""
+    if any((root / split / "good" / "xyz").is_dir() for split in ("train", "test")):
+        return False  # MVTec 3D-AD: what is in its folders is depth too.
+    if (root / "train" / "good").is_dir() or (root / "test" / "good").is_dir():
+        return True
+    inside = [folder.name for folder in folders_in(root / "train")]
+    if not inside or (root / "train" / "ok").is_dir():
+        return False
+    return f"MVTec AD (train/ holds {some(inside)} where train/good is expected)"
+
+
+def read_mvtec(root: Path) -> Category:
+    """MVTec AD and MPDD; with ``validation/good`` and a folder of masks for each image, MVTec LOCO AD."""
+    layout = "mvtec-loco" if (root / CONFIG_FILE).is_file() else "mvtec"
+    return _split_folders(root, layout, good="good", ending="_mask")
+
+
+def has_btad(root: Path) -> Found:
+    """Whether there is ``train/ok``."""
+    return (root / "train" / "ok").is_dir()
+
+
+def read_btad(root: Path) -> Category:
+    """``train/ok``, ``test/ok``, ``test/ko`` and masks of the images' own names."""
+    return _split_folders(root, "btad", good="ok", ending="")
+
+
+def _split_folders(root: Path, layout: str, good: str, ending: str) -> Category:
+    left_out, splits = LeftOut(), ("train", "validation")
+    masks = root / _MASKS if (root / _MASKS).is_dir() else None
+    samples: list[Sample] = []
+    for split in splits:
+        samples += good_samples(images_in(root / split / good, left_out), _as_split(split))
+    for folder in folders_in(root / "test"):
+        if folder.name == good:
+            samples += good_samples(images_in(folder, left_out), "test")
+        else:
+            own = None if masks is None else masks / folder.name
+            samples += defective_samples(folder, folder.name, own, left_out, ending=ending)
+    return Category(
+        root=root,
+        layout=layout,
+        samples=tuple(samples),
+        mask_folder=masks,
+        class_folders=innermost(*(root / name for name in ("train", "validation", "test"))),
+        notes=(*_misnamed_masks(root, masks, samples), *_without_thresholds(root, layout, samples)),
+        left_out=left_out,
+    )
+
+
+def _as_split(name: str) -> Split:
+    return "train" if name == "train" else "validation"
+
+
+def _misnamed_masks(root: Path, masks: Path | None, samples: list[Sample]) -> list[str]:
+    if masks is not None or all(sample.mask is not None or not sample.is_defective for sample in samples):
+        return []
+    names = [folder.name for folder in folders_in(root) if folder.name.casefold() in _OTHER_NAMES]
+    return [f"no masks are read: they are expected in {_MASKS}/, and here is {name}/; rename it" for name in names[:1]]
+
+
+def _without_thresholds(root: Path, layout: str, samples: list[Sample]) -> list[str]:
+    several = sum(sample.mask is not None and sample.mask.is_dir() for sample in samples)
+    if layout != "mvtec" or not several:
+        return []
+    return [
+        f"{several} images have a folder of masks each, as in MVTec LOCO AD, but '{root}' has no {CONFIG_FILE}: AUPRO "
+        "counts every region whole, without saturation thresholds"
+    ]

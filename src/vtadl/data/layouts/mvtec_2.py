@@ -1,0 +1,66 @@
+"""MVTec AD 2: ``test_public``, and the lighting in each name; its private test sets have no labels.
+
+Source: L. Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, 2025, as
+its readme lays it out: ``train/good/000_regular.png``, ``validation/good``, ``test_public/good``, ``test_public/bad``,
+``test_public/ground_truth/bad/000_regular_mask.png``, ``test_private``, ``test_private_mixed``.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vtadl.data.layouts.category import Category, Sample
+from vtadl.data.layouts.listing import Found, defective_samples, folders_in, good_samples, images_in, innermost
+from vtadl.data.walk import LeftOut
+
+_MASKS = "ground_truth"
+_PRIVATE = ("test_private", "test_private_mixed")
+
+
+def has_mvtec_2(root: Path) -> Found:
+    """Whether there is ``test_public`` with a class in it."""
+    public = root / "test_public"
+    if not public.is_dir():
+        private = [name for name in _PRIVATE if (root / name).is_dir()]
+        return f"MVTec AD 2 ({private[0]}/ is there, test_public/ is not)" if private else False
+    if any((public / name).is_dir() for name in ("good", "bad")):
+        return True
+    return "MVTec AD 2 (test_public/ holds neither good/ nor bad/)"
+
+
+def read_mvtec_2(root: Path) -> Category:
+    """The public part; each image's lighting becomes its condition."""
+    left_out, public = LeftOut(), root / "test_public"
+    masks = public / _MASKS if (public / _MASKS).is_dir() else None
+    samples = good_samples(images_in(root / "train" / "good", left_out))
+    samples += good_samples(images_in(root / "validation" / "good", left_out), "validation")
+    classes = [folder for folder in folders_in(public) if folder.name != _MASKS]
+    for folder in classes:
+        if folder.name == "good":
+            samples += good_samples(images_in(folder, left_out), "test")
+        else:
+            own = None if masks is None else masks / folder.name
+            samples += defective_samples(folder, folder.name, own, left_out)
+    private = [path for name in _PRIVATE for path in images_in(root / name)]
+    return Category(
+        root=root,
+        layout="mvtec-ad-2",
+        samples=tuple(replace(sample, condition=_lighting(sample)) for sample in samples),
+        mask_folder=masks,
+        class_folders=innermost(root / "train", root / "validation", *classes),
+        notes=_unlabelled(root, private),
+        known=frozenset(private),
+        left_out=left_out,
+    )
+
+
+def _lighting(sample: Sample) -> str | None:
+    """``overexposed`` of ``012_overexposed.png``, ``shift_2`` of ``012_shift_2.png``."""
+    _, found, lighting = sample.path.stem.partition("_")
+    return lighting if found else None
+
+
+def _unlabelled(root: Path, private: list[Path]) -> tuple[str, ...]:
+    if not private:
+        return ()
+    folders = " and ".join(name for name in _PRIVATE if (root / name).is_dir())
+    return (f"{len(private)} images in {folders} have no labels and are not evaluated: vtadl predict scores them",)
