@@ -23,6 +23,7 @@ from vtadl.commands import (
     metrics,
     predict,
     serve,
+    teach,
     train,
 )
 from vtadl.commands.arguments import Parser, add_common, warn
@@ -34,7 +35,7 @@ from vtadl.version import __version__
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
-    *(demo, data, train, calibrate, evaluate, metrics, predict, generate, serve),
+    *(demo, data, train, calibrate, teach, evaluate, metrics, predict, generate, serve),
     *(compare, drift, export, import_reference, info, backbones),
 )
 

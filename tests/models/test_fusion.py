@@ -195,8 +195,8 @@ def test_a_part_that_looked_wrong_is_right_once_it_was_taught():
     before, _ = taught(images(24))
     after, _ = taught(images(24), green(12, seed=11))
     new, plain = green(6, seed=12), images(6, seed=13)
-    gap = [float(d.anomaly_map(new).amax((1, 2)).mean() - d.anomaly_map(plain).amax((1, 2)).mean()) for d in (before, after)]
-    assert gap[1] < 0.25 * gap[0]
+    scores = [[d.anomaly_map(shown).amax((1, 2)).mean() for shown in (new, plain)] for d in (before, after)]
+    assert float(scores[1][0] - scores[1][1]) < 0.25 * float(scores[0][0] - scores[0][1])
 
 
 def test_what_good_images_score_unseen_is_merged_by_their_number():

@@ -21,6 +21,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--learned", action="store_true", help="list the good images, the least usual first: suspects among them"
     )
+    parser.add_argument("--versions", action="store_true", help="list what changed it: trained, calibrated, taught")
     add_json(parser)
     add_command(commands, run_presets, "presets", "list presets, losses and backbones, a line each")
 
@@ -37,6 +38,8 @@ def run_info(options: argparse.Namespace) -> int:
     if options.learned:
         print("\n".join(learned_lines(record, found.card, found.times)))
         return 0
+    if options.versions:
+        return _print_versions(options)
     content = {**record, "times": found.times, "bytes": size, "config": to_toml(found.config)}
     write_json(options.json, content)
     if str(options.json) == "-":
@@ -55,6 +58,18 @@ def run_info(options: argparse.Namespace) -> int:
     else:
         print("\n" + "\n".join(card_lines(found.card)))
     print(f"\n{to_toml(found.config).rstrip()}")
+    return 0
+
+
+def _print_versions(options: argparse.Namespace) -> int:
+    from vtadl.runs.versions import versions_of
+
+    versions = versions_of(options.run_folder)
+    content = [{"number": one.number, "made": one.made, "change": one.change} for one in versions]
+    write_json(options.json, {"versions": content, "current": versions[-1].number})
+    if str(options.json) != "-":
+        for one in versions:
+            print(f"{one.number:>4}  {one.made:<26}  {one.change}{'  (current)' if one is versions[-1] else ''}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Scatter matrices in 20 bits a number: what merging Gaussians later takes, in 5/16 of the room of full symmetric floats.
+"""Scatter matrices in 20 bits a number: what merging Gaussians later takes.
 
 The inverse factors that a Gaussian scores with are shrunk and rounded to half precision: too coarse to learn more from.
 """

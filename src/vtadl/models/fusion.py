@@ -19,6 +19,7 @@ from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import FusionConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.standardisation import LogMoments
+from vtadl.errors import BundleError
 from vtadl.models.components import Fitting, GaussianComponent, MemoryComponent
 from vtadl.models.protocol import Fitted, Session
 from vtadl.nn.resize import Resize
@@ -102,8 +103,30 @@ class FusionDetector(nn.Module):
             images: none of which it has learned.
             session: of the training.
             learned: what the last `fit` or `teach` gave.
+
+        Raises:
+            BundleError: it is not this detector's.
         """
+        self._check(learned)
         return self._learn(images, session, {name: value.to(session.device) for name, value in learned.items()})
+
+    def _check(self, learned: Mapping[str, Tensor]) -> None:
+        expected: dict[str, tuple[int, ...]] = {"images": (), "components.0.count": ()}
+        positions, width = self._components[0].density.mean.shape  # type: ignore[misc]
+        triangle = width * (width - 1) // 2
+        shapes: dict[str, tuple[int, ...]] = {"deviation": (positions, width), "high": (positions, triangle)}
+        shapes["low"] = ((positions * triangle + 1) // 2,)
+        expected |= {f"components.0.{name}": shape for name, shape in shapes.items()}
+        for position, component in enumerate(self._components):
+            start = f"components.{position}."
+            expected |= {f"{start}log_mean": component.grid, f"{start}log_square": component.grid}
+            expected |= {f"{start}scored": (), f"{start}weight": ()}
+        differing = {name for name, shape in expected.items() if name not in learned or learned[name].shape != shape}
+        if differing or not all(bool(value.isfinite().all()) for value in learned.values()):
+            raise BundleError(
+                f"what the run keeps of its images does not fit its weights ({', '.join(sorted(differing)[:3])}); "
+                "restore learned.safetensors or train again"
+            )
 
     def _learn(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor] | None) -> Fitted:
         earlier = [_of_component(learned, position) for position in range(len(self.components))]

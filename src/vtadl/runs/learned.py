@@ -16,8 +16,6 @@ from torch import Tensor
 
 from vtadl.errors import BundleError
 
-LEARNED_FILE = "learned.safetensors"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:

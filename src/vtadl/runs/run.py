@@ -36,10 +36,11 @@ from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import remove_checkpoint, sync
 from vtadl.runs.files import write_bytes
 from vtadl.runs.folders import new_folder
-from vtadl.runs.learned import LEARNED_FILE, Learned
+from vtadl.runs.learned import Learned
 from vtadl.runs.record import (
     CONFIG_FILE,
     FORMAT,
+    LEARNED_FILE,
     LOG_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
@@ -189,8 +190,9 @@ def run_files(run: Run) -> dict[str, bytes]:
         "source": asdict(run.source),
         "training": run.training,
         "held_out": asdict(run.held_out),
-        **{"learned_sha256": hashlib.sha256(content).hexdigest() for content in learned.values()},
     }
+    if run.learned is not None:
+        record["learned_sha256"] = hashlib.sha256(learned[LEARNED_FILE]).hexdigest()
     card = {} if run.card is None else {CARD_FILE: to_json(run.card).encode()}
     region = {} if run.roi_mask is None else {REGION_FILE: mask_png(run.roi_mask)}
     return {
