@@ -93,7 +93,13 @@ def _processor(recorded: Any) -> str:
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
     from vtadl.backbones.names import BACKBONES
+    from vtadl.config.plugins import BACKBONES as BACKBONE_PLUGINS
+    from vtadl.config.plugins import LOSSES, installed, origin
     from vtadl.losses.objective import TERMS
+
+    plugged = {
+        group: {name: origin(point) for name, point in installed(group).items()} for group in (LOSSES, BACKBONE_PLUGINS)
+    }
 
     defaults = {DEFAULT_PRESET: " (default)"}
     _print_list("presets", {name: preset.summary + defaults.get(name, "") for name, preset in PRESETS.items()})
@@ -101,9 +107,9 @@ def run_presets(options: argparse.Namespace) -> int:
     _print_list("other names", {preset: ", ".join(found) for preset, found in names.items() if found})
     _print_list(
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
-        {name: term.summary for name, term in TERMS.items()},
+        {**{name: term.summary for name, term in TERMS.items()}, **plugged[LOSSES]},
     )
-    _print_list("backbones", BACKBONES)
+    _print_list("backbones", {**BACKBONES, **plugged[BACKBONE_PLUGINS]})
     return 0
 
 
