@@ -122,7 +122,7 @@ def ablations() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
 
 
 def _without_positions(fit: Callable[..., None]) -> Callable[..., None]:
-    def plain(self: Standardisation, *arguments: torch.Tensor) -> None:
+    def plain(self: Standardisation, *arguments: Any) -> None:
         self.by_position = False
         fit(self, *arguments)
 

@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Any
 from vtadl.threads import use_threads, wait_passively
 from vtadl.version import __version__
 
-__all__ = ["Config", "Detector", "Prediction", "Report", "__version__", "evaluate", "load", "metrics", "train"]
+__all__ = [
+    "Config",
+    "Detector",
+    "Prediction",
+    "Report",
+    "Teaching",
+    "__version__",
+    "evaluate",
+    "load",
+    "metrics",
+    "teach",
+    "train",
+]
 
 if TYPE_CHECKING:
     from vtadl import metrics
-    from vtadl.api import Config, Detector, Prediction, Report, evaluate, load, train
+    from vtadl.api import Config, Detector, Prediction, Report, Teaching, evaluate, load, teach, train
 
 wait_passively()  # whatever of the package is imported first comes through here, before it imports torch
 

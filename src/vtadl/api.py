@@ -1,4 +1,4 @@
-"""What ``import vtadl`` gives: train, load, predict, evaluate, save."""
+"""What ``import vtadl`` gives: train, load, predict, teach, evaluate, save."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from vtadl.calibration.calibrate import Request, calibrate, lowest_asked
 from vtadl.calibration.cross_fit import cross_fitted, need_of_cross_fit
 from vtadl.calibration.images import gather
+from vtadl.calibration.teaching import Teaching
+from vtadl.calibration.teaching import teach as teach_run
 from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import with_values
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
@@ -35,7 +37,7 @@ from vtadl.training.train import train_run
 PathLike = str | Path
 
 
-__all__ = ["Config", "Detector", "Prediction", "Report", "evaluate", "load", "train"]
+__all__ = ["Config", "Detector", "Prediction", "Report", "Teaching", "evaluate", "load", "teach", "train"]
 
 
 class Thresholds(TypedDict, total=False):
@@ -231,6 +233,43 @@ def load(folder: PathLike, device: str = "auto") -> Detector:
         BundleError: no run, or an unfinished, damaged or newer one.
     """
     return Detector(load_run(Path(folder)), device)
+
+
+def teach(
+    detector: Detector,
+    folder: PathLike,
+    *,
+    defective: PathLike | None = None,
+    category: PathLike | None = None,
+    threshold: bool = True,
+) -> Teaching:
+    """Let a detector learn new good parts, in place and without training it again; its threshold is set again.
+
+    Args:
+        detector: of the preset ``fusion`` or ``accurate``, from `train` or `load`.
+        folder: of good parts, in any layout; its test images are not learned.
+        defective: folder of known defective parts, whose scores are compared and change nothing.
+        category: where the images that it was trained on are now, if not where they were: the held-out ones are scored
+            again.
+        threshold: ``False`` leaves a calibrated detector without a threshold, for a later `Detector.calibrate`.
+
+    Raises:
+        ConfigError: a preset that cannot be taught.
+        BundleError: an older run, which does not hold what teaching takes.
+        DataError: nothing new to learn, images that cannot be used, or too few for the threshold.
+    """
+    content = read_category(Path(folder))
+    stop_on_problems((*content.train, *content.validation), ())
+    teaching = teach_run(
+        detector.run,
+        Path(folder),
+        detector.device,
+        defective=None if defective is None else Path(defective),
+        moved_to=None if category is None else Path(category),
+        threshold=threshold,
+    )
+    detector.run = teaching.run
+    return teaching
 
 
 def evaluate(detector: Detector, category: PathLike, *, resolution: int | None = None) -> Report:

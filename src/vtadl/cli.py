@@ -12,6 +12,7 @@ from vtadl.commands import (
     backbones,
     calibrate,
     compare,
+    completion,
     data,
     demo,
     drift,
@@ -23,6 +24,7 @@ from vtadl.commands import (
     metrics,
     predict,
     serve,
+    teach,
     train,
 )
 from vtadl.commands.arguments import Parser, add_common, warn
@@ -34,8 +36,8 @@ from vtadl.version import __version__
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = (
-    *(demo, data, train, calibrate, evaluate, metrics, predict, generate, serve),
-    *(compare, drift, export, import_reference, info, backbones),
+    *(demo, data, train, calibrate, teach, evaluate, metrics, predict, generate, serve),
+    *(compare, drift, export, import_reference, info, backbones, completion),
 )
 
 
@@ -91,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vtadl {__version__}")
     add_common(parser)
-    parser.set_defaults(run=partial(_help, parser))
+    parser.set_defaults(run=partial(_help, parser), parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add_to(commands)

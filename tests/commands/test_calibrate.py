@@ -137,7 +137,7 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(run, capsys, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vtadl.reports.card.write_text", full)
+    monkeypatch.setattr("vtadl.runs.checkpoint.sync", full)
     assert calibrate(run, "--threshold", 8) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert (run / "card.json").read_bytes() == before

@@ -8,6 +8,8 @@ from helpers.fitted import TensorImages, TensorSession, fit_to
 from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import FusionConfig
 from vtadl.density.gaussian import PositionGaussian
+from vtadl.density.packed_scatter import unpack_scatter
+from vtadl.density.standardisation import LogMoments
 from vtadl.models.components import GaussianComponent, MemoryComponent
 from vtadl.models.fusion import FusionDetector
 from vtadl.models.protocol import Detector
@@ -146,3 +148,62 @@ def test_a_principal_projection_keeps_distances_within_the_subspace():
     assert component.density.patches.shape == (500, 64)
     new = flat[:4].T.reshape(1, 80, 2, 2) + 0.0
     assert float(component.density(new).max()) < 5e-3
+
+
+TAUGHT = FusionConfig(image_size=64, size=300)
+
+
+def taught(*parts):
+    """A detector that was fitted to the first part and taught the others, and what it learned."""
+    detector = FusionDetector(TAUGHT, build_backbone(TAUGHT))
+    learned = detector.fit(TensorImages(parts[0]), TensorSession(0)).learned
+    for part in parts[1:]:
+        learned = detector.teach(TensorImages(part), TensorSession(0), learned).learned
+    return detector.eval(), learned
+
+
+@pytest.mark.parametrize("sizes", [(18, 6), (1, 23), (23, 1), (8, 8, 8)])
+def test_teaching_is_training_on_all(sizes):
+    everything = images(24)
+    whole, of_whole = taught(everything)
+    some, of_some = taught(*everything.split(sizes))
+    of_both = [
+        {name.removeprefix("components.0."): value for name, value in learned.items() if ".0." in name}
+        for learned in (of_whole, of_some)
+    ]
+    scale = whole.components[0].density.scale
+    torch.testing.assert_close(some.components[0].density.mean, whole.components[0].density.mean, rtol=1e-6, atol=1e-6)
+    deviations = of_both[0]["deviation"]
+    difference = (unpack_scatter(of_both[0]) - unpack_scatter(of_both[1])).abs()
+    assert float((difference / (deviations[:, :, None] * deviations[:, None])).max()) < 4e-6
+    torch.testing.assert_close(some.components[0].density.scale, scale, rtol=1e-5, atol=0)
+    assert int(of_some["images"]) == int(of_both[1]["count"]) == 24
+    shown = images(20, seed=7)
+    shown[10:, :, 24:40, 24:40] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    scores = [d.anomaly_map(shown).amax((1, 2)) for d in (whole, some)]
+    # The same defects stand out. The scale may differ: fewer images are farther from what is unseen.
+    assert all(float(one[10:].min()) > float(one[:10].max()) for one in scores)
+    assert float(torch.corrcoef(torch.stack(scores))[0, 1]) > 0.98
+
+
+def test_a_part_that_looked_wrong_is_right_once_it_was_taught():
+    def green(count, seed):
+        shown = images(count, seed)
+        shown[:, 1, 16:48, 16:48] = 0.9
+        return shown
+
+    before, _ = taught(images(24))
+    after, _ = taught(images(24), green(12, seed=11))
+    new, plain = green(6, seed=12), images(6, seed=13)
+    scores = [[d.anomaly_map(shown).amax((1, 2)).mean() for shown in (new, plain)] for d in (before, after)]
+    assert float(scores[1][0] - scores[1][1]) < 0.25 * float(scores[0][0] - scores[0][1])
+
+
+def test_what_good_images_score_unseen_is_merged_by_their_number():
+    logs = [LogMoments.of(embeddings(n, seed=n)[:, 0].exp(), float(10 * n)) for n in (2, 3)]
+    both = LogMoments.of(torch.cat([embeddings(n, seed=n)[:, 0].exp() for n in (2, 3)]), 50.0)
+    merged = logs[0].merged(logs[1])
+    torch.testing.assert_close(merged.mean, both.mean)
+    torch.testing.assert_close(merged.square, both.square)
+    assert (merged.scored, merged.weight) == (5, 50.0)
+    assert LogMoments.of(torch.empty(0, 4, 6), 9.0).merged(both).weight == 50.0

@@ -81,6 +81,17 @@ def test_the_mark_stands_at_its_value():
     assert mark.get("d").startswith(f"M{X0 + 0.25 * (X1 - X0):.1f} ")
 
 
+def test_the_mark_crosses_no_label():
+    groups = [Histogram(label=f"group {number}", values=[2.0, 6.0], style="good") for number in range(3)]
+    root = ET.fromstring(histograms(groups, title="t", x_label="x", mark=3.0))
+    mark = next(path for path in root.iter("path") if path.get("class") == "mark")
+    spans = [tuple(map(float, span)) for span in re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)", mark.get("d"))]
+    assert len(spans) == 3
+    labels = [float(text.get("y")) for text in root.iter() if (text.text or "").startswith("group")]
+    assert len(labels) == 3
+    assert not any(top < label < bottom or top < label - 8 < bottom for top, bottom in spans for label in labels)
+
+
 @pytest.mark.parametrize(
     "values",
     [[3.0], [0.0] * 4, [1e8, 1e8], [-math.inf, 1.0, 2.0, math.inf], [math.inf], [1e-8, 2e-8], [1e300, -1e300 / 4]],

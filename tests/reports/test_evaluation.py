@@ -130,8 +130,8 @@ def test_types_of_defect_are_told_apart(report_on, tmp_path):
 def test_the_page_needs_nothing_else(report_on, tmp_path):
     page, _ = report_on(make_category(tmp_path / "stripes", train=0))
     pictures = page.all("img")
-    # 4 misses, which are the spread as well, and 4 good ones in each: a photo and a heat map of each, twice.
-    assert len(pictures) == 2 * (4 + 4) * 2
+    # 4 defects as finds, misses and spread, and 4 good ones as false alarms and spread: a photo and a heat map each.
+    assert len(pictures) == 2 * (3 * 4 + 2 * 4)
     for picture in pictures:
         kind, data = picture["src"].split(";base64,")
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
@@ -140,6 +140,17 @@ def test_the_page_needs_nothing_else(report_on, tmp_path):
     text = re.sub(r"base64,[\w+/=]+", "", (tmp_path / "report.html").read_text())
     assert all(word not in text for word in ("http:", "https:", "//", "@import", "url(h"))
     assert (tmp_path / "report.html").stat().st_size < 500_000
+
+
+def test_the_page_opens_with_pictures_that_a_click_enlarges(report_on, tmp_path):
+    page, _ = report_on(make_category(tmp_path / "stripes", train=0))
+    kinds = [name for name, _ in page.tags if name in ("figure", "table")]
+    first_table = kinds.index("table")
+    assert first_table == 4 + 4 + 4  # finds, false alarms and misses
+    order = [page.text.index(words) for words in ("Surest finds", "Worst false alarms", "Worst misses", "Curves and")]
+    assert order == sorted(order)
+    names = {one["aria-label"] for one in page.all("input") if one.get("aria-label")}
+    assert names == {f"enlarge test/{label}/{number:03}.png" for label in ("good", "square") for number in range(4)}
 
 
 def test_the_page_can_be_heard(report_on, tmp_path):
@@ -179,24 +190,24 @@ def test_without_masks_pixel_metrics_are_dashes_with_the_reason(report_on, tmp_p
     rows = {row[0]: row for row in page.tables["Metrics on the test images"][1:]}
     assert rows["pixel AUPRO@0.3"][1:] == ["cannot be computed: no masks", "–", "–"]
     assert rows["image AUROC"][2] == "1.0000"
-    assert page.all("input") == []
+    assert all(one["aria-label"].startswith("enlarge ") for one in page.all("input"))
     assert "PRO" not in page.text.replace("AUPRO", "")
 
 
 @pytest.mark.parametrize(
-    ("counts", "reason", "missing"),
+    ("counts", "reason", "missing", "galleries"),
     [
-        ({"good": 0}, "no good test images", "Worst false alarms"),
-        ({"defective": 0}, "no defective test images", "Worst misses"),
+        ({"good": 0}, "no good test images", "Worst false alarms", 3),
+        ({"defective": 0}, "no defective test images", "Worst misses", 2),
     ],
 )
-def test_one_kind_of_images_alone_still_makes_a_report(report_on, tmp_path, counts, reason, missing):
+def test_one_kind_of_images_alone_still_makes_a_report(report_on, tmp_path, counts, reason, missing, galleries):
     root = make_category(tmp_path / "stripes", train=1, **counts)
     page, _ = report_on(root)
     rows = page.tables["Metrics on the test images"][1:]
     assert rows[0][1:] == [f"cannot be computed: {reason}", "–", "–"]
     assert missing not in page.text
-    assert len(page.all("img")) == 2 * 4 * 2
+    assert len(page.all("img")) == 2 * 4 * galleries
 
 
 def test_images_of_any_size_and_depth_are_shown(report_on, tmp_path):
@@ -246,6 +257,7 @@ def test_pictures_are_chosen_by_score_alone(run, tmp_path):
     choice = choose(report)
     defective = sorted(x for s, x in zip(report.samples, scores, strict=True) if s.is_defective)
     assert [scores[index] for index in choice.misses] == defective[:EXTREMES]
+    assert [scores[index] for index in choice.finds] == defective[::-1][:EXTREMES]
     assert [scores[index] for index in choice.spread["square"]] == [
         defective[place] for place in np.linspace(0, 19, 2 * ROW).round().astype(int)
     ]

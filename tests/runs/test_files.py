@@ -7,8 +7,8 @@ import pytest
 
 from vtadl.errors import BundleError
 from vtadl.runs.files import lock, shortened, write_bytes
+from vtadl.runs.folders import check_free
 from vtadl.runs.ownership import sole_writer
-from vtadl.runs.run import check_free
 
 
 def test_a_file_has_one_writer_until_it_is_closed(tmp_path):

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from vtadl.backbones.huggingface import HubBackbone, hub_geometry
 from vtadl.backbones.input_size import Geometry
-from vtadl.backbones.names import BACKBONES
+from vtadl.backbones.names import BACKBONES, OURS
+from vtadl.backbones.plugged import PluggedBackbone, plugged_geometry
 from vtadl.backbones.timm_vit import VitBackbone, vit_geometry
 from vtadl.backbones.weights import Checksum, stamp
+from vtadl.config import plugins
 from vtadl.config.schema import BackboneConfig
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.efficientnet import STAGES, EfficientNetLite0, folded_state
@@ -103,7 +105,7 @@ class BareBackbone(nn.Module):
         super().__init__()
         geometry = backbone_geometry(config)
         self.width, self.stride, self.multiple = geometry.width, geometry.stride, geometry.multiple
-        if ":" in config.backbone:
+        if config.backbone != OURS:
             self.checksum = Checksum(bytes(32), Path(config.backbone))
 
     def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
@@ -123,12 +125,14 @@ def backbone_geometry(config: BackboneConfig) -> Geometry:
             return vit_geometry(config)
         case "hub":
             return hub_geometry(config)
+        case name if name != OURS:
+            return plugged_geometry(config)
         case _:
             backbone = EfficientNetBackbone
             return Geometry(width=backbone.width, stride=backbone.stride, multiple=backbone.multiple)
 
 
-def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone | HubBackbone:
+def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone | HubBackbone | PluggedBackbone:
     """The frozen backbone that the settings name, its weights loaded and verified.
 
     Raises:
@@ -137,12 +141,14 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
         DependencyError: the package for this backbone is not installed.
     """
     _check_settings(config)
-    backbone: EfficientNetBackbone | VitBackbone | HubBackbone
+    backbone: EfficientNetBackbone | VitBackbone | HubBackbone | PluggedBackbone
     match config.backbone.partition(":")[0]:
         case "vit":
             backbone = VitBackbone(config)
         case "hub":
             backbone = HubBackbone(config)
+        case name if name != OURS:
+            backbone = PluggedBackbone(config)
         case _:
             backbone = _efficientnet_backbone()
     return backbone.eval().requires_grad_(False)
@@ -150,8 +156,10 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
 
 def _check_settings(config: BackboneConfig) -> None:
     kind, colon, _ = config.backbone.partition(":")
-    if (kind, bool(colon)) not in (("efficientnet-lite0", False), ("vit", True), ("hub", True)):
-        raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {', '.join(BACKBONES)}")
+    plugged = plugins.installed(plugins.BACKBONES)
+    if (kind, bool(colon)) not in ((OURS, False), ("vit", True), ("hub", True)) and config.backbone not in plugged:
+        names = ", ".join([*BACKBONES, *plugged])
+        raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {names}")
     taken = {"vit": ("backbone_blocks", "backbone_heads", "backbone_scaling"), "hub": ("backbone_blocks",)}.get(
         kind, ()
     )

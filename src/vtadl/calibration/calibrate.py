@@ -13,7 +13,7 @@ from vtadl.decision.conformal import (
     rate_interval,
     share_interval,
 )
-from vtadl.errors import ConfigError
+from vtadl.errors import ConfigError, DataError
 from vtadl.runs.run import Run, now, weights_sha256
 from vtadl.version import __version__
 
@@ -55,6 +55,30 @@ def lowest_asked(request: Request) -> float | None:
         rate = DEFAULT_RATE
     rates = (rate, request.review_rate, request.outline_rate)
     return min((rate for rate in rates if rate is not None), default=None)
+
+
+def request_of(card: Card) -> Request:
+    """What a card's thresholds were asked for with, so that another detector's can be asked for likewise.
+
+    Raises:
+        DataError: a card does not say it: its threshold was chosen by a cost.
+    """
+    if card.method == "cost":
+        raise DataError("the threshold was chosen by a cost, which the card does not say: give --miss-cost again")
+    review, outlined = card.reviews, card.outlined
+    by_rate = review is not None and review.asked is not None
+    return Request(
+        false_reject_rate=_asked(card.false_rejects) if card.method == "false-reject rate" else None,
+        threshold=card.threshold if card.method == "by hand" else None,
+        miss_rate=_asked(card.misses) if card.method == "miss rate" else None,
+        review_rate=_asked(review),
+        review_threshold=None if by_rate else card.review_threshold,
+        outline_rate=None if outlined in (review, card.false_rejects) else _asked(outlined),
+    )
+
+
+def _asked(rate: Rate | None) -> float | None:
+    return None if rate is None else rate.asked
 
 
 def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Card:

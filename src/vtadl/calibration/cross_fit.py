@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vtadl.data.layouts import Category, Sample, read_category
+from vtadl.data.layouts import Category, Sample
 from vtadl.data.splits import training_split
 from vtadl.decision.card import CALIBRATING, CalibrationSet
 from vtadl.decision.conformal import images_needed, lowest_rate
 from vtadl.errors import DataError
 from vtadl.progress import Progress, within
 from vtadl.runs.origin import remembered_category
+from vtadl.runs.remembered import remembered_images
 from vtadl.runs.run import Run, now
 from vtadl.training.train import train_run
 
@@ -63,8 +64,8 @@ def need_of_cross_fit(run: Run, sets: Sequence[CalibrationSet], rate: float | No
             f"{too_few}, and {then} by cross-fitting: add good images with --add-good, or ask for "
             f"--false-reject-rate {lowest_rate(then):g}"
         )
-    folder = remembered_category(run.times)
-    if folder is None or not folder.is_dir():
+    folder, category = remembered_category(run.times), remembered_images(run.times)
+    if category is None:
         where = f"'{folder}' is not there" if folder else "the run does not say where its images are"
         raise DataError(
             f"{too_few}, and {where}: add good images with --add-good, or name the folder that it was trained on with "
@@ -72,7 +73,7 @@ def need_of_cross_fit(run: Run, sets: Sequence[CalibrationSet], rate: float | No
         )
     seconds = run.times.get("training_seconds")
     return Need(
-        category=read_category(folder),
+        category=category,
         images=images,
         needed=needed,
         images_then=then,
@@ -132,13 +133,14 @@ def _images_of(run: Run, category: Category, skip: frozenset[Sample]) -> tuple[t
     Raises:
         DataError: it does not hold them.
     """
-    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
-    if _same(run, (*kept, *held_out)):
-        return kept, held_out
-    # Images that came since, such as the first defective ones, may have changed what the layout makes of the others.
+    # By content: images that came since may have changed what the layout makes of the others.
     good = [sample for sample in category.samples if not sample.is_defective and sample not in skip]
     kept = tuple(sample for sample in good if sample.sha256 in set(run.source.training_sha256))
     held_out = tuple(sample for sample in good if sample.sha256 in set(run.held_out.sha256))
+    if _same(run, (*kept, *held_out)):
+        return kept, held_out
+    # A run of an earlier version does not say which images it learned.
+    kept, held_out = (tuple(s for s in samples if s not in skip) for samples in training_split(category))
     if _same(run, (*kept, *held_out)):
         return kept, held_out
     raise DataError(

@@ -96,7 +96,7 @@ def _added(
     if repeated:
         _warn(f"'{folder}': {repeated} images left out: their like is counted already")
     paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
-    return _scored(run, kind, folder, paths, device, on_bad, progress)
+    return scored_set(run, kind, folder, paths, device, on_bad, progress)
 
 
 def _labelled(
@@ -108,10 +108,10 @@ def _labelled(
     good = [sample.path for sample in samples if not sample.is_defective]
     defective = [sample.path for sample in samples if sample.is_defective]
     kinds: tuple[tuple[Kind, list[Path]], ...] = (("labelled good", good), ("labelled defective", defective))
-    return [_scored(run, kind, category.root, paths, device, on_bad, progress) for kind, paths in kinds]
+    return [scored_set(run, kind, category.root, paths, device, on_bad, progress) for kind, paths in kinds]
 
 
-def _scored(
+def scored_set(
     run: Run,
     kind: Kind,
     folder: Path,
@@ -120,6 +120,11 @@ def _scored(
     on_bad: OnBad,
     progress: Progress,
 ) -> CalibrationSet:
+    """Some images of a folder as a calibration set of this kind, scored.
+
+    Raises:
+        DataError: a file cannot be read (without ``on_bad``).
+    """
     sha256: list[str] = []
     scores: list[float] = []
     appearance: list[Appearance] = []

@@ -120,13 +120,14 @@ def write_calibrated(
     from vtadl.calibration.calibrate import calibrate, lowest_asked
     from vtadl.calibration.cross_fit import need_of_cross_fit
     from vtadl.commands.tables import card_lines
-    from vtadl.reports.card import PAGE_FILE, write_card
+    from vtadl.reports.card import PAGE_FILE, card_files
+    from vtadl.runs.versions import change_run
 
     need = need_of_cross_fit(loaded, sets, lowest_asked(request))
     if need is not None:
         sets = _cross_fitted(options, loaded, sets, need, device)
     card = calibrate(loaded, sets, request)
-    write_card(folder, card)
+    change_run(folder, card_files(card), f"calibrated: {card.method}")
     write_json(options.json, asdict(card))
     if str(options.json) != "-":
         print("\n".join([*card_lines(card), f"card: {folder / PAGE_FILE}"]))

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.demo.photographs import ATTRIBUTION, copy_demo
     from vtadl.inference.predict import pick_device
     from vtadl.reports.evaluation import write_report
-    from vtadl.runs.run import check_free, new_folder
+    from vtadl.runs.folders import check_free, new_folder
 
     started = time.perf_counter()
     device = pick_device(options.device)

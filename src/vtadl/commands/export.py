@@ -22,7 +22,8 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, compare, and say how close and how fast it is."""
     from vtadl.export.export import check_target, export_run, sample_images
-    from vtadl.runs.run import check_free, load_run
+    from vtadl.runs.folders import check_free
+    from vtadl.runs.run import load_run
 
     to = check_target(options.to)
     out: Path = options.out or options.run_folder / to

@@ -26,7 +26,8 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.layouts import read_category
     from vtadl.inference.predict import pick_device
     from vtadl.models.reference import load_reference
-    from vtadl.runs.run import check_free, save_run
+    from vtadl.runs.folders import check_free
+    from vtadl.runs.run import save_run
     from vtadl.training.adoption import adopted_run
 
     device = pick_device(options.device)

@@ -21,6 +21,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--learned", action="store_true", help="list the good images, the least usual first: suspects among them"
     )
+    parser.add_argument("--versions", action="store_true", help="list what changed it: trained, calibrated, taught")
     add_json(parser)
     add_command(commands, run_presets, "presets", "list presets, losses and backbones, a line each")
 
@@ -37,6 +38,8 @@ def run_info(options: argparse.Namespace) -> int:
     if options.learned:
         print("\n".join(learned_lines(record, found.card, found.times)))
         return 0
+    if options.versions:
+        return _print_versions(options)
     content = {**record, "times": found.times, "bytes": size, "config": to_toml(found.config)}
     write_json(options.json, content)
     if str(options.json) == "-":
@@ -55,6 +58,18 @@ def run_info(options: argparse.Namespace) -> int:
     else:
         print("\n" + "\n".join(card_lines(found.card)))
     print(f"\n{to_toml(found.config).rstrip()}")
+    return 0
+
+
+def _print_versions(options: argparse.Namespace) -> int:
+    from vtadl.runs.versions import versions_of
+
+    versions = versions_of(options.run_folder)
+    content = [{"number": one.number, "made": one.made, "change": one.change} for one in versions]
+    write_json(options.json, {"versions": content, "current": versions[-1].number})
+    if str(options.json) != "-":
+        for one in versions:
+            print(f"{one.number:>4}  {one.made:<26}  {one.change}{'  (current)' if one is versions[-1] else ''}")
     return 0
 
 
@@ -78,7 +93,13 @@ def _processor(recorded: Any) -> str:
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
     from vtadl.backbones.names import BACKBONES
+    from vtadl.config.plugins import BACKBONES as BACKBONE_PLUGINS
+    from vtadl.config.plugins import LOSSES, installed, origin
     from vtadl.losses.objective import TERMS
+
+    plugged = {
+        group: {name: origin(point) for name, point in installed(group).items()} for group in (LOSSES, BACKBONE_PLUGINS)
+    }
 
     defaults = {DEFAULT_PRESET: " (default)"}
     _print_list("presets", {name: preset.summary + defaults.get(name, "") for name, preset in PRESETS.items()})
@@ -86,9 +107,9 @@ def run_presets(options: argparse.Namespace) -> int:
     _print_list("other names", {preset: ", ".join(found) for preset, found in names.items() if found})
     _print_list(
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
-        {name: term.summary for name, term in TERMS.items()},
+        {**{name: term.summary for name, term in TERMS.items()}, **plugged[LOSSES]},
     )
-    _print_list("backbones", BACKBONES)
+    _print_list("backbones", {**BACKBONES, **plugged[BACKBONE_PLUGINS]})
     return 0
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from vtadl.decision.card import CalibrationSet, Card
 from vtadl.errors import DataError
-from vtadl.runs.origin import remembered_category
 
 SHOWN = 20
 FAIR = ("held out", "cross-fit")
@@ -36,13 +35,11 @@ def learned_lines(record: Mapping[str, Any], card: Card | None, times: dict[str,
 
 def _names(times: dict[str, Any]) -> dict[str, str]:
     """Files by checksum, where the images still are; a run does not store their names."""
-    folder = remembered_category(times)
-    if folder is None or not folder.is_dir():
-        return {}
-    from vtadl.data.layouts import read_category
+    from vtadl.runs.remembered import remembered_images
 
-    found = {}
-    for sample in read_category(folder).samples:
+    category = remembered_images(times)
+    found: dict[str, str] = {}
+    for sample in () if category is None else category.samples:
         try:
             found[sample.sha256] = str(sample.path)
         except DataError:

@@ -19,7 +19,9 @@ def add_to(commands: Any) -> None:
     parser = add_command(commands, run, "predict", "score images: verdicts, regions, overlays and anomaly maps")
     parser.epilog = "A call that was cut off resumes where it was when it is given again."
     add_run(parser)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE_OR_FOLDER", help="folders are searched whole")
+    images = parser.add_argument(
+        "images", nargs="+", type=Path, default=[], metavar="IMAGE_OR_FOLDER", help="folders are searched whole"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder to write to, or to resume (default: verdicts are only printed)"
     )
@@ -32,9 +34,32 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--no-maps", action="store_true", help="write no anomaly maps")
     parser.add_argument("--watch", action="store_true", help="continue with new images as they come, until Ctrl-C")
+    parser.add_argument(
+        "--source",
+        action=_Instead,
+        of=images,
+        metavar="SOURCE",
+        help="frames instead: a film, a camera's number, http: or rtsp: (extra: camera)",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="with --source: one frame of N (default 1)")
     parser.add_argument("--ray", metavar="ADDRESS", help="spread the images over a Ray cluster; local starts one")
     add_device(parser)
     add_force(parser)
+
+
+class _Instead(argparse.Action):
+    """Stores its value, and another argument is no longer asked for.
+
+    With ``nargs="*"`` instead, argparse takes no images behind an option.
+    """
+
+    def __init__(self, *args: Any, of: argparse.Action, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.of = of
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values)
+        self.of.required = False
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
 
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
+    if options.source is not None:
+        return _frames(options, loaded, device)
     if options.out is None:
         return _printed(options, loaded, device)
     written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
@@ -54,6 +81,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.images and options.source is not None:
+        raise ConfigError("--source takes no images beside it; give one of them")
+    if options.source is not None and (options.watch or options.ray):
+        raise ConfigError("--source takes frames as they come; --watch and --ray go with folders")
+    if options.every < 1:
+        raise ConfigError(f"--every is {options.every}; expected 1 frame of so many, from 1 on")
     if options.watch and options.ray:
         raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
     if options.overlay_only and options.no_overlays:
@@ -135,6 +168,34 @@ def _tally(out: Path) -> Tally:
     for row in read_rows(out / LINES_FILE):
         tally.add(row)
     return tally
+
+
+def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
+    """Score the frames of a film, a camera or a stream, until it ends or Ctrl-C."""
+    from functools import partial
+
+    from vtadl.inference.batch import Options, task
+    from vtadl.inference.frames import inspect_frames, is_live
+    from vtadl.inference.predictions_file import open_predictions_file
+
+    tally, show, stop = Tally(), print_json if options.json else print_row, _stopped_by_signals()
+    inspect = partial(inspect_frames, loaded, options.source, device=device, every=options.every, stop=stop)
+    if options.out is None:
+        passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
+    else:
+        written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
+        what = {**task(loaded, [], written), "source": options.source, "every": options.every}
+        with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
+            known = {name for name, _, _ in predictions.done}
+            passed = inspect(sink=predictions, options=written, done=known.__contains__)
+            if not is_live(options.source) and not stop.is_set():
+                predictions.finish()
+        tally = _tally(options.out)
+    if options.json is None:
+        print(tally.line())
+        if passed:
+            say(options, f"{passed} frames were passed over, as newer ones came while one was scored")
+    return 0
 
 
 def _spread(options: argparse.Namespace, device: Any, written: Any) -> Any:

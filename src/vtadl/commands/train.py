@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.data.roi import read_region_of_interest
     from vtadl.inference.predict import pick_device
     from vtadl.models.build import check_model
+    from vtadl.runs.folders import check_free
     from vtadl.runs.origin import remember_category
-    from vtadl.runs.run import check_free
     from vtadl.training.distributed import launched_rank
     from vtadl.training.train import train_to
 

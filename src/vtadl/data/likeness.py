@@ -40,6 +40,23 @@ def look_of(paths: Sequence[Path], value_range: Range | None) -> dict[str, Any]:
     }
 
 
+def merged_look(look: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What two sets of training images have in common, each as `look_of` says it; of an old run's nothing is known."""
+    if not look or not more:
+        return {}
+    spans = {
+        name: [min(look[name][0], more[name][0]), max(look[name][1], more[name][1])]
+        for name in ("heights", "widths", "aspects")
+    }
+    return {
+        **spans,
+        "bits": sorted({*look["bits"], *more["bits"]}),
+        "grey": look["grey"] and more["grey"],
+        "coloured": look["coloured"] and more["coloured"],
+        "brightest": min(look["brightest"], more["brightest"]),
+    }
+
+
 def unlike(image: NDArray[Any], look: Mapping[str, Any]) -> Iterator[str]:
     """What is far from the training images about a picture ``(H, W, 3)``, its range stretched already; in words."""
     if not look:

@@ -5,6 +5,7 @@ shrunk by an amount that follows from the number of images, and it is stored as 
 """
 
 from itertools import pairwise
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,13 @@ class GaussianMoments:
         self.count = 0
         self.mean_PD = torch.empty(0)
         self.scatter_PDD = torch.empty(0)
+
+    @classmethod
+    def restored(cls, count: int, mean_PD: Tensor, scatter_PDD: Tensor, side: int = 1) -> Self:
+        """The moments of ``count`` embeddings a position that are gone; more can be added."""
+        moments = cls(side)
+        moments.count, moments.mean_PD, moments.scatter_PDD = count, mean_PD, scatter_PDD
+        return moments
 
     def update(self, embeddings_BDHW: Tensor) -> None:
         """Add a batch, ``(B, D, H, W)``."""

@@ -29,8 +29,9 @@ from vtadl.errors import ConfigError, ExportError
 from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
 from vtadl.inference.predict import predict_image
+from vtadl.runs.folders import new_folder
 from vtadl.runs.processor import processor
-from vtadl.runs.run import Run, new_folder, now, weights_sha256
+from vtadl.runs.run import Run, now, weights_sha256
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import Detector, load
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime

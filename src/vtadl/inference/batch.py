@@ -205,7 +205,7 @@ def inspect_into(
     )
 
     def written(one: ScoredFile) -> Row:
-        row = _written(run, one, names[one.path], predictions.folder, options)
+        row = written_row(run, one, names[one.path], predictions.folder, options)
         return {**row, "identity": identities[one.index]}
 
     try:
@@ -263,7 +263,7 @@ def outside(paths: Sequence[Path], out: Path) -> list[Path]:
     return [path for path in paths if own not in path.absolute().parents and own not in path.resolve().parents]
 
 
-def _written(run: Run, one: ScoredFile, name: Path, folder: Path, options: Options) -> Row:
+def written_row(run: Run, one: ScoredFile, name: Path, folder: Path, options: Options) -> Row:
     """Write an image's pictures; its row."""
     assert one.original is not None
     prediction = one.prediction

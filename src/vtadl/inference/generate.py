@@ -13,7 +13,8 @@ from PIL import Image
 from vtadl.errors import ConfigError
 from vtadl.models.paper_detector import PaperDetector
 from vtadl.progress import Progress, silent
-from vtadl.runs.run import SAMPLES_FILE, Run, new_folder, weights_sha256
+from vtadl.runs.folders import SAMPLES_FILE, new_folder
+from vtadl.runs.run import Run, weights_sha256
 
 BATCH = 16
 MOST = 100_000

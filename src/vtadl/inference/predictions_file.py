@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Self
 
 from vtadl.errors import BundleError
 from vtadl.runs.files import lock, write_bytes, write_text
-from vtadl.runs.run import new_folder
+from vtadl.runs.folders import new_folder
 
 STATE_FILE, LINES_FILE, TABLE_FILE = "inspection.json", "predictions.jsonl", "predictions.csv"
 COLUMNS = (

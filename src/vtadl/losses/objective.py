@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from vtadl.config import plugins
 from vtadl.errors import ConfigError
 
 Head = Literal["reconstruction", "mixture", "variational", "image-variational"]
@@ -68,6 +69,15 @@ TERMS: dict[str, Term] = {
     ),
 }
 
+
+def term_of(name: str) -> Term | None:
+    """What a name in an objective stands for: one of `TERMS`, else a loss of an installed package, else nothing."""
+    if name in TERMS:
+        return TERMS[name]
+    point = plugins.installed(plugins.LOSSES).get(name)
+    return None if point is None else Term(summary=plugins.origin(point), head="reconstruction", scores=True)
+
+
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _TERM = re.compile(rf"\s*(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z_]\w*)\s*", re.ASCII)
 
@@ -77,7 +87,7 @@ class Objective:
     """A weighted sum of terms, each minimised; ``str`` gives the expression that `parse_objective` reads back."""
 
     terms: tuple[tuple[str, float], ...]
-    """(name, weight) in the order written; names are keys of ``TERMS``, weights finite and above zero."""
+    """(name, weight) in the order written; `term_of` knows the names, weights are finite and above zero."""
 
     def __str__(self) -> str:
         return " + ".join(name if weight == 1 else f"{_number(weight)}*{name}" for name, weight in self.terms)
@@ -85,12 +95,13 @@ class Objective:
     @property
     def heads(self) -> frozenset[Head]:
         """The heads that a model needs for this objective."""
-        return frozenset(TERMS[name].head for name, _ in self.terms)
+        found = (term_of(name) for name, _ in self.terms)
+        return frozenset(term.head for term in found if term is not None)
 
     @property
     def densities(self) -> tuple[tuple[str, float], ...]:
         """The terms whose weighted sum per patch is the anomaly map; empty where the residual is."""
-        return tuple((name, weight) for name, weight in self.terms if TERMS[name].density)
+        return tuple((name, weight) for name, weight in self.terms if name in TERMS and TERMS[name].density)
 
 
 def parse_objective(expression: str) -> Objective:
@@ -115,15 +126,15 @@ def parse_objective(expression: str) -> Objective:
         if end == len(expression):
             break
         position = end + 1
-    if not any(TERMS[name].scores for name in terms):
+    if not any((term := term_of(name)) and term.scores for name in terms):
         scoring = ", ".join(name for name, term in TERMS.items() if term.scores)
         raise ConfigError(f"objective '{expression}' has no term that scores an image; add one of: {scoring}")
     return Objective(terms=tuple(terms.items()))
 
 
 def _add(terms: dict[str, float], name: str, weight_text: str | None, expression: str) -> None:
-    if name not in TERMS:
-        raise ConfigError(f"objective '{expression}': unknown term '{name}'; choose from: {', '.join(TERMS)}")
+    if term_of(name) is None:
+        raise ConfigError(f"objective '{expression}': unknown term '{name}'; choose from: {_names()}")
     if name in terms:
         raise ConfigError(f"objective '{expression}': '{name}' stands there twice; add its weights up")
     weight = float(weight_text) if weight_text is not None else 1.0
@@ -140,8 +151,12 @@ def _unreadable(expression: str, position: int) -> ConfigError:
     where = f"cannot read '{rest}'" if rest else "it ends where a term should follow"
     return ConfigError(
         f"objective '{expression}': {where}; expected terms such as 5*mse + 0.5*ssim + nll, "
-        f"weights above 0, names from: {', '.join(TERMS)}"
+        f"weights above 0, names from: {_names()}"
     )
+
+
+def _names() -> str:
+    return ", ".join([*TERMS, *plugins.installed(plugins.LOSSES)])
 
 
 def _number(weight: float) -> str:

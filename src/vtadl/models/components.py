@@ -1,14 +1,15 @@
 """What a fused detector is made of: a density over patch embeddings, on a scale that others can be added to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vtadl.density.gaussian import PositionGaussian
+from vtadl.density.gaussian import GaussianMoments, PositionGaussian
 from vtadl.density.memory import PatchMemory, SampledPatches
+from vtadl.density.packed_scatter import pack_scatter, unpack_scatter
 from vtadl.density.standardisation import Standardisation
 from vtadl.models.detector import check_covariances
 
@@ -34,6 +35,9 @@ class Fitting(Protocol):
             kept: embeddings ``(1, D, H, W)`` of some images, each with its number, counted from 0 as they were added.
         """
 
+    def learned(self) -> dict[str, Tensor]:
+        """What learning more later takes, and the density does not hold; ``earlier`` of another fitting."""
+
 
 class GaussianComponent(nn.Module):
     """One Gaussian per position over 2 x 2 patches, averaged: where a part of an object is missing or out of place.
@@ -55,8 +59,8 @@ class GaussianComponent(nn.Module):
         scores_BHW: Tensor = self.standardisation(self.density(self.pooled(embeddings_BDHW)))
         return scores_BHW
 
-    def fitting(self, count: int, seed: int) -> Fitting:
-        return _GaussianFitting(self)
+    def fitting(self, count: int, seed: int, earlier: Mapping[str, Tensor] | None = None) -> Fitting:
+        return _GaussianFitting(self, earlier)
 
     def pooled(self, embeddings_BDHW: Tensor) -> Tensor:
         """The patches that share a Gaussian, averaged: ``(B, D, *grid)``."""
@@ -66,9 +70,13 @@ class GaussianComponent(nn.Module):
 class _GaussianFitting:
     """Every eighth image is scored by what was fitted to the others, and only then learned."""
 
-    def __init__(self, component: GaussianComponent) -> None:
+    def __init__(self, component: GaussianComponent, earlier: Mapping[str, Tensor] | None) -> None:
         self.component = component
-        self.moments = component.density.moments()
+        density = component.density
+        self.moments = density.moments()
+        if earlier is not None:
+            scatter_PDD = unpack_scatter(earlier)
+            self.moments = GaussianMoments.restored(int(earlier["count"]), density.mean, scatter_PDD, density.side)
         self.count = 0
         self.validation: list[Tensor] = []
         self.scores: list[Tensor] = []
@@ -94,6 +102,9 @@ class _GaussianFitting:
     def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
         return torch.cat(self.scores) if self.scores else torch.empty(0, *self.component.grid)
 
+    def learned(self) -> dict[str, Tensor]:
+        return {"count": torch.tensor(self.moments.count), **pack_scatter(self.moments.scatter_PDD)}
+
 
 class MemoryComponent(nn.Module):
     """Nearest neighbours in a coreset of good patches: whatever looks like nothing that was seen, wherever it is.
@@ -118,13 +129,15 @@ class MemoryComponent(nn.Module):
         scores_BHW: Tensor = self.standardisation(self.density(embeddings_BDHW))
         return scores_BHW
 
-    def fitting(self, count: int, seed: int) -> Fitting:
-        return _MemoryFitting(self, count, seed)
+    def fitting(self, count: int, seed: int, earlier: Mapping[str, Tensor] | None = None) -> Fitting:
+        return _MemoryFitting(self, count, seed, extends=earlier is not None)
 
 
 class _MemoryFitting:
-    def __init__(self, component: MemoryComponent, count: int, seed: int) -> None:
-        self.density, self.grid = component.density, component.grid
+    """Learns a memory, or extends the one that there is: on its scale and principal components, then thinned."""
+
+    def __init__(self, component: MemoryComponent, count: int, seed: int, *, extends: bool) -> None:
+        self.density, self.grid, self.extends = component.density, component.grid, extends
         self.sampled = SampledPatches(count, torch.Generator().manual_seed(seed))
         self.image_M = torch.empty(0, dtype=torch.long)
 
@@ -133,9 +146,11 @@ class _MemoryFitting:
 
     def finish(self) -> None:
         patches_ND, generator, _ = self.sampled.drawn()
-        kept_M = self.density.fit(patches_ND, generator).cpu()
-        counts = torch.tensor(self.sampled.images)
-        self.image_M = torch.arange(len(counts)).repeat_interleave(counts)[kept_M]
+        there = len(self.density.patches) if self.extends else 0
+        kept_M = (self.density.extend if self.extends else self.density.fit)(patches_ND, generator).cpu()
+        counts = torch.tensor([there, *self.sampled.images])
+        # Patches that were there before are of no image here: -1.
+        self.image_M = torch.arange(-1, len(counts) - 1).repeat_interleave(counts)[kept_M]
 
     def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
         """Each image by the patches of all others."""
@@ -145,3 +160,6 @@ class _MemoryFitting:
             if not own_M.all():
                 scores.append(self.density.without(own_M)(embeddings_1DHW))
         return torch.cat(scores) if scores else torch.empty(0, *self.grid)
+
+    def learned(self) -> dict[str, Tensor]:
+        return {}

@@ -16,7 +16,9 @@ from vtadl.density.gaussian import PositionGaussian
 from vtadl.density.mixture import ContextMixture
 from vtadl.density.variational import PatchVae
 from vtadl.errors import ConfigError
+from vtadl.losses.objective import TERMS as ALL_TERMS
 from vtadl.losses.objective import Objective
+from vtadl.losses.plugged import plugged_losses
 from vtadl.nn.masked_attention import NeighbourMaskedBlock, outside
 from vtadl.nn.noise import generators, standard_normal
 
@@ -49,6 +51,7 @@ class ContextNetwork(nn.Module):
         _check(config, objective, grid)
         self.config = config
         self.objective = objective
+        self.plugged = plugged_losses(objective)
         self.grid = grid
         places, width = grid[0] * grid[1], config.width
         self.mean: Tensor
@@ -194,6 +197,8 @@ class ContextNetwork(nn.Module):
             values["mse"] = (z_BND - expected_BND).square().mean(-1)
             values["l1"] = (z_BND - expected_BND).abs().mean(-1)
             values["cosine"] = 1 - F.cosine_similarity(z_BND, expected_BND, dim=-1)
+            for name, loss in self.plugged.items():
+                values[name] = loss(expected_BND, z_BND).expand(z_BND.shape[:2])
         if self.variational is not None:
             shape = (z_BND.shape[1], self.config.latent_width)
             bound = self.variational(
@@ -204,7 +209,7 @@ class ContextNetwork(nn.Module):
 
 
 def _check(config: ContextConfig, objective: Objective, grid: tuple[int, int]) -> None:
-    foreign = [name for name, _ in objective.terms if name not in TERMS]
+    foreign = [name for name, _ in objective.terms if name in ALL_TERMS and name not in TERMS]
     if foreign:
         raise ConfigError(
             f"objective '{objective}': '{foreign[0]}' is no loss of preset 'context', which sees embeddings; choose "

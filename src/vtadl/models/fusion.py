@@ -5,7 +5,7 @@ second backbone, a memory for each of its blocks finds what the first one has no
 standardised by those of training images that it did not learn (`vtadl.density.standardisation`), and the mean is taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,8 @@ from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import FusionConfig
 from vtadl.data.training_images import TrainingImages
+from vtadl.density.standardisation import LogMoments
+from vtadl.errors import BundleError
 from vtadl.models.components import Fitting, GaussianComponent, MemoryComponent
 from vtadl.models.protocol import Fitted, Session
 from vtadl.nn.resize import Resize
@@ -88,24 +90,81 @@ class FusionDetector(nn.Module):
 
         The seed decides the coresets; nothing else is random.
         """
-        fittings = [one.fitting(len(images), session.seed) for one in self._components]
+        return self._learn(images, session, None)
+
+    @torch.inference_mode()
+    def teach(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor]) -> Fitted:
+        """Learn more good images, as if `fit` had had them too.
+
+        The Gaussian is merged: mean and scatter are those of all images, up to rounding. The memories are extended and
+        thinned, on their earlier scale. What good images score unseen is the mean of earlier and new, by their number.
+
+        Args:
+            images: none of which it has learned.
+            session: of the training.
+            learned: what the last `fit` or `teach` gave.
+
+        Raises:
+            BundleError: it is not this detector's.
+        """
+        self._check(learned)
+        return self._learn(images, session, {name: value.to(session.device) for name, value in learned.items()})
+
+    def _check(self, learned: Mapping[str, Tensor]) -> None:
+        expected: dict[str, tuple[int, ...]] = {"images": (), "components.0.count": ()}
+        positions, width = self._components[0].density.mean.shape  # type: ignore[misc]
+        triangle = width * (width - 1) // 2
+        shapes: dict[str, tuple[int, ...]] = {"deviation": (positions, width), "high": (positions, triangle)}
+        shapes["low"] = ((positions * triangle + 1) // 2,)
+        expected |= {f"components.0.{name}": shape for name, shape in shapes.items()}
+        for position, component in enumerate(self._components):
+            start = f"components.{position}."
+            expected |= {f"{start}log_mean": component.grid, f"{start}log_square": component.grid}
+            expected |= {f"{start}scored": (), f"{start}weight": ()}
+        differing = {name for name, shape in expected.items() if name not in learned or learned[name].shape != shape}
+        if differing or not all(bool(value.isfinite().all()) for value in learned.values()):
+            raise BundleError(
+                f"what the run keeps of its images does not fit its weights ({', '.join(sorted(differing)[:3])}); "
+                "restore learned.safetensors or train again"
+            )
+
+    def _learn(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor] | None) -> Fitted:
+        earlier = [_of_component(learned, position) for position in range(len(self.components))]
+        count = len(images) + (0 if learned is None else int(learned["images"]))
+        fittings = [
+            one.fitting(count, session.seed, before) for one, before in zip(self._components, earlier, strict=True)
+        ]
         kept = _Kept(len(images))
         for images_B3HW in session.batches(images, self.input_size):
             embedded = self.embed(images_B3HW)
             for fitting, embeddings_BDHW in zip(fittings, self.shown(embedded), strict=True):
                 fitting.add(embeddings_BDHW)
             kept.add(embedded)
-        for fitting in fittings:
+        now = {"images": torch.tensor(count)}
+        for position, (fitting, before) in enumerate(zip(fittings, earlier, strict=True)):
             fitting.finish()
-        self._standardise(fittings, kept, images.roi_mask)
-        return Fitted()
+            logs = self._standardise(position, fitting, kept, before, images.roi_mask)
+            now |= {f"components.{position}.{name}": value for name, value in {**fitting.learned(), **logs}.items()}
+        return Fitted(learned={name: value.cpu() for name, value in now.items()})
 
-    def _standardise(self, fittings: Sequence[Fitting], kept: "_Kept", roi_mask: NDArray[np.bool_] | None) -> None:
-        for position, (component, fitting) in enumerate(zip(self._components, fittings, strict=True)):
-            unseen_NHW = fitting.unseen(
-                (number, self.shown(embedded)[position].float()) for number, embedded in kept.embeddings.items()
-            )
-            component.standardisation.fit(unseen_NHW, _inside(roi_mask, component.grid).to(unseen_NHW.device))
+    def _standardise(
+        self,
+        position: int,
+        fitting: Fitting,
+        kept: "_Kept",
+        earlier: Mapping[str, Tensor] | None,
+        roi_mask: NDArray[np.bool_] | None,
+    ) -> dict[str, Tensor]:
+        """Set a component's scale; returns what that rests on, for `teach`."""
+        component = self._components[position]
+        unseen_NHW = fitting.unseen(
+            (number, self.shown(embedded)[position].float()) for number, embedded in kept.embeddings.items()
+        )
+        logs = LogMoments.of(unseen_NHW, float(kept.added))
+        if earlier is not None:
+            logs = LogMoments.from_tensors(earlier).merged(logs)
+        component.standardisation.fit(logs, _inside(roi_mask, component.grid).to(unseen_NHW.device))
+        return logs.tensors()
 
     @torch.inference_mode()
     def component_maps(self, images_B3HW: Tensor) -> Tensor:
@@ -117,6 +176,14 @@ class FusionDetector(nn.Module):
     @torch.inference_mode()
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         return self.component_maps(images_B3HW).mean(1)
+
+
+def _of_component(learned: Mapping[str, Tensor] | None, position: int) -> dict[str, Tensor] | None:
+    """What was learned of one component, by names of its own."""
+    if learned is None:
+        return None
+    start = f"components.{position}."
+    return {name.removeprefix(start): value for name, value in learned.items() if name.startswith(start)}
 
 
 def _inside(roi_mask: NDArray[np.bool_] | None, grid: tuple[int, int]) -> Tensor:

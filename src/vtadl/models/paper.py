@@ -17,6 +17,7 @@ from vtadl.errors import ConfigError
 from vtadl.losses import reconstruction, ssim
 from vtadl.losses.likelihood import bounded_log_var
 from vtadl.losses.objective import Objective
+from vtadl.losses.plugged import plugged_losses
 from vtadl.losses.variational import reparameterised, vae_image
 from vtadl.models.decoder import SEED_SIDE, VECTOR_WIDTH, ReconstructionVector, build_decoder
 from vtadl.models.encoder import PaperEncoder
@@ -53,6 +54,7 @@ class PaperModel(nn.Module):
         _check(config, objective)
         self.config = config
         self.objective = objective
+        self.plugged = plugged_losses(objective)
         heads = objective.heads
         patches = (config.image_size // config.patch_size) ** 2
         self.encoder = PaperEncoder(config)
@@ -237,6 +239,7 @@ class PaperModel(nn.Module):
             "ms_ssim": ssim.ms_ssim,
             "gms": reconstruction.gms,
             "cosine": lambda a, b: reconstruction.cosine(a, b, self.config.patch_size),
+            **self.plugged,
         }
         return {name: losses[name](decoded_B3HW, images_B3HW) for name, _ in self.objective.terms if name in losses}
 

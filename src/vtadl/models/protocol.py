@@ -19,6 +19,8 @@ class Fitted:
     """What was chosen and how many steps there were: the same in equal trainings."""
     times: Mapping[str, float] = field(default_factory=dict)
     """Durations and rates, in seconds and images a second."""
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    """What learning more images later takes, and the detector does not hold; empty where it cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,20 @@ class Session(Protocol):
         Raises:
             TrainingError: a loss or gradient is not finite, the embeddings collapsed, or the disk is full.
             TrainingInterrupted: Ctrl-C; a checkpoint of the step was written first.
+        """
+
+
+@runtime_checkable
+class Teachable(Protocol):
+    """A detector that can learn more good images without the earlier ones."""
+
+    def teach(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor]) -> Fitted:
+        """Learn more good images, as if `Detector.fit` had had them too.
+
+        Args:
+            images: none of which it has learned.
+            session: of the training.
+            learned: what the last `fit` or `teach` gave.
         """
 
 

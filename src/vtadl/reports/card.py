@@ -10,7 +10,7 @@ from vtadl.decision.card_rows import percent, rate_rows, threshold_rows
 from vtadl.errors import BundleError
 from vtadl.reports.charts import Histogram, histograms
 from vtadl.reports.page import TableContent, page
-from vtadl.runs.files import write_text
+from vtadl.runs.files import write_bytes
 
 PAGE_FILE = "card.html"
 
@@ -21,6 +21,11 @@ PROMISES = {
 }
 
 
+def card_files(card: Card) -> dict[str, bytes]:
+    """A card and its page, as files of a run folder by name."""
+    return {PAGE_FILE: card_page(card).encode(), CARD_FILE: to_json(card).encode()}
+
+
 def write_card(folder: Path, card: Card) -> None:
     """Put a card and its page into a run folder, each whole or not at all.
 
@@ -28,9 +33,8 @@ def write_card(folder: Path, card: Card) -> None:
         BundleError: the folder cannot be written.
     """
     try:
-        write_text(folder / PAGE_FILE, card_page(card))
-        # Last: this file is what counts.
-        write_text(folder / CARD_FILE, to_json(card))
+        for name, content in card_files(card).items():  # the card last: that file is what counts
+            write_bytes(folder / name, content)
     except OSError as error:
         raise BundleError(f"cannot write '{folder}': {error.strerror}; the old card, if any, still counts") from error
 

@@ -82,7 +82,10 @@ def histograms(groups: Sequence[Histogram], *, title: str, x_label: str, mark: f
         parts.append(_bars(counts, floor, group))
     if mark is not None and low <= mark <= high:
         x = _across((mark - low) / (high - low))
-        parts.append(f'<path class="mark" d="M{x:.1f} {TOP}V{base}"/>')
+        floors = [TOP + (row + 1) * (ROW_HEIGHT + ROW_GAP) for row in range(len(groups))]
+        # Beside the bars alone: between them it would cross the rows' labels.
+        down = "".join(f"M{x:.1f} {floor - ROW_HEIGHT}V{floor}" for floor in floors)
+        parts.append(f'<path class="mark" d="{down}"/>')
     return _svg(height, title, "".join(parts))
 
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: metrics, curves, scores and heat maps in one HTML file that needs nothing else."""
+"""The report of an evaluation: heat maps, metrics, curves and scores in one HTML file that needs nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ def _section(one: Evaluated, scale_id: str, device: torch.device) -> dict[str, A
         "scale": _scale_text(run),
         "colour_bar": colour_bar(run.held_out.colour_low, run.held_out.colour_high, scale_id),
         "has_masks": any(sample.mask is not None for sample in report.samples),
-        "galleries": _galleries(one, device),
+        **_galleries(one, device),
         "settings": to_toml(run.config),
     }
 
@@ -218,16 +218,30 @@ def _score_chart(run: Run, report: Report) -> Markup:
     )
 
 
-def _galleries(one: Evaluated, device: torch.device) -> list[tuple[str, str, list[Pair]]]:
-    """Headings, each with a line of text and the pictures that belong to it."""
+Gallery = tuple[str, str, list[Pair]]
+"""A heading, a line of text, and the pictures that belong to it."""
+
+
+def _galleries(one: Evaluated, device: torch.device) -> dict[str, list[Gallery]]:
+    """What the section opens with, and the spread behind its tables."""
     choice = choose(one.report)
     names = [one.category.relative(sample.path) for sample in one.report.samples]
     drawn = draw_pairs(one.run, one.report, names, choice, device)
-    sections = [("Worst misses", "The defective images that score lowest.", choice.misses)]
-    sections.append(("Worst false alarms", "The good images that score highest.", choice.false_alarms))
-    for label, indices in choice.spread.items():
-        sections.append((f"A spread: {label}", "Evenly by rank of the score, lowest first.", indices))
-    return [(heading, text, [drawn[index] for index in indices]) for heading, text, indices in sections]
+
+    def gallery(heading: str, text: str, indices: Sequence[int]) -> Gallery:
+        return heading, text, [drawn[index] for index in indices]
+
+    return {
+        "extremes": [
+            gallery("Surest finds", "The defective images that score highest.", choice.finds),
+            gallery("Worst false alarms", "The good images that score highest.", choice.false_alarms),
+            gallery("Worst misses", "The defective images that score lowest.", choice.misses),
+        ],
+        "spread": [
+            gallery(f"A spread: {label}", "Evenly by rank of the score, lowest first.", indices)
+            for label, indices in choice.spread.items()
+        ],
+    }
 
 
 def _scale_text(run: Run) -> str:

@@ -25,7 +25,7 @@ JPEG_QUALITY = 80
 TINY = 64
 """Images up to this side are shown with their pixels as squares."""
 EXTREMES = 6
-"""Misses, and false alarms, at most."""
+"""Finds, misses and false alarms, at most."""
 ROW = 3
 """Pictures of each type in the spread: as many as stand in a row; twice as many of types that are few."""
 FEW_TYPES = 3
@@ -37,6 +37,8 @@ SHAPES = (0.6, 2.0)
 class Choice:
     """Which of a report's images a page shows: indices into ``report.samples``."""
 
+    finds: tuple[int, ...]
+    """Defective images, highest score first."""
     misses: tuple[int, ...]
     """Defective images, lowest score first."""
     false_alarms: tuple[int, ...]
@@ -48,7 +50,7 @@ class Choice:
     def all(self) -> tuple[int, ...]:
         """Each image once."""
         spread = [index for indices in self.spread.values() for index in indices]
-        return tuple(sorted({*self.misses, *self.false_alarms, *spread}))
+        return tuple(sorted({*self.finds, *self.misses, *self.false_alarms, *spread}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,10 @@ def choose(report: Report) -> Choice:
     by_label = by_type(report)
     defects = [label for label, indices in by_label.items() if report.samples[indices[0]].is_defective]
     each = ROW if len(defects) > FEW_TYPES else 2 * ROW
+    defective = [index for index in order if report.samples[index].is_defective]
     return Choice(
-        misses=tuple(index for index in order if report.samples[index].is_defective)[:EXTREMES],
+        finds=tuple(defective[::-1][:EXTREMES]),
+        misses=tuple(defective[:EXTREMES]),
         false_alarms=tuple(index for index in reversed(order) if not report.samples[index].is_defective)[:EXTREMES],
         spread={label: _evenly(by_label[label], each if label in defects else 2 * ROW) for label in by_label},
     )

@@ -12,6 +12,7 @@ from vtadl.runs.files import write_text
 
 TIMES_FILE = "times.json"
 KEY = "category_folder"
+TAUGHT = "taught_folders"
 
 
 def note_category(times: dict[str, Any], category: Path) -> None:
@@ -36,3 +37,14 @@ def remembered_category(times: dict[str, Any]) -> Path | None:
     """The folder that a run was trained on; ``None`` where the run does not say."""
     folder = times.get(KEY)
     return Path(folder) if isinstance(folder, str) and folder else None
+
+
+def note_taught(times: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's times with another folder that it was taught."""
+    return {**times, TAUGHT: [*dict.fromkeys([*map(str, taught_folders(times)), str(folder.resolve())])]}
+
+
+def taught_folders(times: dict[str, Any]) -> tuple[Path, ...]:
+    """The folders that a run was taught since it was trained."""
+    folders = times.get(TAUGHT)
+    return tuple(Path(one) for one in folders if isinstance(one, str)) if isinstance(folders, list) else ()

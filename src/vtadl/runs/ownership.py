@@ -14,7 +14,7 @@ from vtadl.errors import BundleError
 from vtadl.runs.files import shortened
 
 _RUN = (
-    r"(config\.toml|weights\.safetensors|checkpoint\.safetensors|run\.json|times\.json|log\.jsonl|"
+    r"(versions/\d+/)?(config\.toml|(weights|learned|checkpoint)\.safetensors|run\.json|times\.json|log\.jsonl|"
     r"region_of_interest\.png|card\.json|card\.html|drift\.(json|html))"
 )
 _OWN = re.compile(

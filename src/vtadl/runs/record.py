@@ -20,7 +20,7 @@ FORMAT = 2
 OLD_PRESETS = ("context", "fast", "dinomaly")
 """Presets whose runs of format 1 this version does not read."""
 RECORD_FILE = "run.json"
-WEIGHTS_FILE = "weights.safetensors"
+WEIGHTS_FILE, LEARNED_FILE = "weights.safetensors", "learned.safetensors"
 CONFIG_FILE, LOG_FILE = "config.toml", "log.jsonl"
 
 

@@ -2,6 +2,7 @@
 
     RUN/config.toml          the settings
     RUN/weights.safetensors  the fitted or trained tensors; a frozen backbone's own weights are not repeated
+    RUN/learned.safetensors  what `vtadl teach` needs beside the weights, where the preset can be taught
     RUN/run.json             format, versions, what it was trained on, scores of the held-out good images
     RUN/times.json           dates, durations and hardware: the only file that differs between equal runs
     RUN/log.jsonl            a line a training step, where there were steps
@@ -15,10 +16,6 @@ place and renamed. One that is trained grows in its place (see `vtadl.runs.check
 import hashlib
 import json
 import math
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
@@ -38,27 +35,25 @@ from vtadl.decision.card import CARD_FILE, Card, to_json
 from vtadl.errors import BundleError, ConfigError, DataError
 from vtadl.runs.checkpoint import remove_checkpoint, sync
 from vtadl.runs.files import write_bytes
-from vtadl.runs.ownership import check_unlocked, foreign_file
+from vtadl.runs.folders import new_folder
+from vtadl.runs.learned import Learned
 from vtadl.runs.record import (
     CONFIG_FILE,
     FORMAT,
+    LEARNED_FILE,
     LOG_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
-    is_unfinished,
     read_card,
     read_json,
     read_record,
     read_text,
-    so_far,
 )
 from vtadl.runs.weights import check_weights, load_weights, weights_of
 from vtadl.version import __version__
 
 LOOK = "images"
 """Key of `Run.training`: what the training images have in common (`vtadl.data.likeness`)."""
-SAMPLES_FILE = "samples.json"
-"""In a folder of generated images (`vtadl.inference.generate`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +123,8 @@ class Run:
     """Region of interest; ``None``: all of every image counts."""
     card: Card | None = None
     """How scores become verdicts; ``None`` until it is calibrated."""
+    learned: Learned | None = None
+    """What teaching it more images takes beside its weights; ``None``: it cannot be taught."""
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -142,7 +139,7 @@ def save_run(run: Run, folder: Path, *, force: bool = False) -> None:
     Raises:
         BundleError: the folder exists (and no ``force``), or cannot be written.
     """
-    files = _files(run)
+    files = run_files(run)
     with new_folder(folder, force=force) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
@@ -167,7 +164,7 @@ def finish_run(run: Run, folder: Path) -> None:
     Raises:
         BundleError: it cannot be written; the training can still resume from its checkpoint.
     """
-    files = _files(run)
+    files = run_files(run)
     try:
         for name in sorted(files, key=lambda name: name == RECORD_FILE):
             write_bytes(folder / name, files[name])
@@ -179,8 +176,10 @@ def finish_run(run: Run, folder: Path) -> None:
         ) from error
 
 
-def _files(run: Run) -> dict[str, bytes]:
+def run_files(run: Run) -> dict[str, bytes]:
+    """The files of a run by name, but for the pages beside them."""
     weights = weights_of(run.model)
+    learned = {} if run.learned is None else {LEARNED_FILE: run.learned.content()}
     record = {
         "format": FORMAT,
         "vtadl": __version__,
@@ -192,11 +191,14 @@ def _files(run: Run) -> dict[str, bytes]:
         "training": run.training,
         "held_out": asdict(run.held_out),
     }
+    if run.learned is not None:
+        record["learned_sha256"] = hashlib.sha256(learned[LEARNED_FILE]).hexdigest()
     card = {} if run.card is None else {CARD_FILE: to_json(run.card).encode()}
     region = {} if run.roi_mask is None else {REGION_FILE: mask_png(run.roi_mask)}
     return {
         **card,
         **region,
+        **learned,
         CONFIG_FILE: to_toml(run.config).encode(),
         WEIGHTS_FILE: weights,
         RECORD_FILE: (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
@@ -235,6 +237,7 @@ def load_run(folder: Path) -> Run:
         training=training,
         roi_mask=read_region(folder),
         card=read_card(folder / CARD_FILE, expected_hash),
+        learned=Learned.stored(folder / LEARNED_FILE, record.get("learned_sha256")),
     )
 
 
@@ -262,58 +265,6 @@ def weights_sha256(model: nn.Module) -> str:
     return hashlib.sha256(weights_of(model)).hexdigest()
 
 
-@contextmanager
-def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed otherwise.
-
-    Raises:
-        BundleError: ``folder`` exists (and no ``force``), or its place cannot be written.
-    """
-    check_free(folder, force=force)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.partial-", dir=folder.parent))
-    except OSError as error:
-        raise BundleError(f"cannot write to '{folder.parent}': {error.strerror}") from error
-    try:
-        yield partial
-        partial.chmod(0o755)
-        _replace(partial, folder)
-    except OSError as error:
-        raise BundleError(f"cannot write '{folder}': {error.strerror}; nothing was left behind") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_free(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that holds something already.
-
-    Raises:
-        BundleError: it does, and there is no ``force``; or it is a file; or, forced, it holds what vtadl did not write;
-            or another process trains into it.
-    """
-    check_unlocked(folder)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
-        raise BundleError(f"'{folder}' is a file; --out takes a folder")
-    if not force and is_unfinished(folder):
-        raise BundleError(
-            f"'{folder}' is an unfinished training{so_far(folder)}; continue with --resume, or replace it with --force"
-        )
-    if not force:
-        raise BundleError(f"'{folder}' exists already; choose another --out, or replace it with --force")
-    known = (RECORD_FILE, SAMPLES_FILE, "manifest.json", "report.html", "predictions.jsonl")
-    if not (is_unfinished(folder) or any((folder / name).exists() for name in known)):
-        raise BundleError(f"'{folder}' was not written by vtadl, so --force does not replace it; choose another --out")
-    foreign = foreign_file(folder)
-    if foreign is not None:
-        raise BundleError(
-            f"'{foreign}' was not written by vtadl, so --force does not replace its folder; move it elsewhere, or "
-            "choose another --out"
-        )
-
-
 def _source(values: dict[str, Any]) -> Source:
     return Source(**{**values, "training_sha256": tuple(str(sha) for sha in values.get("training_sha256", ()))})
 
@@ -330,13 +281,3 @@ def _held_out(values: dict[str, Any]) -> HeldOut:
     if not all(map(math.isfinite, (*scores, *colours.values(), *chain(*appearance)))):
         raise ValueError("a score of held-out images is not finite")
     return HeldOut(**{**values, **lists, **colours})
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.old-", dir=folder.parent))
-    folder.replace(old)
-    partial.rename(folder)
-    shutil.rmtree(old)

@@ -9,6 +9,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from vtadl.backbones.build import build_backbone
+from vtadl.backbones.names import OURS
 from vtadl.config.schema import BackboneConfig, Config, FusionConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
@@ -43,7 +44,7 @@ def backbone_checksum(config: Config) -> str:
     used: list[BackboneConfig] = [config.model] if isinstance(config.model, BackboneConfig) else []
     if isinstance(config.model, FusionConfig) and config.model.second_backbone is not None:
         used.append(config.model.second)
-    own = [build_backbone(one) for one in used if ":" in one.backbone]
+    own = [build_backbone(one) for one in used if one.backbone != OURS]
     return "".join(bytes(backbone.state_dict()[CHECKSUM].tolist()).hex() for backbone in own)
 
 

@@ -25,6 +25,8 @@ from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
 from vtadl.progress import Progress, silent
 from vtadl.runs.checkpoint import TrainingLog
+from vtadl.runs.folders import check_free
+from vtadl.runs.learned import Learned
 from vtadl.runs.ownership import sole_writer
 from vtadl.runs.processor import processor
 from vtadl.runs.record import is_unfinished
@@ -34,7 +36,6 @@ from vtadl.runs.run import (
     Run,
     Source,
     begin_run,
-    check_free,
     finish_run,
     load_run,
     now,
@@ -166,6 +167,7 @@ def new_run(
         times={"date": now(), "hardware": hardware, "processor": processor(), **fitted.times},
         training=dict(fitted.record),
         roi_mask=roi_mask,
+        learned=Learned(held=fitted.learned) if fitted.learned else None,
     )
 
 
