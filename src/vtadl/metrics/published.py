@@ -1,6 +1,7 @@
 """What VT-ADL's published code calls its PRO score, to set its table beside metrics that mean what they say."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def published_pro(maps: Sequence[NDArray[np.floating]], masks: Sequence[NDArray[
     return ranked_auroc(rank(negatives, positives))
 
 
-def _middle(image: Image.Image) -> NDArray[np.generic]:
+def _middle(image: Image.Image) -> NDArray[Any]:
     """Torchvision's ``Resize`` of a picture and ``CenterCrop``."""
     start = (RESIZED - CROPPED) // 2
     resized = np.asarray(image.resize((RESIZED, RESIZED), Image.Resampling.BILINEAR))
