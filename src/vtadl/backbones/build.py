@@ -148,6 +148,12 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
     return backbone.eval().requires_grad_(False)
 
 
+def first_stages(count: int) -> nn.Sequential:
+    """EfficientNet-Lite0's stem and so many of its stages, frozen: images in [-1, 1] to features."""
+    network = _efficientnet_backbone().network
+    return nn.Sequential(network.stem, *list(network.stages)[:count]).eval().requires_grad_(False)
+
+
 def _check_settings(config: BackboneConfig) -> None:
     kind, colon, _ = config.backbone.partition(":")
     if (kind, bool(colon)) not in (("efficientnet-lite0", False), ("vit", True), ("hub", True)):

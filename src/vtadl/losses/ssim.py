@@ -5,6 +5,7 @@ over scales, Z. Wang et al., Multiscale structural similarity, Asilomar 2003.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,19 +38,26 @@ def ms_ssim(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
     to sum to one; five scales need sides of 176 pixels. Contrasts below zero count as zero (their fractional power does
     not exist).
     """
-    scales = [1.0 * weight for weight in SCALE_WEIGHTS]
-    while len(scales) > 1 and min(target_B3HW.shape[-2:]) >> (len(scales) - 1) < WINDOW:
-        scales.pop()
-    a_B3HW, b_B3HW = reconstruction_B3HW, target_B3HW
-    product_B3 = torch.ones_like(a_B3HW[:, :, 0, 0])
-    for index, weight in enumerate(scales):
-        luminance, contrast = ssim_maps(a_B3HW, b_B3HW)
+    scales = list(similarities(reconstruction_B3HW, target_B3HW))
+    weights = SCALE_WEIGHTS[: len(scales)]
+    product_B3 = torch.ones_like(target_B3HW[:, :, 0, 0])
+    for index, (weight, (luminance, contrast)) in enumerate(zip(weights, scales, strict=True)):
         last = index == len(scales) - 1
         similarity_B3 = (luminance * contrast if last else contrast).mean((-2, -1))
-        product_B3 = product_B3 * similarity_B3.clamp_min(1e-6) ** (weight / sum(scales))
-        if not last:
-            a_B3HW, b_B3HW = F.avg_pool2d(a_B3HW, 2), F.avg_pool2d(b_B3HW, 2)
+        product_B3 = product_B3 * similarity_B3.clamp_min(1e-6) ** (weight / sum(weights))
     return 1 - product_B3.mean()
+
+
+def similarities(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `ssim_maps` gives at each scale of `ms_ssim`, finest first, each of half the side of the one before."""
+    count = len(SCALE_WEIGHTS)
+    while count > 1 and min(target_B3HW.shape[-2:]) >> (count - 1) < WINDOW:
+        count -= 1
+    a_B3HW, b_B3HW = reconstruction_B3HW, target_B3HW
+    for index in range(count):
+        if index:
+            a_B3HW, b_B3HW = F.avg_pool2d(a_B3HW, 2), F.avg_pool2d(b_B3HW, 2)
+        yield ssim_maps(a_B3HW, b_B3HW)
 
 
 def ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
