@@ -137,8 +137,8 @@ def _summed_ssim(a: Tensor, b: Tensor, needed: tuple[bool, bool]) -> tuple[Tenso
 def _window(x: Tensor) -> Tensor:
     """Gaussian-weighted mean around each pixel of ``(..., H, W)``, zeros beyond the border.
 
-    Sums of shifted images take a tenth of the time of a convolution with one channel on a processor. On a GPU, where each
-    of those sums passes through all of memory, so do two products with banded matrices.
+    On a processor, sums of shifted images take a tenth of the time of a convolution with one channel. On a GPU each of
+    those sums would pass through all of memory, so it multiplies by banded matrices.
     """
     if x.device.type == "cuda":
         return _banded(x)
