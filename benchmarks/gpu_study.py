@@ -29,6 +29,7 @@ from vtadl.data.images import image_size, read_mask, resize_map
 from vtadl.data.layouts import Category, read_category
 from vtadl.data.loading import load_images
 from vtadl.data.training_images import TrainingImages, good_images
+from vtadl.errors import TrainingError
 from vtadl.losses.objective import Objective
 from vtadl.metrics import ScoredImage, evaluate
 from vtadl.metrics.published import METRIC, published_pro
@@ -173,15 +174,16 @@ class TestSet:
         ]
         self.sizes = [image_size(path) for path in paths]
 
-    def measure(self, maps_BHW: Tensor) -> dict[str, float | None]:
-        """Metrics by both protocols, of maps at the network's size."""
+    def measure(self, maps_BHW: Tensor, *, published: bool = True) -> dict[str, float | None]:
+        """Metrics, if asked by both protocols, of maps at the network's size."""
         maps = [resize_map(one, size) for one, size in zip(maps_BHW.float().cpu().numpy(), self.sizes, strict=True)]
         scored = [
             ScoredImage(name=str(sample.path), defect=sample.label, score=float(one.max()), anomaly_map=one, mask=mask)
             for sample, one, mask in zip(self.samples, maps, self.masks, strict=True)
         ]
         found = evaluate(scored, bootstrap=0).metrics
-        return {**{name: found[name] for name in SHOWN}, METRIC: published_pro(maps, self.masks)}
+        metrics = {name: found[name] for name in SHOWN}
+        return metrics | {METRIC: published_pro(maps, self.masks)} if published else metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ def measure(
         maps = [detector.anomaly_map(part.to(session.device)).cpu() for part in tests.images.split(16)]
     finally:
         network.config, network.objective = config, objective
-    return tests.measure(torch.cat(maps))
+    return tests.measure(torch.cat(maps), published=score in (TRAINED, RESIDUAL))
 
 
 def train(job: Job, root: Path, out: Path, device: torch.device, deadline: float) -> None:
@@ -261,14 +263,17 @@ def train(job: Job, root: Path, out: Path, device: torch.device, deadline: float
             raise TimeIsUpError
 
     session = TrainingSession(config=config, device=device, observe=observe)
-    model.fit(kept, session)
+    try:
+        model.fit(kept, session)
+    except TrainingError as error:  # not finite, or collapsed: what is left of it is measured all the same
+        save(error=str(error))
     trained_seconds = round(time.monotonic() - started, 1)
     model.eval()
     for score in SCORES:
         if job.part == "published" and score not in (TRAINED, RESIDUAL):
             continue
         result["scores"][score.name] = measure(model, score, kept, tests, session)
-        save(step=steps, trained_seconds=trained_seconds)
+        save(trained_seconds=trained_seconds)
     save(done=True)
 
 

@@ -35,7 +35,8 @@ class NeighbourContext(nn.Module):
         self.register_buffer("visible", outside((side, side), radius), persistent=False)
 
     def forward(self, patches_BND: Tensor) -> tuple[Tensor, Tensor]:
-        patches_BDHW = patches_BND.transpose(1, 2).reshape(len(patches_BND), -1, self.side, self.side)
+        # In half precision a density's squared differences would lose what tells patches apart.
+        patches_BDHW = patches_BND.float().transpose(1, 2).reshape(len(patches_BND), -1, self.side, self.side)
         judged_BND = self.standardise(patches_BDHW).flatten(2).transpose(1, 2)
         return judged_BND, self.context(judged_BND)
 
