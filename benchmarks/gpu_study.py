@@ -87,6 +87,7 @@ NEIGHBOURS, PRETRAINED, DETACHED = "model.mask_radius=0", "model.pretrained_patc
 FINE, MIDDLE = "model.patch_size=16", "model.patch_size=32"
 ARMS = (
     Arm(name="corrected"),
+    Arm(name="detached", settings=(DETACHED,)),
     Arm(name="neighbours", settings=(NEIGHBOURS,)),
     Arm(name="neighbours, patch 16, pretrained", settings=(NEIGHBOURS, FINE, PRETRAINED)),
     Arm(name="neighbours, patch 16", settings=(NEIGHBOURS, FINE)),
@@ -98,7 +99,6 @@ ARMS = (
     Arm(name="neighbours, detached", settings=(NEIGHBOURS, DETACHED)),
     Arm(name="neighbours, patch 16, detached", settings=(NEIGHBOURS, FINE, DETACHED)),
     Arm(name="neighbours, patch 32, pretrained", settings=(NEIGHBOURS, MIDDLE, PRETRAINED)),
-    Arm(name="detached", settings=(DETACHED,)),
 )
 """In the order of their worth: each change alone, and sets of those that belong together."""
 AGAIN = ("neighbours, patch 16, pretrained", "neighbours, patch 16", "corrected")
