@@ -11,11 +11,14 @@ the trainings that are not done. ``docs/study.md`` is written from these files.
 import argparse
 import json
 import multiprocessing
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
+from queue import Empty
 from typing import Any, Literal
 
 import torch
@@ -225,7 +228,7 @@ def measure(
         detector = PaperDetector(network).to(session.device)
         if score.score_map != "objective":
             detector.fit_maps(kept, session)
-        maps = [detector.anomaly_map(part.to(session.device)).cpu() for part in tests.images.split(16)]
+        maps = [detector.anomaly_map(part.to(session.device)).cpu() for part in torch.split(tests.images, 16)]
     finally:
         network.config, network.objective = config, objective
     return tests.measure(torch.cat(maps), published=score in (TRAINED, RESIDUAL))
@@ -281,28 +284,51 @@ def baseline(category: Category, size: int) -> dict[str, float | None]:
     """The distance from the mean good image, by both protocols."""
     paths = good_images(category).kept.paths
     model, tests = MeanImage(mean_image(paths, size), 4.0), TestSet(category, (size, size))
-    return tests.measure(torch.cat([model.anomaly_map(part) for part in tests.images.split(16)]))
+    return tests.measure(torch.cat([model.anomaly_map(part) for part in torch.split(tests.images, 16)]))
+
+
+AGAIN_ELSEWHERE = 3
+"""Exit code of a process whose GPU may be in a bad state: another one takes its place."""
 
 
 def work(
-    number: int, queue: Any, folders: Mapping[str, Path], out: Path, device: str, deadline: float, threads: int
+    number: int,
+    queues: tuple[Any, Any],
+    folders: Mapping[str, Path],
+    out: Path,
+    device: str,
+    deadline: float,
+    threads: int,
+    fastest: bool,
 ) -> None:
-    """A process that takes one job after the other."""
+    """A process that takes one job after the other; what fails is tried once more, by a fresh process."""
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True
-    while (job := queue.get()) is not None:
-        if time.monotonic() > deadline:
-            return
+    torch.backends.cudnn.benchmark = fastest
+    while (job := _next(*queues)) is not None and time.monotonic() < deadline:
         at = time.monotonic()
+        trace = out / job.file.replace(".json", ".traceback.txt")
         try:
             train(job, folders[job.category], out, torch.device(device), deadline)
             note = "done"
         except TimeIsUpError:
             note = "stopped"
         except Exception as error:  # one training that fails leaves the others alone
-            note = f"failed: {error}"
-            write_text(out / job.file.replace(".json", ".traceback.txt"), traceback.format_exc())
+            note, traceback_of = f"failed: {error}", traceback.format_exc()
         print(f"{number:>2} {time.monotonic() - at:6.1f} s {note}: {job.file}", flush=True)
+        if note.startswith("failed"):
+            first = not trace.exists()
+            write_text(trace, traceback_of)
+            if first:
+                queues[1].put(job)
+            sys.exit(AGAIN_ELSEWHERE)
+
+
+def _next(todo: Any, again: Any) -> Job | None:
+    try:
+        job: Job | None = again.get(timeout=0.2)
+    except Empty:
+        job = todo.get()
+    return job
 
 
 def is_done(path: Path) -> bool:
@@ -339,23 +365,29 @@ def main() -> None:
 def run(jobs: Sequence[Job], folders: Mapping[str, Path], options: argparse.Namespace) -> None:
     """All jobs that are not done yet, in their order, by so many processes."""
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
+    todo, again = context.Queue(), context.Queue()
     for job in jobs:
         if not is_done(options.out / job.file):
-            queue.put(job)
+            todo.put(job)
+    for _ in range(3 * options.workers):  # for those that take another one's place, too
+        todo.put(None)
     deadline = time.monotonic() + options.seconds
-    for _ in range(options.workers):
-        queue.put(None)
-    processes = [
-        context.Process(
-            target=work, args=(i, queue, folders, options.out, options.device, deadline, options.threads), daemon=True
-        )
-        for i in range(options.workers)
-    ]
-    for process in processes:
+
+    def start(number: int, fastest: bool) -> Any:
+        arguments = (number, (todo, again), folders, options.out, options.device, deadline, options.threads, fastest)
+        process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
-    for process in processes:
-        process.join()
+        return process
+
+    # Trying out every algorithm of a convolution pays off in long trainings.
+    running = {number: start(number, options.part == "published") for number in range(options.workers)}
+    while running:
+        wait([process.sentinel for process in running.values()])
+        for number, process in list(running.items()):
+            if not process.is_alive():
+                del running[number]
+                if process.exitcode not in (0, None) and time.monotonic() < deadline:
+                    running[number] = start(number, fastest=False)
 
 
 if __name__ == "__main__":
