@@ -1,7 +1,7 @@
-"""Were VT-ADL's published numbers real, and what mends it? Many trainings side by side on one GPU.
+"""Were VT-ADL's published numbers real, and what would repair it? Many trainings side by side on one GPU.
 
 python benchmarks/gpu_study.py published --out runs/gpu --data ../shared/data --device cuda --workers 6
-python benchmarks/gpu_study.py mend --out runs/gpu --data ../shared/data --device cuda --workers 8
+python benchmarks/gpu_study.py repair --out runs/gpu --data ../shared/data --device cuda --workers 8
 
 Each training writes one file of JSON: its metrics at some steps on the way and at the end, by this project's protocol
 and by that of the published code, with every score map that its network can give. Killed, the same command resumes with
@@ -47,7 +47,7 @@ REFERENCE = "5*mse + 0.5*ssim + nll_reference"
 """The original loss with the formula that the published code has for its likelihood."""
 TRACED = (1, 10, 100, 1000, 9600)
 SHOWN = ("image_AUROC", "pixel_AUROC", "pixel_AP", "pixel_AUPRO@0.3")
-Part = Literal["published", "mend"]
+Part = Literal["published", "repair"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def published_jobs(short: bool) -> Iterator[Job]:
                       settings=(*settings, *hundred), looks=(600,))  # fmt: skip
 
 
-def mend_jobs(short: bool) -> Iterator[Job]:
+def repair_jobs(short: bool) -> Iterator[Job]:
     """Every arm at 256 x 256 for 1,000 steps, both losses, three categories."""
     schedule: tuple[str, ...] = ("model.image_size=256", "training.steps=1000")
     if short:
@@ -156,7 +156,7 @@ def mend_jobs(short: bool) -> Iterator[Job]:
             for seed in seeds:
                 for category in categories:
                     for objective in (PROPOSED, ORIGINAL):
-                        yield Job(part="mend", arm=arm.name, category=category, objective=objective + arm.terms,
+                        yield Job(part="repair", arm=arm.name, category=category, objective=objective + arm.terms,
                                   seed=seed, settings=(*schedule, *arm.settings))  # fmt: skip
 
 
@@ -195,23 +195,23 @@ class Score:
 
     of: Literal["objective", "residual"]
     residual: Literal["squared", "gms", "ms_ssim"]
-    score_map: Literal["objective", "standardised", "sum"]
+    anomaly_map: Literal["objective", "standardised", "sum"]
 
     @property
     def name(self) -> str:
-        what = {"objective": "as trained", "standardised": "standardised", "sum": "sum"}[self.score_map]
+        what = {"objective": "as trained", "standardised": "standardised", "sum": "sum"}[self.anomaly_map]
         return f"{what}, {self.of}, {self.residual}"
 
 
-TRAINED = Score(of="objective", residual="squared", score_map="objective")
-RESIDUAL = Score(of="residual", residual="squared", score_map="objective")
+TRAINED = Score(of="objective", residual="squared", anomaly_map="objective")
+RESIDUAL = Score(of="residual", residual="squared", anomaly_map="objective")
 SCORES = (
     TRAINED,
-    Score(of="objective", residual="squared", score_map="standardised"),
-    *(Score(of="objective", residual=kind, score_map="sum") for kind in ("squared", "gms", "ms_ssim")),
+    Score(of="objective", residual="squared", anomaly_map="standardised"),
+    *(Score(of="objective", residual=kind, anomaly_map="sum") for kind in ("squared", "gms", "ms_ssim")),
     RESIDUAL,
-    *(Score(of="residual", residual=kind, score_map="objective") for kind in ("gms", "ms_ssim")),
-    *(Score(of="residual", residual=kind, score_map="standardised") for kind in ("squared", "gms", "ms_ssim")),
+    *(Score(of="residual", residual=kind, anomaly_map="objective") for kind in ("gms", "ms_ssim")),
+    *(Score(of="residual", residual=kind, anomaly_map="standardised") for kind in ("squared", "gms", "ms_ssim")),
 )
 
 
@@ -222,11 +222,11 @@ def measure(
     network = trained.network
     config, objective = network.config, network.objective
     try:
-        network.config = replace(config, residual=score.residual, score_map=score.score_map)
+        network.config = replace(config, residual=score.residual, anomaly_map=score.anomaly_map)
         if score.of == "residual":
             network.objective = Objective(terms=(("mse", 1.0),))
         detector = PaperDetector(network).to(session.device)
-        if score.score_map != "objective":
+        if score.anomaly_map != "objective":
             detector.fit_maps(kept, session)
         maps = [detector.anomaly_map(part.to(session.device)).cpu() for part in torch.split(tests.images, 16)]
     finally:
@@ -339,7 +339,7 @@ def is_done(path: Path) -> bool:
 def main() -> None:
     """Start the processes and wait for them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["published", "mend", "baselines"])
+    parser.add_argument("part", choices=["published", "repair", "baselines"])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="holds mvtec/transistor and mvtec/bottle")
     parser.add_argument("--demo", type=Path, required=True, help="what benchmarks/drawn made")
@@ -358,7 +358,7 @@ def main() -> None:
                 found = baseline(read_category(folder), size)
                 write_text(options.out / f"baseline-{name}-{size}.json", json.dumps(found, indent=1))
         return
-    jobs = {"published": published_jobs, "mend": mend_jobs}[options.part](options.short)
+    jobs = {"published": published_jobs, "repair": repair_jobs}[options.part](options.short)
     run(list(jobs), folders, options)
 
 

@@ -95,8 +95,7 @@ def evaluate_run(
         DataError: no test images, or a file that cannot be used.
         ConfigError: a resolution or a protocol that cannot be.
     """
-    _check_protocol(protocol, resolution)
-    samples = _test_samples(category, skip, resolution)
+    samples = _test_samples(category, skip, resolution, protocol)
     started = time.perf_counter()
     has_masks = any(sample.mask is not None for sample in samples)
     images: list[ScoredImage] = []
@@ -108,14 +107,10 @@ def evaluate_run(
             mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape, masks), prediction.anomaly_map
             if resolution is not None:
                 mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
+            kept = anomaly_map if has_masks else None
+            name = category.relative(sample.path)
             images.append(
-                ScoredImage(
-                    name=category.relative(sample.path),
-                    defect=sample.label,
-                    score=prediction.score,
-                    anomaly_map=anomaly_map if has_masks else None,
-                    mask=mask,
-                )
+                ScoredImage(name=name, defect=sample.label, score=prediction.score, anomaly_map=kept, mask=mask)
             )
             advance(1)
     warnings += mask_warnings(masks)
@@ -181,13 +176,6 @@ def evaluate_maps(
     return report
 
 
-def _check_protocol(protocol: str | None, resolution: int | None) -> None:
-    if protocol not in (None, published.PROTOCOL):
-        raise ConfigError(f"unknown protocol '{protocol}'; the only one beside this project's is {published.PROTOCOL}")
-    if protocol is not None and resolution is not None:
-        raise ConfigError(f"the protocol {protocol} has a resolution of its own; leave out --resolution {resolution}")
-
-
 def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:
     value = None
     if has_pixels(images):
@@ -196,7 +184,13 @@ def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:
     return replace(report, published={published.METRIC: value}, warnings=(*report.warnings, published.WARNING))
 
 
-def _test_samples(category: Category, skip: frozenset[Sample], resolution: int | None) -> tuple[Sample, ...]:
+def _test_samples(
+    category: Category, skip: frozenset[Sample], resolution: int | None, protocol: str | None = None
+) -> tuple[Sample, ...]:
+    if protocol not in (None, published.PROTOCOL):
+        raise ConfigError(f"unknown protocol '{protocol}'; the only one beside this project's is {published.PROTOCOL}")
+    if protocol is not None and resolution is not None:
+        raise ConfigError(f"the protocol {protocol} has a resolution of its own; leave out --resolution {resolution}")
     if resolution is not None and resolution < 1:
         raise ConfigError(f"--resolution is {resolution}; expected native or a number of pixels, at least 1")
     samples = tuple(sample for sample in category.test if sample not in skip)

@@ -147,17 +147,17 @@ class LentSession:
         return list(images.split(3))
 
 
-class TestScoreMap:
+class TestAnomalyMap:
     @pytest.mark.parametrize("residual", RESIDUALS)
     def test_is_the_residual_that_the_setting_names(self, residual):
         network = model("mse", dataclasses.replace(TINY, residual=residual))
         expected = RESIDUALS[residual](network.reconstruct(images()), images())
         torch.testing.assert_close(network.anomaly_map(images()), expected)
 
-    @pytest.mark.parametrize(("score_map", "objective"), [("standardised", "mse"), ("sum", "mse + nll")])
-    def test_is_standardised_at_each_pixel_by_good_images_and_summed(self, score_map, objective):
+    @pytest.mark.parametrize(("anomaly_map", "objective"), [("standardised", "mse"), ("sum", "mse + nll")])
+    def test_is_standardised_at_each_pixel_by_good_images_and_summed(self, anomaly_map, objective):
         torch.manual_seed(0)
-        detector = PaperDetector(model(objective, dataclasses.replace(TINY, score_map=score_map))).eval()
+        detector = PaperDetector(model(objective, dataclasses.replace(TINY, anomaly_map=anomaly_map))).eval()
         good: TrainingImages = images(7)  # type: ignore[assignment]  # the session above needs no more of them
         detector.fit_maps(good, LentSession())  # type: ignore[arg-type]
         expected = torch.zeros(2, 32, 32)
@@ -173,4 +173,4 @@ class TestScoreMap:
     def test_a_sum_needs_two_maps(self):
         for objective in ("mse", "nll"):
             with pytest.raises(ConfigError, match="does not have both"):
-                PaperDetector(model(objective, dataclasses.replace(TINY, score_map="sum")))
+                PaperDetector(model(objective, dataclasses.replace(TINY, anomaly_map="sum")))

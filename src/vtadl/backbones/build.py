@@ -149,9 +149,8 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
 
 
 def first_stages(count: int) -> nn.Sequential:
-    """EfficientNet-Lite0's stem and so many of its stages, frozen: images in [-1, 1] to features."""
-    network = _efficientnet_backbone().network
-    return nn.Sequential(network.stem, *list(network.stages)[:count]).eval().requires_grad_(False)
+    """So many stages of EfficientNet-Lite0, frozen: images in [-1, 1] to the features of the last."""
+    return _efficientnet_backbone().network.first(count).eval().requires_grad_(False)
 
 
 def _check_settings(config: BackboneConfig) -> None:

@@ -147,7 +147,7 @@ class PaperConfig:
     """Whether patches are cut from the first stage of a frozen EfficientNet-Lite0 instead of from the pixels."""
     residual: Literal["squared", "gms", "ms_ssim"] = "squared"
     """How a reconstruction is compared with its image where that is the anomaly map."""
-    score_map: Literal["objective", "standardised", "sum"] = "objective"
+    anomaly_map: Literal["objective", "standardised", "sum"] = "objective"
     """``objective``: the densities' value of each patch, or without any the residual; ``standardised``: the same, less
     its mean over good images at each pixel and divided by its deviation; ``sum``: of both, standardised."""
     smoothing: float = 4.0

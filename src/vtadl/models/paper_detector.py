@@ -16,7 +16,7 @@ LEAST_DEVIATION = 1e-6
 
 
 class PaperDetector(nn.Module):
-    """A network whose anomaly map is smoothed; or standardised, or the sum of two, as ``model.score_map`` says.
+    """A network whose anomaly map is smoothed; or standardised, or the sum of two, as ``model.anomaly_map`` says.
 
     Args:
         network: with the objective that it is trained by.
@@ -30,15 +30,15 @@ class PaperDetector(nn.Module):
         self.network = network
         side = network.config.image_size
         self.input_size = (side, side)
-        self.score_map = network.config.score_map
+        self.made_of = network.config.anomaly_map
         self.mean: Tensor
         self.deviation: Tensor
-        if self.score_map == "sum" and not (network.objective.densities and network.decoder is not None):
+        if self.made_of == "sum" and not (network.objective.densities and network.decoder is not None):
             raise ConfigError(
-                f"model.score_map is 'sum', of density and residual, and '{network.objective}' does not have both"
+                f"model.anomaly_map is 'sum', of density and residual, and '{network.objective}' does not have both"
             )
-        if self.score_map != "objective":
-            maps = 2 if self.score_map == "sum" else 1
+        if self.made_of != "objective":
+            maps = 2 if self.made_of == "sum" else 1
             self.register_buffer("mean", torch.zeros(maps, side, side))
             self.register_buffer("deviation", torch.ones(maps, side, side))
 
@@ -46,7 +46,7 @@ class PaperDetector(nn.Module):
         """Take the objective's steps; the first weights are those that the network has."""
         examples = session.repeated(images, self.input_size)
         done = session.optimise(self.network, examples, shown=self)
-        if self.score_map != "objective":
+        if self.made_of != "objective":
             self.fit_maps(images, session)
         return Fitted(
             record={
@@ -76,13 +76,13 @@ class PaperDetector(nn.Module):
     @torch.inference_mode()
     def maps(self, images_B3HW: Tensor) -> Tensor:
         """The smoothed maps that the score is made of, ``(B, M, S, S)``."""
-        maps = self.network.maps(images_B3HW) if self.score_map == "sum" else [self.network.anomaly_map(images_B3HW)]
+        maps = self.network.maps(images_B3HW) if self.made_of == "sum" else [self.network.anomaly_map(images_B3HW)]
         return torch.stack([gaussian_smooth(one_BHW, self.network.config.smoothing) for one_BHW in maps], dim=1)
 
     @torch.inference_mode()
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
         maps_BMHW = self.maps(images_B3HW)
-        if self.score_map == "objective":
+        if self.made_of == "objective":
             return maps_BMHW[:, 0]
         return ((maps_BMHW - self.mean) / self.deviation).sum(1)
 
