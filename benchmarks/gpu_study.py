@@ -1,11 +1,11 @@
 """Were VT-ADL's published numbers real, and what would repair it? Many trainings side by side on one GPU.
 
-python benchmarks/gpu_study.py published --out runs/gpu --data ../shared/data --device cuda --workers 6
-python benchmarks/gpu_study.py repair --out runs/gpu --data ../shared/data --device cuda --workers 8
+python benchmarks/gpu_study.py published --out runs/gpu --data ../shared/data --demo runs/demo --device cuda --workers 6
+python benchmarks/gpu_study.py repair --out runs/gpu --data ../shared/data --demo runs/demo --device cuda --workers 9
 
 Each training writes one file of JSON: its metrics at some steps on the way and at the end, by this project's protocol
-and by that of the published code, with every anomaly map that its network can give. Killed, the same command resumes with
-the trainings that are not done. ``docs/study.md`` is written from these files.
+and by that of the published code, with every anomaly map that its network can give. Killed, the same command resumes
+with the trainings that are not done. ``docs/study.md`` is written from these files.
 """
 
 import argparse
