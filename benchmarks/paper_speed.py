@@ -148,7 +148,7 @@ def main() -> None:
     works: dict[str, Callable[[], object]] = {
         "literal": torch.inference_mode()(lambda: literal(x)),
         "map": lambda: ours.anomaly_map(x),
-        "map and image": lambda: ours.score_and_reconstruct(x),
+        "map and image": lambda: ours.maps(x),
     }
     scoring = medians(works, 5 * options.rounds)
     for name in ("map", "map and image"):

@@ -272,20 +272,24 @@ def teach(
     return teaching
 
 
-def evaluate(detector: Detector, category: PathLike, *, resolution: int | None = None) -> Report:
+def evaluate(
+    detector: Detector, category: PathLike, *, resolution: int | None = None, protocol: str | None = None
+) -> Report:
     """Compute every metric of a detector on a category's test images.
 
     Args:
         detector: from `train` or `load`.
         category: folder of one product with test images.
         resolution: shorter side in pixels that metrics are computed at; ``None``: the masks' own.
+        protocol: ``vtadl-2021`` measures also what that paper's code calls PRO (`vtadl.metrics.published`).
 
     Raises:
+        ConfigError: a resolution or a protocol that cannot be.
         DataError: no test images, or files that cannot be used.
     """
     content = unseen_by(detector.run, read_category(Path(category)))
     stop_on_problems(content.test, empty_classes(content))
-    return evaluate_run(detector.run, content, detector.device, resolution=resolution)
+    return evaluate_run(detector.run, content, detector.device, resolution=resolution, protocol=protocol)
 
 
 def _config(preset: str | None, objective: str | None, seed: int | None, config: Config | None) -> Config:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files
-from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate
+from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate, published
+from vtadl.metrics.images import has_pixels
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run
@@ -45,6 +46,8 @@ class Report:
     scores: tuple[float, ...]
     """Image score of each sample."""
     warnings: tuple[str, ...]
+    published: dict[str, float | None] = field(default_factory=dict)
+    """What a published protocol that was asked for measures, under names of its own."""
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -56,6 +59,7 @@ class Report:
         found = self.evaluation
         return {
             **self.metrics,
+            **self.published,
             "intervals": {name: list(i) if i else None for name, i in found.intervals.items()},
             "protocol": self.protocol,
             "timing": self.timing,
@@ -73,6 +77,7 @@ def evaluate_run(
     device: torch.device,
     *,
     resolution: int | None = None,
+    protocol: str | None = None,
     skip: frozenset[Sample] = frozenset(),
     seed: int = 0,
     progress: Progress = silent,
@@ -84,15 +89,16 @@ def evaluate_run(
         category: whose test images.
         device: where the model runs.
         resolution: length in pixels of the shorter side that maps and masks are compared at; ``None``: the masks' own.
+        protocol: ``vtadl-2021`` measures also what that paper's code calls PRO (`vtadl.metrics.published`).
         skip: samples not to use, because they cannot be read.
         seed: of the bootstrap behind the intervals.
         progress: shows how far it is.
 
     Raises:
         DataError: no test images, or a file that cannot be used.
-        ConfigError: a resolution that cannot be.
+        ConfigError: a resolution or a protocol that cannot be.
     """
-    samples = _test_samples(category, skip, resolution)
+    samples = _test_samples(category, skip, resolution, protocol)
     started = time.perf_counter()
     has_masks = any(sample.mask is not None for sample in samples)
     images: list[ScoredImage] = []
@@ -114,7 +120,8 @@ def evaluate_run(
             advance(1)
     warnings += mask_warnings(masks)
     threshold = run.card.pixel_threshold if run.card is not None else None
-    return _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
+    report = _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
+    return report if protocol is None else _with_published(report, images)
 
 
 def evaluate_maps(
@@ -179,7 +186,21 @@ def evaluate_maps(
     return report
 
 
-def _test_samples(category: Category, skip: frozenset[Sample], resolution: int | None) -> tuple[Sample, ...]:
+def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:
+    value = None
+    if has_pixels(images):
+        pairs = [(i.anomaly_map, i.mask) for i in images if i.anomaly_map is not None]
+        value = published.published_pro([one for one, _ in pairs], [mask for _, mask in pairs])
+    return replace(report, published={published.METRIC: value}, warnings=(*report.warnings, published.WARNING))
+
+
+def _test_samples(
+    category: Category, skip: frozenset[Sample], resolution: int | None, protocol: str | None = None
+) -> tuple[Sample, ...]:
+    if protocol not in (None, published.PROTOCOL):
+        raise ConfigError(f"unknown protocol '{protocol}'; the only one beside this project's is {published.PROTOCOL}")
+    if protocol is not None and resolution is not None:
+        raise ConfigError(f"the protocol {protocol} has a resolution of its own; leave out --resolution {resolution}")
     if resolution is not None and resolution < 1:
         raise ConfigError(f"--resolution is {resolution}; expected native or a number of pixels, at least 1")
     samples = tuple(sample for sample in category.test if sample not in skip)

@@ -65,6 +65,18 @@ def test_eval_prints_and_writes_every_metric(run, category, tmp_path, capsys):
     assert all(len(line) <= 80 for line in lines_of(out))
 
 
+def test_eval_by_the_published_protocol_has_columns_of_its_own(run, category, tmp_path, capsys):
+    arguments = ["eval", str(run), str(category), "--json", str(tmp_path / "metrics.json"), "--device", "cpu"]
+    assert main([*arguments, "--protocol", "vtadl-2021"]) == 0
+    out, err = capsys.readouterr()
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 0 < metrics["vtadl2021_PRO"] < 1 and metrics["vtadl2021_PRO"] != metrics["pixel_AUROC"]
+    assert f"{metrics['vtadl2021_PRO']:.4f}" in next(line for line in lines_of(out) if line.startswith("vtadl2021_PRO"))
+    assert "is no per-region overlap" in err and any("vtadl2021_PRO" in line for line in metrics["warnings"])
+    assert main([*arguments, "--protocol", "vtadl-2021", "--resolution", "36"]) == 2
+    assert "has a resolution of its own" in capsys.readouterr().err
+
+
 def test_metrics_of_saved_maps_equal_those_of_the_detector(run, category, tmp_path, capsys):
     out, maps = tmp_path / "out", tmp_path / "maps"
     assert main(["predict", str(run), str(category / "test"), "--out", str(out), "--device", "cpu"]) == 0

@@ -3,6 +3,7 @@ import pytest
 import skimage.metrics
 import torch
 
+from vtadl.losses import ssim as module
 from vtadl.losses.ssim import SCALE_WEIGHTS, ms_ssim, ssim, ssim_maps
 
 
@@ -110,3 +111,9 @@ class TestBoth:
 
 def planes(a: torch.Tensor, b: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return a.flatten(0, 1).numpy(), b.flatten(0, 1).numpy()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 17), (1, 3, 5, 8)])
+def test_a_gpu_s_way_gives_the_same_windowed_means(shape):
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.testing.assert_close(module._banded(x), module._window(x), atol=1e-13, rtol=1e-13)

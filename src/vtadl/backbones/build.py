@@ -154,6 +154,11 @@ def build_backbone(config: BackboneConfig) -> EfficientNetBackbone | VitBackbone
     return backbone.eval().requires_grad_(False)
 
 
+def first_stages(count: int) -> nn.Sequential:
+    """So many stages of EfficientNet-Lite0, frozen: images in [-1, 1] to the features of the last."""
+    return _efficientnet_backbone().network.first(count).eval().requires_grad_(False)
+
+
 def _check_settings(config: BackboneConfig) -> None:
     kind, colon, _ = config.backbone.partition(":")
     plugged = plugins.installed(plugins.BACKBONES)

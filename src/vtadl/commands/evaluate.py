@@ -28,6 +28,9 @@ def add_to(commands: Any) -> None:
     add_json(parser)
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write an HTML report with heat maps")
     add_resolution(parser)
+    parser.add_argument(
+        "--protocol", choices=["vtadl-2021"], help="measure also what that paper's code calls PRO (it is none)"
+    )
     add_device(parser)
     add_skip_bad(parser)
 
@@ -51,7 +54,15 @@ def run(options: argparse.Namespace) -> int:
     category = unseen_by(loaded, read_category(options.category))
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     progress = progress_of(options)
-    report = evaluate_run(loaded, category, device, resolution=options.resolution, skip=skip, progress=progress)
+    report = evaluate_run(
+        loaded,
+        category,
+        device,
+        resolution=options.resolution,
+        protocol=options.protocol,
+        skip=skip,
+        progress=progress,
+    )
     for line in (*category.notes, *report.warnings):
         print_warning(line)
     write_json(options.json, report.to_json())

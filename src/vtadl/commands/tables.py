@@ -16,7 +16,7 @@ WIDTH = 80
 def metric_lines(report: "Report") -> list[str]:
     """The metrics with their intervals, and the protocol in a line."""
     lines = [f"{'metric':<18}{'value':>8}   95 % interval"]
-    for name, value in report.metrics.items():
+    for name, value in (report.metrics | report.published).items():
         interval = report.evaluation.intervals.get(name)
         shown = f"{value:8.4f}" if value is not None else f"{'-':>8}"
         spread = f"   {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""

@@ -140,6 +140,16 @@ class PaperConfig:
     """Dimensions of z in the variational autoencoder of patch embeddings (terms ``vae`` and ``kl``)."""
     detached_density: bool = False
     """Whether densities learn from the embeddings without moving them, so that other terms alone train the encoder."""
+    mask_radius: int | None = None
+    """``None``, as published: densities are of each encoded patch, given that patch itself. A number: of each patch as
+    the encoder takes it in, given the patches that are more than so many away; 0 masks that patch alone."""
+    pretrained_patches: bool = False
+    """Whether patches are cut from the first stage of a frozen EfficientNet-Lite0 instead of from the pixels."""
+    residual: Literal["squared", "gms", "ms_ssim"] = "squared"
+    """How a reconstruction is compared with its image where that is the anomaly map."""
+    anomaly_map: Literal["objective", "standardised", "sum"] = "objective"
+    """``objective``: the densities' value of each patch, or without any the residual; ``standardised``: the same, less
+    its mean over good images at each pixel and divided by its deviation; ``sum``: of both, standardised."""
     smoothing: float = 4.0
 
     def __post_init__(self) -> None:
@@ -155,6 +165,7 @@ class PaperConfig:
             mixtures=(1, 1024),
             noise=(0, 100),
             latent_width=(1, 4096),
+            mask_radius=(0, 64),
             smoothing=(0, 100),
         )
 

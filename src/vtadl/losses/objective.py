@@ -16,8 +16,9 @@ class Term:
     """What a name in an objective stands for."""
 
     summary: str
-    head: Head
-    """The part of the model that the term is computed from, and that exists only where a term needs it."""
+    head: Head | None
+    """The part of the model that the term is computed from, and that exists only where a term needs it; ``None``: the
+    embeddings, which every model has."""
     scores: bool
     """Whether the term says how abnormal a place is; an objective needs one such term."""
     density: bool = False
@@ -62,6 +63,16 @@ TERMS: dict[str, Term] = {
         head="variational",
         scores=False,
     ),
+    "var": Term(
+        summary="how far the embeddings' deviation in each dimension falls short of 1 (VICReg)",
+        head=None,
+        scores=False,
+    ),
+    "cov": Term(
+        summary="squared covariances between the embeddings' dimensions (VICReg)",
+        head=None,
+        scores=False,
+    ),
     "vae_image": Term(
         summary="negative ELBO of the whole image, decoded from a sampled z, nats per pixel value",
         head="image-variational",
@@ -96,7 +107,7 @@ class Objective:
     def heads(self) -> frozenset[Head]:
         """The heads that a model needs for this objective."""
         found = (term_of(name) for name, _ in self.terms)
-        return frozenset(term.head for term in found if term is not None)
+        return frozenset(term.head for term in found if term is not None and term.head is not None)
 
     @property
     def densities(self) -> tuple[tuple[str, float], ...]:

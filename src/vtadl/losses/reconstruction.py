@@ -1,5 +1,8 @@
 """Losses between a reconstruction and its target, in pixels; each is a mean over pixels and images and is minimised."""
 
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,16 +52,20 @@ def gms(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
     Source: W. Xue et al., Gradient Magnitude Similarity Deviation, IEEE TIP 2014; over scales as in V. Zavrtanik et
     al., Reconstruction by inpainting (RIAD), Pattern Recognition 2021.
     """
+    means = [similarity_B1HW.mean() for similarity_B1HW in gradient_similarities(reconstruction_B3HW, target_B3HW)]
+    return 1 - torch.stack(means).mean()
+
+
+def gradient_similarities(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Iterator[Tensor]:
+    """The gradient magnitude similarity of each pixel at each scale of `gms`, finest first: ``(B, 1, H, W)``."""
     a_B1HW = reconstruction_B3HW.mean(1, keepdim=True)
     b_B1HW = target_B3HW.mean(1, keepdim=True)
-    similarities = [_gradient_similarity(a_B1HW, b_B1HW)]
-    while len(similarities) < GMS_SCALES and min(a_B1HW.shape[-2:]) >= 6:
+    yield _gradient_similarity(a_B1HW, b_B1HW)
+    for _ in range(GMS_SCALES - 1):
+        if min(a_B1HW.shape[-2:]) < 6:
+            return
         a_B1HW, b_B1HW = F.avg_pool2d(a_B1HW, 2), F.avg_pool2d(b_B1HW, 2)
-        similarities.append(_gradient_similarity(a_B1HW, b_B1HW))
-    total = similarities[0]
-    for similarity in similarities[1:]:
-        total = total + similarity
-    return 1 - total / len(similarities)
+        yield _gradient_similarity(a_B1HW, b_B1HW)
 
 
 def squared_residual(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
@@ -69,7 +76,7 @@ def squared_residual(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor
 def _gradient_similarity(a_B1HW: Tensor, b_B1HW: Tensor) -> Tensor:
     a_squared, b_squared = _squared_gradient(a_B1HW), _squared_gradient(b_B1HW)
     product = ((a_squared + EPSILON) * (b_squared + EPSILON)).sqrt()
-    return ((2 * product + GMS_STABILITY) / (a_squared + b_squared + GMS_STABILITY)).mean()
+    return (2 * product + GMS_STABILITY) / (a_squared + b_squared + GMS_STABILITY)
 
 
 def _squared_gradient(x_B1HW: Tensor) -> Tensor:

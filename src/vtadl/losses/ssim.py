@@ -4,7 +4,9 @@ Source: Z. Wang et al., Image quality assessment: from error visibility to struc
 over scales, Z. Wang et al., Multiscale structural similarity, Asilomar 2003.
 """
 
+import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,19 +39,26 @@ def ms_ssim(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
     to sum to one; five scales need sides of 176 pixels. Contrasts below zero count as zero (their fractional power does
     not exist).
     """
-    scales = [1.0 * weight for weight in SCALE_WEIGHTS]
-    while len(scales) > 1 and min(target_B3HW.shape[-2:]) >> (len(scales) - 1) < WINDOW:
-        scales.pop()
-    a_B3HW, b_B3HW = reconstruction_B3HW, target_B3HW
-    product_B3 = torch.ones_like(a_B3HW[:, :, 0, 0])
-    for index, weight in enumerate(scales):
-        luminance, contrast = ssim_maps(a_B3HW, b_B3HW)
+    scales = list(similarities(reconstruction_B3HW, target_B3HW))
+    weights = SCALE_WEIGHTS[: len(scales)]
+    product_B3 = torch.ones_like(target_B3HW[:, :, 0, 0])
+    for index, (weight, (luminance, contrast)) in enumerate(zip(weights, scales, strict=True)):
         last = index == len(scales) - 1
         similarity_B3 = (luminance * contrast if last else contrast).mean((-2, -1))
-        product_B3 = product_B3 * similarity_B3.clamp_min(1e-6) ** (weight / sum(scales))
-        if not last:
-            a_B3HW, b_B3HW = F.avg_pool2d(a_B3HW, 2), F.avg_pool2d(b_B3HW, 2)
+        product_B3 = product_B3 * similarity_B3.clamp_min(1e-6) ** (weight / sum(weights))
     return 1 - product_B3.mean()
+
+
+def similarities(reconstruction_B3HW: Tensor, target_B3HW: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """What `ssim_maps` gives at each scale of `ms_ssim`, finest first, each of half the side of the one before."""
+    count = len(SCALE_WEIGHTS)
+    while count > 1 and min(target_B3HW.shape[-2:]) >> (count - 1) < WINDOW:
+        count -= 1
+    a_B3HW, b_B3HW = reconstruction_B3HW, target_B3HW
+    for index in range(count):
+        if index:
+            a_B3HW, b_B3HW = F.avg_pool2d(a_B3HW, 2), F.avg_pool2d(b_B3HW, 2)
+        yield ssim_maps(a_B3HW, b_B3HW)
 
 
 def ssim_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,9 +137,26 @@ def _summed_ssim(a: Tensor, b: Tensor, needed: tuple[bool, bool]) -> tuple[Tenso
 def _window(x: Tensor) -> Tensor:
     """Gaussian-weighted mean around each pixel of ``(..., H, W)``, zeros beyond the border.
 
-    Sums of shifted images take a tenth of the time of a convolution with one channel.
+    On a processor, sums of shifted images take a tenth of the time of a convolution with one channel. On a GPU each of
+    those sums would pass through all of memory, so it multiplies by banded matrices.
     """
+    if x.device.type == "cuda":
+        return _banded(x)
     return _shifted_sum(_shifted_sum(x, -1), -2)
+
+
+def _banded(x: Tensor) -> Tensor:
+    """`_window` as a product with a matrix of weights from each side."""
+    height, width = x.shape[-2:]
+    return _band(height, x.device, x.dtype) @ x @ _band(width, x.device, x.dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _band(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each pixel of a line gives each other one, ``(side, side)``; kept, for a graph cannot hold its making."""
+    place = torch.arange(side, device="cpu")
+    distance = (place[:, None] - place).abs().clamp_max(len(_WEIGHTS))
+    return torch.tensor([*_WEIGHTS, 0.0], dtype=dtype, device="cpu")[distance].to(device)
 
 
 class _Window(torch.autograd.Function):

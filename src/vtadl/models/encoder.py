@@ -6,10 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vtadl.backbones.build import first_stages
 from vtadl.config.schema import PaperConfig
 from vtadl.nn.attention import Block
-from vtadl.nn.patches import PatchEmbedding
+from vtadl.nn.efficientnet import STAGES
+from vtadl.nn.patches import PatchEmbedding, patchify
 from vtadl.nn.position import LearnedPositions
+
+STAGES_USED = 2
+"""Of the pretrained network, down to stride 4."""
 
 
 class PaperEncoder(nn.Module):
@@ -27,7 +32,8 @@ class PaperEncoder(nn.Module):
         faithful = config.variant == "faithful"
         patches = (config.image_size // config.patch_size) ** 2
         scale = config.width**-0.5 if faithful else None
-        self.patches = PatchEmbedding(config.patch_size, config.width)
+        kind = PretrainedPatches if config.pretrained_patches else PatchEmbedding
+        self.patches = kind(config.patch_size, config.width)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.width))
         self.positions = LearnedPositions(patches + 1, config.width)
         self.blocks = nn.Sequential(
@@ -45,6 +51,30 @@ class PaperEncoder(nn.Module):
             x_BND = _applied(block, x_BND, again)
         encoded_BND: Tensor = self.norm(x_BND[:, 1:])
         return encoded_BND
+
+
+class PretrainedPatches(nn.Module):
+    """``(B, 3, H, W)`` to ``(B, N, width)``: a linear projection of each patch of a frozen network's first features.
+
+    They are those of EfficientNet-Lite0 at stride 4, its first stage that the default detector uses.
+
+    Args:
+        patch_size: side of a patch in pixels, a multiple of 4.
+        width: dimensions of an embedding.
+    """
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.frozen = first_stages(STAGES_USED)
+        last = STAGES[STAGES_USED - 1]
+        self.cells = patch_size // last.reduction
+        self.projection = nn.Linear(last.width * self.cells**2, width)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        with torch.no_grad():
+            features_BCHW = self.frozen(images_B3HW * 2 - 1)
+        embeddings_BND: Tensor = self.projection(patchify(features_BCHW, self.cells))
+        return embeddings_BND
 
 
 def _applied(module: nn.Module, x: Tensor, again: bool) -> Tensor:

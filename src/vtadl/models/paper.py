@@ -11,16 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.config.schema import PaperConfig
-from vtadl.density.mixture import MixtureDensity, MixtureScores
+from vtadl.density.mixture import ContextMixture, MixtureDensity, MixtureScores
 from vtadl.density.variational import PatchBound, PatchVae
 from vtadl.errors import ConfigError
 from vtadl.losses import reconstruction, ssim
 from vtadl.losses.likelihood import bounded_log_var
 from vtadl.losses.objective import Objective
 from vtadl.losses.plugged import plugged_losses
+from vtadl.losses.residual import RESIDUALS
+from vtadl.losses.variance_covariance import cov, var
 from vtadl.losses.variational import reparameterised, vae_image
 from vtadl.models.decoder import SEED_SIDE, VECTOR_WIDTH, ReconstructionVector, build_decoder
 from vtadl.models.encoder import PaperEncoder
+from vtadl.models.neighbours import NeighbourContext
 from vtadl.nn.noise import generators, standard_normal
 
 
@@ -56,19 +59,27 @@ class PaperModel(nn.Module):
         self.objective = objective
         self.plugged = plugged_losses(objective)
         heads = objective.heads
-        patches = (config.image_size // config.patch_size) ** 2
+        side = config.image_size // config.patch_size
+        patches, width = side**2, config.width
         self.encoder = PaperEncoder(config)
-        self.vector = self.decoder = self.posterior = self.mixture = self.variational = None
+        self.vector = self.decoder = self.posterior = self.mixture = self.variational = self.neighbours = None
         if heads & {"reconstruction", "image-variational"}:
             self.vector = ReconstructionVector(patches, config.width)
             self.decoder = build_decoder(config)
         if "image-variational" in heads:
             self.posterior = ImagePosterior()
+        if config.mask_radius is not None:
+            self.neighbours = NeighbourContext(width, config.heads, side, config.mask_radius)
+        known = 0 if self.neighbours is None else width
         if "mixture" in heads:
-            self.mixture = MixtureDensity(config.width, config.mixtures, faithful=config.variant == "faithful")
+            self.mixture = (
+                ContextMixture(known, width, config.mixtures)
+                if known
+                else MixtureDensity(width, config.mixtures, faithful=config.variant == "faithful")
+            )
         if "variational" in heads:
             decodes = any(name == "vae" for name, _ in objective.terms)
-            self.variational = PatchVae(config.width, config.latent_width, decodes=decodes)
+            self.variational = PatchVae(width, config.latent_width, context_width=known, decodes=decodes)
 
     def terms(
         self, images_B3HW: Tensor, *, seed: int, step: int, samples: Sequence[int]
@@ -108,14 +119,16 @@ class PaperModel(nn.Module):
         drawn = iter(noise)
         encoded_BND = self.encoder(images_B3HW)
         variance = encoded_BND.detach().float().flatten(0, 1).var(0, correction=0).mean()
+        clean_BND = encoded_BND
         if self.config.noise > 0:
-            encoded_BND = encoded_BND + self.config.noise * next(drawn).to(encoded_BND)
-        seen_BND = encoded_BND.detach() if self.config.detached_density else encoded_BND
+            encoded_BND = clean_BND + self.config.noise * next(drawn).to(encoded_BND)
+        judged_BND, context_BNC = self._judged(images_B3HW, encoded_BND)
         terms = {
             name: value_BN.sum(1).mean() if name == "nll_reference" else value_BN.mean()
-            for name, value_BN in self._densities(seen_BND, drawn).items()
+            for name, value_BN in self._densities(judged_BND, context_BNC, drawn).items()
         }
         terms |= self._image_terms(encoded_BND, images_B3HW, drawn)
+        terms |= self._spread_terms(clean_BND)
         return {name: terms[name] for name, _ in self.objective.terms}, variance
 
     @torch.inference_mode()
@@ -123,19 +136,37 @@ class PaperModel(nn.Module):
         """How abnormal each pixel is, before smoothing: ``(B, S, S)``, higher is more abnormal.
 
         The objective fixes what it is: its density terms' value of each patch (their weighted sum where there are
-        several), upsampled bilinearly, and then no decoder runs; without a density, the squared residual of each pixel.
+        several), upsampled bilinearly, and then no decoder runs; without a density, the residual of each pixel.
         """
+        if self.objective.densities:
+            return self.density_map(images_B3HW)
+        return self.maps(images_B3HW)[-1]
+
+    @torch.inference_mode()
+    def density_map(self, images_B3HW: Tensor) -> Tensor:
+        """The density terms' value of each patch, upsampled to ``(B, S, S)``; the objective has such a term."""
+        with evaluating(self):
+            return self._upsampled(self._scores(images_B3HW, self.encoder(images_B3HW)))
+
+    @torch.inference_mode()
+    def maps(self, images_B3HW: Tensor) -> list[Tensor]:
+        """Everything that could be the anomaly map, ``(B, S, S)`` each, of one pass through the encoder: what densities
+        say, if there are any, and the reconstruction's residual, if there is one.
+        """
+        found = []
         with evaluating(self):
             encoded_BND = self.encoder(images_B3HW)
-            if not self.objective.densities:
-                return reconstruction.squared_residual(self._decoded(encoded_BND), images_B3HW)
-            return self._upsampled(self._scores(encoded_BND))
+            if self.objective.densities:
+                found.append(self._upsampled(self._scores(images_B3HW, encoded_BND)))
+            if self.decoder is not None:
+                found.append(RESIDUALS[self.config.residual](self._decoded(encoded_BND), images_B3HW))
+        return found
 
     @torch.inference_mode()
     def patch_scores(self, images_B3HW: Tensor) -> Tensor:
         """The density terms' value of each patch, ``(B, N)``; the objective has such a term."""
         with evaluating(self):
-            return self._scores(self.encoder(images_B3HW))
+            return self._scores(images_B3HW, self.encoder(images_B3HW))
 
     @torch.inference_mode()
     def reconstruct(self, images_B3HW: Tensor) -> Tensor:
@@ -146,20 +177,6 @@ class PaperModel(nn.Module):
         """
         with evaluating(self):
             return self._decoded(self.encoder(images_B3HW))
-
-    @torch.inference_mode()
-    def score_and_reconstruct(self, images_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-        """`anomaly_map` and `reconstruct` of one pass through the encoder.
-
-        Raises:
-            ConfigError: the objective has no term that reconstructs.
-        """
-        with evaluating(self):
-            encoded_BND = self.encoder(images_B3HW)
-            decoded_B3HW = self._decoded(encoded_BND)
-            if not self.objective.densities:
-                return reconstruction.squared_residual(decoded_B3HW, images_B3HW), decoded_B3HW
-            return self._upsampled(self._scores(encoded_BND)), decoded_B3HW
 
     @torch.inference_mode()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -181,8 +198,18 @@ class PaperModel(nn.Module):
             if part is not None:
                 part.compile(dynamic=False)  # one kernel for all full batches, resumed or not
 
-    def _scores(self, encoded_BND: Tensor) -> Tensor:
-        values = self._densities(encoded_BND, noise=None)
+    def _judged(self, images_B3HW: Tensor, encoded_BND: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The embeddings that the densities are of, and what is known of each beforehand, if that is not itself."""
+        if self.neighbours is None:
+            return encoded_BND.detach() if self.config.detached_density else encoded_BND, None
+        patches_BND = self.encoder.patches(images_B3HW)
+        judged: tuple[Tensor, Tensor] = self.neighbours(
+            patches_BND.detach() if self.config.detached_density else patches_BND
+        )
+        return judged
+
+    def _scores(self, images_B3HW: Tensor, encoded_BND: Tensor) -> Tensor:
+        values = self._densities(*self._judged(images_B3HW, encoded_BND), noise=None)
         densities = self.objective.densities
         if len(densities) == 1:
             return values[densities[0][0]]
@@ -200,15 +227,19 @@ class PaperModel(nn.Module):
         decoded_B3HW: Tensor = self._head(self.decoder)(vector_BD)
         return decoded_B3HW
 
-    def _densities(self, encoded_BND: Tensor, noise: Iterator[Tensor] | None) -> dict[str, Tensor]:
+    def _densities(
+        self, judged_BND: Tensor, context_BNC: Tensor | None, noise: Iterator[Tensor] | None
+    ) -> dict[str, Tensor]:
         """The density terms of each patch, ``(B, N)``; z is sampled where there is noise, else at its mean."""
         values: dict[str, Tensor] = {}
-        if self.mixture is not None:
-            mixture: MixtureScores = self.mixture(encoded_BND)
+        if isinstance(self.mixture, ContextMixture):
+            values["nll"] = self.mixture(judged_BND, context_BNC)
+        elif self.mixture is not None:
+            mixture: MixtureScores = self.mixture(judged_BND)
             values |= {"nll": mixture.nll, "nll_reference": mixture.nll_reference}
         if self.variational is not None:
-            noise_BNL = None if noise is None else next(noise).to(encoded_BND)
-            bound: PatchBound = self.variational(encoded_BND, noise_BNL)
+            noise_BNL = None if noise is None else next(noise).to(judged_BND)
+            bound: PatchBound = self.variational(judged_BND, noise_BNL, context_BNC)
             values |= {"kl": bound.kl} if bound.vae is None else {"kl": bound.kl, "vae": bound.vae}
         return values
 
@@ -230,6 +261,13 @@ class PaperModel(nn.Module):
                 pixel_log_var = bounded_log_var(self.posterior.pixel_log_var)
                 terms["vae_image"] = vae_image(images_B3HW, decoded_B3HW, pixel_log_var, *latent).mean()
         return terms
+
+    def _spread_terms(self, encoded_BND: Tensor) -> dict[str, Tensor]:
+        losses: dict[str, Callable[[Tensor], Tensor]] = {"var": var, "cov": cov}
+        # Half precision would spoil products of small differences.
+        with torch.autocast(encoded_BND.device.type, enabled=False):
+            embeddings_MD = encoded_BND.float().flatten(0, 1)
+            return {name: losses[name](embeddings_MD) for name, _ in self.objective.terms if name in losses}
 
     def _reconstruction_terms(self, decoded_B3HW: Tensor, images_B3HW: Tensor) -> dict[str, Tensor]:
         losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -274,4 +312,28 @@ def _check(config: PaperConfig, objective: Objective) -> None:
     if config.detached_density and not objective.heads & {"reconstruction", "image-variational"}:
         raise ConfigError(
             f"model.detached_density leaves the encoder to other terms, and '{objective}' has none; add mse to it"
+        )
+    if config.mask_radius is not None:
+        _check_neighbours(config, objective)
+    if config.pretrained_patches and config.patch_size % 4:
+        raise ConfigError(
+            f"model.patch_size is {config.patch_size}; expected a multiple of 4, the stride of the pretrained patches"
+        )
+
+
+def _check_neighbours(config: PaperConfig, objective: Objective) -> None:
+    side, radius = config.image_size // config.patch_size, config.mask_radius or 0
+    if any(name == "nll_reference" for name, _ in objective.terms):
+        raise ConfigError("nll_reference is of a patch given itself; leave out model.mask_radius, or take nll")
+    if not objective.heads & {"reconstruction", "image-variational"}:
+        raise ConfigError(
+            f"with model.mask_radius densities are of the patches as they come in, and '{objective}' has nothing else "
+            "that would train the encoder; add mse to it"
+        )
+    if not objective.heads & {"mixture", "variational"}:
+        raise ConfigError(f"model.mask_radius is of densities, and '{objective}' has none; add nll to it, or vae")
+    if side <= 2 * radius + 1:
+        raise ConfigError(
+            f"model.mask_radius is {radius}, on {side} x {side} patches; expected more patches along a side than the "
+            "neighbourhood has: lower model.mask_radius or model.patch_size"
         )

@@ -106,6 +106,10 @@ class EfficientNetLite0(nn.Module):
                 inputs = stage.width
             self.stages.append(nn.Sequential(*blocks))
 
+    def first(self, count: int) -> nn.Sequential:
+        """The network down to so many stages: images as for ``forward`` to the features of the last of these."""
+        return nn.Sequential(self.stem, *list(self.stages)[:count])
+
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
         """Features of each stage.
 

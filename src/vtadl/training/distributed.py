@@ -136,7 +136,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         y = centred * (var_C + self.eps).rsqrt()[:, None, None]
-        return (y * self.weight[:, None, None] + self.bias[:, None, None]).to(x_BCHW.dtype)
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(x_BCHW.dtype)
 
 
 def share_batch_statistics(model: nn.Module) -> None:
