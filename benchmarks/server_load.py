@@ -1,7 +1,8 @@
 """Does the server keep up with `vtadl predict`, in bounded memory, and lose nothing?
 
-Clients send the demo's photographs, as 512 x 512 JPEGs, to `gaussian`; in turns with them `vtadl predict` scores such files in a process that is
-warm. Prints images a second, their ratio, latency, memory of server and workers, and counts; `--write` puts them into docs/server.md.
+Clients send the demo's photographs, as 512 x 512 JPEGs, to `gaussian`; in turns with them `vtadl predict` scores such
+files in a process that is warm. Prints images a second, their ratio, latency, memory of server and workers, and
+counts; `--write` puts them into docs/server.md.
 
     python benchmarks/server_load.py [--requests 2000] [--rounds 4] [--clients 16] [--workers 1] [--write]
 """
@@ -20,10 +21,10 @@ import threading
 import time
 from pathlib import Path
 
-from drawn.document import write_between
 from PIL import Image
 
 import vtadl
+from drawn.document import write_between
 from vtadl.demo.photographs import PHOTOGRAPHS
 
 SIDE, PORT = 512, 8177
@@ -171,7 +172,8 @@ class Load:
         second, last = (statistics.median(part) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:]))
         predicted, served = (statistics.median(column) for column in zip(*rounds, strict=True))
         return [
-            f"- {self._clients} clients: {served:.0f} images a second, `vtadl predict` in turns with them {predicted:.0f}: "
+            f"- {self._clients} clients: {served:.0f} images a second, `vtadl predict` in turns with them "
+            f"{predicted:.0f}: "
             f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds)",
             f"- 99 of 100 answers within {statistics.median(late):.2f} times ({max(late):.2f} in the worst round) what "
             f"{self._clients} waiting clients explain, which is {1000 * self._clients / served:.0f} ms",

@@ -45,13 +45,13 @@ class ServerProcess:
             *flags,
         ]
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
+    def start(self, seconds: float = SECONDS) -> None:
         """Start, and wait until it is ready."""
         # A group of its own: what is killed is killed with its workers, as by a power cut.
         self.process = subprocess.Popen(
-            self._command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+            self._command, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server left with {self.process.returncode}"
             if fetch(f"{self.url}/readyz") is not None:

@@ -1,9 +1,11 @@
-"""What a server does besides answering: webhooks, retention, watched folders, trainings."""
+"""What a server does besides answering: webhooks, retention, drift, rescoring, watched folders, trainings."""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
+from vtadl.server.drift import watch_drift
+from vtadl.server.rescoring import Rescoring
 from vtadl.server.retention import keep_forever
 from vtadl.server.watching import Watch
 from vtadl.server.webhooks import deliver_forever
@@ -25,6 +27,8 @@ class Background:
         server = self._server
         self._add(deliver_forever(server.database, self._stop))
         self._add(keep_forever(server.database, server.storage, self._stop))
+        self._add(watch_drift(server.database, server.metrics, self._stop))
+        self._add(Rescoring(server.database, server.storage, server.scorer).forever(self._stop))
         self._add(server.trainings.forever(self._stop))
         for watched in server.settings.watched:
             self._add(Watch(watched, server.recorder, server.database).forever(self._stop))

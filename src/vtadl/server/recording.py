@@ -83,7 +83,9 @@ class Recorder:
             if known is not None:
                 self._discard(identifiers, saved)
                 return known
-            results = await self._scorer.score(version.folder, [self._picture(one) for one in saved])
+            results = await self._scorer.score(
+                str(self._storage.root / version.folder), [self._picture(one) for one in saved]
+            )
             for one in saved:
                 await asyncio.to_thread(self._storage.publish, one.identifier, one.kind)
         except BaseException:

@@ -66,7 +66,7 @@ async def change_active(request: Request, name: str, number: int) -> VersionAnsw
     server = server_of(request)
     with server.database.read() as session:
         folder = one_version(session, name, number).folder
-    await server.scorer.warm(folder)
+    await server.scorer.warm(str(server.storage.root / folder))
     with server.database.write() as session:
         version = activate(session, name, number, request.state.principal.name)
         return version_answer(version, number)
