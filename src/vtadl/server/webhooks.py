@@ -111,7 +111,7 @@ def check_address(url: str) -> None:
         DependencyError: what it takes is not installed.
     """
     try:
-        address = urlsplit(url)
+        address = urlsplit(url, allow_fragments=False)
         known = address.scheme in ("http", "https", *PORTS) and address.hostname and address.port != 0
     except ValueError:
         known = False
@@ -123,7 +123,7 @@ def check_address(url: str) -> None:
 
 def shown_address(url: str) -> str:
     """An address without the password that it may hold."""
-    address = urlsplit(url)
+    address = urlsplit(url, allow_fragments=False)
     if address.password is None:
         return url
     return address._replace(netloc=address.netloc.replace(f":{address.password}@", ":…@")).geturl()
@@ -136,7 +136,7 @@ def _send(hook: Webhook, delivery: Delivery, row: Inspection) -> str | None:
     headers = {"Content-Type": "application/json", SIGNATURE: sign(hook.secret, body)}
     request = urllib.request.Request(hook.url, body, headers)  # noqa: S310 - the scheme is checked when it is added
     try:
-        if (address := urlsplit(hook.url)).scheme in PORTS:
+        if (address := urlsplit(hook.url, allow_fragments=False)).scheme in PORTS:
             publish(address, body, SECONDS)
             return None
         with _opener.open(request, timeout=SECONDS) as answer:
