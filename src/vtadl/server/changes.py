@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ColumnElement, select
 from starlette.concurrency import run_in_threadpool
@@ -65,18 +65,14 @@ async def make_version(
         await run_in_threadpool(_copy, source, folder, change)
         description = await server.scorer.describe(str(folder))
         await server.scorer.warm(str(folder))
-        mark = fingerprint(folder)
-        with server.database.write() as session:
-            if not is_known(session, name, mark):
-                place = str(folder.relative_to(server.storage.root))
-                return add_version(
-                    session, name, place, mark, {**description, "figures": figures or {}}, why=why, by=by
-                )
+        about = {**description, "figures": figures or {}}
+        added = await run_in_threadpool(_add, server, name, folder, about, why, by)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    shutil.rmtree(folder)
-    return None
+    if added is None:
+        shutil.rmtree(folder)
+    return added
 
 
 async def set_threshold(server: "Server", name: str, threshold: float, by: str) -> None:
@@ -141,6 +137,14 @@ def run_command(*arguments: str) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise DataError((lines[-1] if lines else f"vtadl {arguments[0]} failed").removeprefix("vtadl: "))
+
+
+def _add(server: "Server", name: str, folder: Path, description: dict[str, Any], why: str, by: str) -> Version | None:
+    mark, place = fingerprint(folder), str(folder.relative_to(server.storage.root))
+    with server.database.write() as session:
+        if is_known(session, name, mark):
+            return None
+        return add_version(session, name, place, mark, description, why=why, by=by)
 
 
 def _lesson(what: Lesson) -> list[ColumnElement[bool]]:

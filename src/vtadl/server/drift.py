@@ -1,13 +1,10 @@
 """The newest inspections against calibration, for the page, and for whoever watches the metrics."""
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vtadl.errors import DataError
@@ -53,15 +50,6 @@ def find_drift(session: Session, name: str) -> Drift:
     except DataError as error:
         why = str(error)
     return Drift(rows=rows, reference=reference, found=found, why=why)
-
-
-async def watch_drift(database: Database, metrics: Metrics, stop: asyncio.Event) -> None:
-    """Keep the metrics of drift up to date until told to stop."""
-    while not stop.is_set():
-        with contextlib.suppress(SQLAlchemyError):
-            await asyncio.to_thread(note_drift, database, metrics)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
 
 
 def note_drift(database: Database, metrics: Metrics) -> None:

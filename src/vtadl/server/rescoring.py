@@ -7,9 +7,8 @@ import asyncio
 import contextlib
 
 from sqlalchemy import exists, select
-from sqlalchemy.exc import SQLAlchemyError
 
-from vtadl.errors import DataError, VtadlError
+from vtadl.errors import DataError
 from vtadl.server.database import Database
 from vtadl.server.detectors import Picture
 from vtadl.server.misses import same_weights, weights_of
@@ -26,18 +25,9 @@ class Rescoring:
     def __init__(self, database: Database, storage: Storage, scorer: Scorer) -> None:
         self._database, self._storage, self._scorer = database, storage, scorer
 
-    async def forever(self, stop: asyncio.Event) -> None:
-        """Score what there is to score until told to stop."""
-        while not stop.is_set():
-            worked = False
-            with contextlib.suppress(SQLAlchemyError, VtadlError, OSError):
-                worked = self._scorer.waiting == 0 and await self.work()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.0 if worked else INTERVAL_SECONDS)
-
     async def work(self) -> bool:
-        """Score one picture; whether there was one."""
-        found = await asyncio.to_thread(self._next)
+        """Score one picture; whether there was one, and nobody else waited."""
+        found = None if self._scorer.waiting else await asyncio.to_thread(self._next)
         if found is None:
             return False
         version, row = found
@@ -46,9 +36,12 @@ class Rescoring:
         with contextlib.suppress(DataError):  # A picture that cannot be read is passed over for good.
             (result,) = await self._scorer.score(str(self._storage.root / version.folder), [picture])
             score = result["score"]
-        with self._database.write() as session:
-            session.merge(Rescore(inspection=row.id, weights=weights_of(version), score=score))
+        await asyncio.to_thread(self._keep, Rescore(inspection=row.id, weights=weights_of(version), score=score))
         return True
+
+    def _keep(self, rescore: Rescore) -> None:
+        with self._database.write() as session:
+            session.merge(rescore)
 
     def _next(self) -> tuple[Version, Inspection] | None:
         """A labelled inspection, and a version whose weights have not scored it."""

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from vtadl.errors import DataError, VtadlError
 from vtadl.server.changes import make_version
@@ -26,7 +25,7 @@ from vtadl.server.tables import Act, Detector, Training, now_ms
 if TYPE_CHECKING:
     from vtadl.server.server import Server
 
-LOOK_SECONDS, GRACE_SECONDS = 1.0, 2.0
+INTERVAL_SECONDS, GRACE_SECONDS = 1.0, 2.0
 RUN, FIGURES = "run", "figures.json"
 SHOWN = ("image_AUROC", "pixel_AUROC", "pixel_AUPRO@0.3")
 """Of an evaluation, on the detector's page."""
@@ -92,15 +91,11 @@ class Trainings:
             step = int(json.loads(steps.read_text().splitlines()[-1])["step"])
         return Progress(state=training.state, log=text, step=step)
 
-    async def forever(self, stop: asyncio.Event) -> None:
-        """Run what is to be run until told to stop; what is under way is resumed at the next start."""
-        while not stop.is_set():
-            with contextlib.suppress(SQLAlchemyError, OSError):
-                training = await asyncio.to_thread(self._next)
-                if training is not None:
-                    await self._run(training, stop)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+    async def work(self, stop: asyncio.Event) -> None:
+        """Run what is to be run, if anything; what is under way when told to stop is resumed at the next start."""
+        training = await asyncio.to_thread(self._next)
+        if training is not None:
+            await self._run(training, stop)
 
     def _next(self) -> Training | None:
         with self._server.database.read() as session:

@@ -3,8 +3,6 @@
 By HTTP a message is signed; by MQTT the broker's accounts and TLS say who sends.
 """
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
 import http.client
@@ -16,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vtadl.errors import ConfigError, DependencyError
@@ -25,6 +22,7 @@ from vtadl.server.database import Database
 from vtadl.server.mqtt import PORTS, check_broker, publish
 from vtadl.server.tables import Delivery, Inspection, Webhook, now_ms
 
+INTERVAL_SECONDS = 1.0
 SECONDS = 10
 LONGEST_PAUSE_MS = 3_600_000
 MOST_TRIES = 60
@@ -53,16 +51,6 @@ def sign(secret: str, body: bytes) -> str:
 def pause_ms(tries: int) -> int:
     """How long to wait after so many failures: 2 s, 4 s, 8 s, ... an hour."""
     return min(1000 << min(tries, 30), LONGEST_PAUSE_MS)
-
-
-async def deliver_forever(database: Database, stop: asyncio.Event, interval: float = 1.0) -> None:
-    """Send what is due until told to stop."""
-    while not stop.is_set():
-        # While the database is away, what is due stays in its table.
-        with contextlib.suppress(SQLAlchemyError):
-            await asyncio.to_thread(deliver_due, database)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval)
 
 
 def deliver_due(database: Database) -> int:
