@@ -47,13 +47,14 @@ def publish(address: SplitResult, body: bytes, seconds: float) -> None:
     try:
         sent = client.publish(_topic(address), body, qos=AT_LEAST_ONCE)
         sent.wait_for_publish(seconds)
-        if not sent.is_published():
-            raise OSError(refusals[0] if refusals else f"no acknowledgement within {seconds:g} s")
-    except (RuntimeError, ValueError) as error:
-        raise OSError(str(error)) from error
+        acknowledged = sent.is_published()
+    except (RuntimeError, ValueError) as error:  # It never got as far as the broker.
+        raise OSError(refusals[0] if refusals else str(error)) from error
     finally:
         client.disconnect()
         client.loop_stop()
+    if not acknowledged:
+        raise OSError(refusals[0] if refusals else f"no acknowledgement within {seconds:g} s")
 
 
 def _topic(address: SplitResult) -> str:
