@@ -53,9 +53,9 @@ def main() -> None:
                     assert client.get(address).status_code == 200
                     times.append(1000 * (time.perf_counter() - started))
                     busy.append(1000 * (time.process_time() - before))
+                mid = statistics.median
                 lines.append(
-                    f"- `{address}`: {statistics.median(busy):.0f} ms of a processor, {statistics.median(times):.0f} ms "
-                    f"on this machine as busy as it was"
+                    f"- `{address}`: {mid(busy):.0f} ms of a processor, {mid(times):.0f} ms as busy as the machine was"
                 )
                 print(lines[-1], flush=True)
             # The client of this benchmark keeps an answer whole: the lines are drawn as the server draws them.

@@ -21,7 +21,7 @@ from helpers.server_client import DEFECTIVE, GOOD
 from vtadl.cli import main
 
 CLIENTS = 3
-SECONDS = 90
+SECONDS = 240
 
 
 class ServerProcess:
