@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vtadl.server import charts
-from vtadl.server.answers import version_answer
+from vtadl.server.answers import moment, version_answer
 from vtadl.server.api.detectors import Number, change_active
 from vtadl.server.api.inspections import Name
 from vtadl.server.changes import Lesson, learn_from, set_threshold
@@ -76,6 +76,7 @@ def drift_page(request: Request, name: Name) -> Response:
         why=drift.why,
         lines=lines,
         count=len(drift.rows),
+        period=[moment(drift.rows[place].created_ms) for place in (0, -1)] if drift.rows else None,
         tab="detectors",
     )
 
