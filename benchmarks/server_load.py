@@ -1,12 +1,14 @@
 """Does the server keep up with `vtadl predict`, in bounded memory, and lose nothing?
 
-Clients send 512 x 512 JPEGs of the demo's flanges to `gaussian`; `vtadl predict` scores such files before and after.
-Prints images a second, latency at the median and the 99th percentile, memory of server and workers, and counts.
+Clients send the demo's photographs, as 512 x 512 JPEGs, to `gaussian`; in turns with them `vtadl predict` scores such
+files in a process that is warm. Prints images a second, their ratio, latency, memory of server and workers, and
+counts; `--write` puts them into docs/server.md.
 
-    python benchmarks/server_load.py [--requests 2000] [--clients 16] [--workers 1]
+    python benchmarks/server_load.py [--requests 2000] [--rounds 4] [--clients 16] [--workers 1] [--write]
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -20,134 +22,179 @@ import time
 from pathlib import Path
 
 from PIL import Image
-from vtadl.demo.dataset import Shot, render_shot
 
 import vtadl
+from drawn.document import write_between
+from vtadl.demo.photographs import PHOTOGRAPHS
 
-SIDE, PICTURES, PORT = 512, 12, 8177
+SIDE, PORT = 512, 8177
+WARM = """
+import contextlib, io, sys, time
+from vtadl.cli import main
+for line in sys.stdin:
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main(["predict", *line.split(), "--force"]) == 0
+    print(time.perf_counter() - started, flush=True)
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--requests", type=int, default=2000, help="in all rounds together")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="the figures into docs/server.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         pictures = make(root)
-        rates = [predict_rate(root, options.requests // 4)]
-        measure(root, pictures, options)
-        rates.append(predict_rate(root, options.requests // 4))
-        print(f"vtadl predict: {' and '.join(f'{rate:.1f}' for rate in rates)} images/s before and after")
+        with predicting(root) as predict, serving(root, options.workers) as server:
+            load = Load(pictures, options.clients, server.pid)
+            each, rounds = options.requests // options.rounds, []
+            for number in range(options.rounds):
+                predicted, served = predict(each), load.run(each)
+                rounds.append((predicted, served))
+                print(f"round {number + 1}: vtadl predict {predicted:.1f}, server {served:.1f} images/s", flush=True)
+            stored = count_stored()
+        lines = load.report(rounds, stored)
+    print("\n".join(lines))
+    if options.write:
+        write_between("load", lines)
 
 
 def make(root: Path) -> list[bytes]:
-    """A detector in ``root/flange``, and pictures to send."""
-    good = [
-        render_shot(Shot(seed=1, category="flange", split="train", label="good", index=n), SIDE)[0]
-        for n in range(PICTURES)
-    ]
-    folder = root / "images"
-    folder.mkdir()
-    for number, image in enumerate(good):
-        Image.fromarray(image).save(folder / f"{number:03}.jpg", quality=90)
-    detector = vtadl.train(folder, preset="gaussian")
-    detector.calibrate(threshold=2 * max(detector.predict(image).score for image in good[:4]))
-    detector.save(root / "flange")
-    return [path.read_bytes() for path in sorted(folder.iterdir())]
+    """A detector in ``root/parts``, and pictures to send."""
+    good = root / "good"
+    good.mkdir()
+    for number, file in enumerate(sorted(PHOTOGRAPHS.glob("*/*/*.jpg"))):
+        Image.open(file).convert("RGB").resize((SIDE, SIDE)).save(good / f"{number:03}.jpg", quality=90)
+    detector = vtadl.train(good, preset="gaussian")
+    scores = [detector.predict(file).score for file in sorted(good.iterdir())[:8]]
+    detector.calibrate(threshold=2 * max(scores))
+    detector.save(root / "parts")
+    return [path.read_bytes() for path in sorted(good.iterdir())]
 
 
-def predict_rate(root: Path, count: int) -> float:
-    """Images a second of `vtadl predict`, its start not counted."""
-    folder = root / "many"
-    folder.mkdir(exist_ok=True)
-    files = sorted((root / "images").iterdir())
-    for number in range(count):
-        target = folder / f"{number:05}.jpg"
-        if not target.exists():
-            target.write_bytes(files[number % len(files)].read_bytes())
-    seconds = []
-    for source in (root / "images", folder):
-        started = time.perf_counter()
-        command = [
-            sys.executable,
-            "-m",
-            "vtadl",
-            "predict",
-            str(root / "flange"),
-            str(source),
-            "--out",
-            str(root / "out"),
-        ]
-        subprocess.run([*command, "--force"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - started)
-    return (count - len(files)) / (seconds[1] - seconds[0])
+@contextlib.contextmanager
+def predicting(root: Path):
+    """Gives a function: images a second of `vtadl predict` over so many files, without its start."""
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    files = [file.read_bytes() for file in sorted((root / "good").iterdir())]
+
+    def seconds(count: int) -> float:
+        folder = root / f"many-{count}"
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            (folder / f"{number:05}.jpg").write_bytes(files[number % len(files)])
+        process.stdin.write(f"{root / 'parts'} {folder} --out {root / 'out'}\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    seconds(8)
+    try:
+        yield lambda count: (count - 8) / (seconds(count) - seconds(8))
+    finally:
+        process.stdin.close()
+        process.wait()
 
 
-def measure(root: Path, pictures: list[bytes], options: argparse.Namespace) -> None:
-    command = [sys.executable, "-m", "vtadl", "serve", str(root / "flange"), "--data", str(root / "data")]
-    command += ["--port", str(PORT), "--workers", str(options.workers)]
+@contextlib.contextmanager
+def serving(root: Path, workers: int):
+    command = [sys.executable, "-m", "vtadl", "serve", str(root / "parts"), "--data", str(root / "data")]
+    command += ["--port", str(PORT), "--workers", str(workers)]
     server = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
-        while ask("GET", "/readyz")[0] != 200:
+        while ask("/readyz")[0] != 200:
             time.sleep(0.2)
-        latencies, memory, ids, busy = [], [], [], [0]
-        lock, left = threading.Lock(), list(range(options.requests))
-
-        def client() -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=120)
-            while True:
-                with lock:
-                    if not left:
-                        return
-                    number = left.pop()
-                    if number % max(options.requests // 50, 1) == 0:
-                        memory.append(resident(server.pid))
-                while True:
-                    started = time.perf_counter()
-                    status, answer = send(connection, pictures[number % len(pictures)], f"k{number}")
-                    if status == 201:
-                        break
-                    busy[0] += 1
-                    time.sleep(0.5)
-                with lock:
-                    latencies.append(time.perf_counter() - started)
-                    ids.append(answer["inspections"][0]["id"])
-
-        started = time.perf_counter()
-        threads = [threading.Thread(target=client) for _ in range(options.clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - started
-        stored = count_stored()
-        latencies.sort()
-        tenth = max(len(memory) // 10, 1)
-        rate = options.requests / seconds
-        median, late = (1000 * at for at in (statistics.median(latencies), latencies[int(0.99 * len(latencies))]))
-        print(f"server: {rate:.1f} images/s; latency {median:.0f} ms at the median, {late:.0f} ms at 99 %;")
-        print(f"  {1000 * options.clients / rate:.0f} ms is what {options.clients} waiting clients explain")
-        print(f"memory: {memory[tenth] / 1e6:.0f} MB in the second tenth, {max(memory[-tenth:]) / 1e6:.0f} in the last")
-        print(f"acknowledged {len(set(ids))} of {options.requests}, stored {stored}, {busy[0]} times busy")
+        yield server
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
+class Load:
+    """Clients that send one picture after the other, and what they saw."""
+
+    def __init__(self, pictures: list[bytes], clients: int, pid: int) -> None:
+        self._pictures, self._clients, self._pid = pictures, clients, pid
+        self._lock = threading.Lock()
+        self._sent = 0
+        self.latencies: list[list[float]] = []
+        self.memory: list[int] = []
+        self.ids: list[str] = []
+        self.busy = 0
+
+    def run(self, requests: int) -> float:
+        """Send so many; images a second."""
+        self.latencies.append([])
+        left = iter(range(self._sent, self._sent + requests))
+        self._sent += requests
+        threads = [threading.Thread(target=self._client, args=(left,)) for _ in range(self._clients)]
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return requests / (time.perf_counter() - started)
+
+    def _client(self, left) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=120)
+        while True:
+            with self._lock:
+                number = next(left, None)
+            if number is None:
+                return
+            if number % 20 == 0:
+                self.memory.append(resident(self._pid))
+            while True:
+                started = time.perf_counter()
+                status, answer = send(connection, self._pictures[number % len(self._pictures)], f"k{number}")
+                if status == 201:
+                    break
+                self.busy += 1
+                time.sleep(0.5)
+            with self._lock:
+                self.latencies[-1].append(time.perf_counter() - started)
+                self.ids.append(answer["inspections"][0]["id"])
+
+    def report(self, rounds: list[tuple[float, float]], stored: int) -> list[str]:
+        """What the rounds gave, a line each, for people and for the document."""
+        ratios = [served / predicted for predicted, served in rounds]
+        late = []
+        for (_, served), latencies in zip(rounds, self.latencies, strict=True):
+            late.append(sorted(latencies)[int(0.99 * len(latencies))] / (self._clients / served))
+        tenth = max(len(self.memory) // 10, 1)
+        second, last = (statistics.median(part) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:]))
+        predicted, served = (statistics.median(column) for column in zip(*rounds, strict=True))
+        return [
+            f"- {self._clients} clients: {served:.0f} images a second, `vtadl predict` in turns with them "
+            f"{predicted:.0f}: "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds)",
+            f"- 99 of 100 answers within {statistics.median(late):.2f} times ({max(late):.2f} in the worst round) what "
+            f"{self._clients} waiting clients explain, which is {1000 * self._clients / served:.0f} ms",
+            f"- memory of server and worker in the last tenth of {len(self.ids)} requests: {last / 1e6:.0f} MB, "
+            f"{100 * (last / second - 1):+.1f} % against the second tenth",
+            f"- acknowledged {len(set(self.ids))} of {len(self.ids)}, stored {stored}, busy {self.busy} times",
+        ]
+
+
 def send(connection: http.client.HTTPConnection, picture: bytes, key: str) -> tuple[int, dict]:
     head = b'--X\r\nContent-Disposition: form-data; name="images"; filename="x.jpg"\r\n\r\n'
     headers = {"Content-Type": "multipart/form-data; boundary=X", "Idempotency-Key": key}
-    connection.request("POST", "/v1/detectors/flange/inspections", head + picture + b"\r\n--X--\r\n", headers)
+    connection.request("POST", "/v1/detectors/parts/inspections", head + picture + b"\r\n--X--\r\n", headers)
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
 
 
-def ask(method: str, path: str) -> tuple[int, bytes]:
+def ask(path: str) -> tuple[int, bytes]:
     try:
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
-        connection.request(method, path)
+        connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
     except OSError:
@@ -155,7 +202,7 @@ def ask(method: str, path: str) -> tuple[int, bytes]:
 
 
 def count_stored() -> int:
-    return ask("GET", "/v1/inspections/export?format=jsonl")[1].count(b"\n")
+    return ask("/v1/inspections/export?format=jsonl")[1].count(b"\n")
 
 
 def resident(pid: int) -> int:
@@ -163,10 +210,8 @@ def resident(pid: int) -> int:
     pids = [pid, *(int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
     total = 0
     for one in pids:
-        try:
+        with contextlib.suppress(OSError):
             total += 4096 * int(Path(f"/proc/{one}/statm").read_text().split()[1])
-        except OSError:
-            continue
     return total
 
 

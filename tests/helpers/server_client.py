@@ -1,6 +1,7 @@
 """What the server's tests send, and how."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,11 @@ def png(image: np.ndarray) -> bytes:
 
 
 GOOD, DEFECTIVE = png(good_image(500)), png(defective_image(501)[0])
+
+
+def stored_files(data: Path) -> list[Path]:
+    """What inspections left in a server's folder."""
+    return [path for name in ("incoming", "pictures", "maps") for path in (data / name).rglob("*") if path.is_file()]
 
 
 def send(client: TestClient, *contents: bytes, name: str = NAME, headers: dict | None = None, **query):

@@ -40,9 +40,9 @@ def serve(run_folder, tmp_path) -> Iterator[Callable[..., TestClient]]:
     """Starts servers on the same data folder, one after the other or side by side."""
     clients = []
 
-    def start(**settings) -> TestClient:
+    def start(folders=(run_folder,), **settings) -> TestClient:
         chosen = Settings(**{"data": tmp_path / "data", "workers": 0, **settings})
-        app = create_app(chosen, [run_folder])
+        app = create_app(chosen, folders)
         client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)

@@ -1,7 +1,9 @@
 """A person at the line, in a real browser: sees, zooms, corrects, tries a threshold, reads Korean; all by keyboard."""
 
 import shutil
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,6 +12,8 @@ from helpers.server_process import ServerProcess
 from vtadl.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
 
@@ -26,7 +30,7 @@ def server(run_folder, tmp_path_factory):
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
 
@@ -95,6 +99,50 @@ def test_a_picture_is_dropped(page, server):
 
 
 @pytest.mark.slow
+def test_a_picture_is_pasted(page, server):
+    page.goto(server.url)
+    page.evaluate(
+        """async (bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+        }""",
+        list(DEFECTIVE),
+    )
+    page.wait_for_selector(".result")
+    assert page.inner_text(".verdict h2") == "Defective"
+
+
+@pytest.mark.slow
+def test_the_camera_takes_a_picture(page, server):
+    page.context.grant_permissions(["camera"])
+    page.goto(server.url)
+    page.click("#camera")
+    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".result")
+    assert "camera.png" in page.inner_text(".facts")
+    page.click("#camera-off")
+    assert page.evaluate("document.activeElement.id") == "camera"
+
+
+@pytest.mark.slow
+def test_everything_on_the_first_page_is_reached_by_tab(page, server):
+    inspect(page, server, DEFECTIVE)
+    page.evaluate("document.activeElement.blur()")
+    wanted = page.evaluate(
+        """() => [...document.querySelectorAll("a, button, select, input, summary, [tabindex='0']")]
+            .filter((one) => !one.disabled && one.tabIndex >= 0 && one.checkVisibility()).length"""
+    )
+    reached = set()
+    for _ in range(wanted + 1):
+        page.keyboard.press("Tab")
+        place = "[...document.querySelectorAll('*')].indexOf(document.activeElement)"
+        reached.add(page.evaluate(place))
+    assert len(reached - {-1, 0}) >= wanted
+
+
+@pytest.mark.slow
 def test_the_history_is_corrected_by_key(page, server):
     inspect(page, server, DEFECTIVE)
     page.goto(f"{server.url}/history?verdict=defective")
@@ -105,6 +153,28 @@ def test_the_history_is_corrected_by_key(page, server):
     page.wait_for_selector(".entry:focus:not(:has(.said))")
     page.keyboard.press("Enter")
     page.wait_for_url("**/inspections/*")
+
+
+@pytest.mark.slow
+def test_the_history_is_filtered_by_the_clock_of_the_place(browser, server):
+    context = browser.new_context(timezone_id="Asia/Seoul")
+    page = context.new_page()
+    inspect(page, server, GOOD)
+    page.goto(f"{server.url}/history?view=table")
+    entries = page.locator(".entry").count()
+    written = page.inner_text(".entry time")
+    at = page.get_attribute(".entry time", "datetime")
+    assert datetime.fromisoformat(at).astimezone(ZoneInfo("Asia/Seoul")).strftime("%Y-%m-%d %H:%M:%S") == written
+    page.fill("[data-moment=since]", "2099-01-01T09:00")
+    page.click("button.primary")
+    page.wait_for_selector(".empty")
+    assert "since=2099-01-01T00%3A00%3A00" in page.url
+    assert page.input_value("[data-moment=since]") == "2099-01-01T09:00"
+    page.fill("[data-moment=since]", "2020-01-01T09:00")
+    page.click("button.primary")
+    page.wait_for_selector(".entry")
+    assert page.locator(".entry").count() == entries
+    context.close()
 
 
 @pytest.mark.slow
@@ -145,6 +215,7 @@ def test_no_page_has_an_accessibility_violation(browser, server, scheme):
     inspect(page, server, DEFECTIVE)
     addresses = ["/", "/history", "/history?view=table", "/detectors", f"/detectors/{NAME}", f"/detectors/{NAME}/drift"]
     addresses += ["/new", "/settings", "/settings/audit", "/docs", "/sign-in"]
+    addresses.append(f"/inspections/{page.get_attribute('.result', 'data-inspection')}")
     found = []
     for address in [None, *addresses]:
         if address is not None:
@@ -169,7 +240,12 @@ def test_a_detector_is_trained_from_upload_to_verdict(page, server, run_folder):
     page.set_input_files("[name=pictures]", [str(file) for file in files])
     page.click("button.primary")
     page.wait_for_selector("text=The detector is ready", timeout=240_000)
-    inspect(page, server, DEFECTIVE)
+    page.click("text=Inspect >> nth=-1")
+    page.wait_for_selector("#detector")
+    assert page.input_value("#detector") == "uploaded"
+    page.set_input_files("#files", picture(DEFECTIVE))
+    page.wait_for_selector(".result")
+    assert "uploaded, version 1" in page.inner_text(".facts")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from PIL import Image
 
 import vtadl
 from helpers.categories import defective_image
-from helpers.server_client import DEFECTIVE, GOOD, NAME, send
+from helpers.server_client import DEFECTIVE, GOOD, NAME, send, stored_files
 from vtadl.server.tables import Act
 
 
@@ -57,7 +57,7 @@ def test_one_bad_picture_stores_none(client, tmp_path):
     assert answer.headers["content-type"] == "application/problem+json"
     assert "'1.png'" in answer.json()["detail"]
     assert client.get("/v1/inspections").json() == {"inspections": [], "next": None}
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and "sqlite" not in path.name]
+    assert not stored_files(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.categories import good_image
-from helpers.server_client import DEFECTIVE, GOOD, png, send
+from helpers.server_client import DEFECTIVE, GOOD, png, send, stored_files
 from vtadl.errors import DataError
 from vtadl.server import detectors
 from vtadl.server.detectors import Picture
@@ -121,6 +121,6 @@ def test_a_full_disk_is_507_and_nothing_half_is_kept(client, tmp_path, monkeypat
         patch.setattr(target, full)
         answer = send(client, GOOD, DEFECTIVE)
     assert answer.status_code == 507 and "make room" in answer.json()["detail"]
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file() and "sqlite" not in path.name]
+    assert not stored_files(tmp_path / "data")
     assert send(client, GOOD).status_code == 201
     assert len(client.get("/v1/inspections").json()["inspections"]) == 1

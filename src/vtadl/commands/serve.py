@@ -36,6 +36,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that score (default %(default)s)"
     )
+    parser.add_argument("--ray", metavar="ADDRESS", help="score on a Ray cluster instead; local starts one here")
     parser.add_argument(
         "--queue", type=int, default=64, metavar="N", help="pictures that may wait (default %(default)s)"
     )
@@ -85,6 +86,7 @@ def _settings(options: argparse.Namespace, watched: "tuple[Watched, ...]" = ()) 
         host=options.host,
         port=options.port,
         workers=options.workers,
+        ray=options.ray,
         queue=options.queue,
         tls=options.tls_cert is not None,
         watched=watched,

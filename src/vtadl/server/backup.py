@@ -6,15 +6,11 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import select
-
 from vtadl.errors import BundleError, DataError
-from vtadl.server.database import Database
 from vtadl.server.settings import Settings
 from vtadl.server.storage import Storage
-from vtadl.server.tables import Version
 
-DATABASE, FOLDERS = "vtadl.sqlite", ("pictures", "maps")
+DATABASE, FOLDERS = "vtadl.sqlite", ("pictures", "maps", "versions", "trainings")
 
 
 def back_up(settings: Settings, target: Path) -> None:
@@ -41,8 +37,6 @@ def back_up(settings: Settings, target: Path) -> None:
                 old.backup(new)
             with tarfile.open(partial, "w") as archive:
                 archive.add(copy, DATABASE)
-                for version in _versions(copy):
-                    archive.add(version.folder, _place(version))
                 for folder in FOLDERS:
                     _add(archive, settings.data, folder)
         partial.replace(target)
@@ -69,30 +63,13 @@ def restore(settings: Settings, source: Path) -> None:
             archive.extractall(root, filter="data")
     except (tarfile.TarError, OSError) as error:
         raise BundleError(f"cannot restore '{source}': {error}; expected what --backup wrote") from error
-    database = Database(f"sqlite:///{root / DATABASE}")
-    with database.write() as session:
-        for version in session.scalars(select(Version)):
-            version.folder = str(root / _place(version))
-    database.close()
     Storage(root)
 
 
-def _versions(database: Path) -> list[Version]:
-    opened = Database(f"sqlite:///{database}")
-    with opened.read() as session:
-        found = list(session.scalars(select(Version)))
-    opened.close()
-    return found
-
-
-def _place(version: Version) -> str:
-    return f"versions/{version.detector}/{version.number}"
-
-
 def _add(archive: tarfile.TarFile, root: Path, folder: str) -> None:
-    for path in sorted((root / folder).rglob("*")):
+    for path in (root / folder).rglob("*"):
         if path.is_file():
             try:
                 archive.add(path, str(path.relative_to(root)))
             except FileNotFoundError:
-                continue  # The retention rule was faster.
+                continue  # It was removed meanwhile.

@@ -1,33 +1,128 @@
-"""New versions of a detector, made by vtadl's own commands on a copy: what judges is never changed in place.
+"""New versions of a detector, each a copy in the data folder: what judges is never changed in place.
 
-A version is added when its folder is complete, so that a kill in between leaves nothing but a folder to remove.
+A version is added when its folder is complete, so that a kill in between leaves nothing but a folder without a row.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from starlette.concurrency import run_in_threadpool
 
-from vtadl.errors import ConfigError, DataError
+from vtadl.errors import DataError
 from vtadl.server.detectors import fingerprint
 from vtadl.server.filters import Filters
 from vtadl.server.problems import ConflictError
-from vtadl.server.server import Server
-from vtadl.server.storage import sync
-from vtadl.server.tables import Inspection, Version
-from vtadl.server.versions import active_version, add_version, versions_of
+from vtadl.server.storage import Storage, sync
+from vtadl.server.tables import Inspection, Version, new_id
+from vtadl.server.versions import active_version, add_version, is_known
+
+if TYPE_CHECKING:
+    from vtadl.server.server import Server
 
 MOST_PICTURES = 5000
 LONGEST_SECONDS = 3600
+Lesson = Literal["rejects", "good"]
+"""What a calibration learns from: rejects that were fine, or all good parts of a period."""
+REASONS: dict[Lesson, str] = {"rejects": "rejects that were fine", "good": "good parts"}
 
 
-def run_command(arguments: Sequence[str]) -> str:
-    """Run a command of vtadl in a process of its own; what it prints.
+async def make_version(
+    server: "Server",
+    name: str,
+    source: Path,
+    *,
+    why: str,
+    by: str,
+    change: Callable[[Path], None] | None = None,
+    figures: dict[str, float | None] | None = None,
+) -> Version | None:
+    """Copy a folder, let a function change the copy, and let it judge from now on.
+
+    Args:
+        server: where.
+        name: of the detector, which need not exist yet.
+        source: a run folder or an export.
+        why: for people who read the list of versions.
+        by: whose wish it is.
+        change: changes the copy.
+        figures: of an evaluation, by metric.
+
+    Returns:
+        The version; ``None`` where the detector has one of the same content already.
+
+    Raises:
+        VtadlError: the folder holds no detector, or a damaged one; or the change failed.
+    """
+    folder = server.storage.versions / name / new_id()
+    try:
+        await run_in_threadpool(_copy, source, folder, change)
+        description = await server.scorer.describe(str(folder))
+        await server.scorer.warm(str(folder))
+        about = {**description, "figures": figures or {}}
+        added = await run_in_threadpool(_add, server, name, folder, about, why, by)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if added is None:
+        shutil.rmtree(folder)
+    return added
+
+
+async def set_threshold(server: "Server", name: str, threshold: float, by: str) -> None:
+    """Judge by another threshold, set by hand, which promises nothing.
+
+    Raises:
+        VtadlError: the detector is an export, or the threshold cannot be.
+    """
+    active = _changeable(server, name)
+    arguments = ["--threshold", repr(threshold)]
+    review = (active.description["card"] or {}).get("review_threshold")
+    if review is not None and review < threshold:
+        arguments += ["--review-threshold", repr(review)]
+    await make_version(
+        server,
+        name,
+        server.storage.root / active.folder,
+        why=f"threshold {threshold:.6g} by hand",
+        by=by,
+        change=lambda copy: run_command("calibrate", str(copy), *arguments),
+    )
+
+
+async def learn_from(server: "Server", name: str, what: Lesson, filters: Filters, by: str) -> None:
+    """Make a version that has learnt from pictures of the history.
+
+    Raises:
+        ConflictError: there are no such pictures, or the detector is an export.
+        DataError: the command failed, with its own sentence.
+    """
+    active = _changeable(server, name)
+    conditions = [*filters.conditions(), *_lesson(what), Inspection.detector == name, Inspection.kept.is_(True)]
+    with server.database.read() as session:
+        newest = select(Inspection).where(*conditions).order_by(Inspection.id.desc()).limit(MOST_PICTURES)
+        pictures = [server.storage.picture(row.id, row.kind) for row in session.scalars(newest)]
+    if not pictures:
+        raise ConflictError("there are no such pictures in the history; nothing was changed")
+    asked = ((active.description["card"] or {}).get("false_rejects") or {}).get("asked")
+    rate = [] if asked is None else ["--false-reject-rate", repr(asked)]
+
+    def learn(copy: Path) -> None:
+        with _linked(pictures, server.storage) as images:
+            run_command("calibrate", str(copy), f"--add-{what}", images, *rate)
+
+    why = f"{len(pictures)} {REASONS[what]} added to the calibration"
+    await make_version(server, name, server.storage.root / active.folder, why=why, by=by, change=learn)
+
+
+def run_command(*arguments: str) -> None:
+    """Run a command of vtadl in a process of its own.
 
     Raises:
         DataError: it failed, with its own sentence.
@@ -42,89 +137,51 @@ def run_command(arguments: Sequence[str]) -> str:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise DataError((lines[-1] if lines else f"vtadl {arguments[0]} failed").removeprefix("vtadl: "))
-    return done.stdout
 
 
-async def set_threshold(server: Server, name: str, threshold: float, by: str) -> Version:
-    """Judge by another threshold, set by hand, which promises nothing.
-
-    Raises:
-        VtadlError: the detector is an export, or the threshold cannot be.
-    """
-    arguments = ["--threshold", repr(threshold)]
-    with server.database.read() as session:
-        review = (active_version(session, name).description["card"] or {}).get("review_threshold")
-    if review is not None and review < threshold:
-        arguments += ["--review-threshold", repr(review)]
-    return await _calibrated(server, name, arguments, (), f"threshold {threshold:.6g} by hand", by)
+def _add(server: "Server", name: str, folder: Path, description: dict[str, Any], why: str, by: str) -> Version | None:
+    mark, place = fingerprint(folder), str(folder.relative_to(server.storage.root))
+    with server.database.write() as session:
+        if is_known(session, name, mark):
+            return None
+        return add_version(session, name, place, mark, description, why=why, by=by)
 
 
-async def learn_from(server: Server, name: str, what: str, filters: Filters, by: str) -> Version:
-    """Calibrate again with pictures of the history: ``rejects`` that were fine, or all ``good`` parts of a period.
-
-    Raises:
-        ConflictError: there are no such pictures.
-    """
-    if what not in ("rejects", "good"):
-        raise ConfigError(f"expected rejects or good; got '{what}'")
-    with server.database.read() as session:
-        conditions = [*filters.conditions(), Inspection.detector == name, Inspection.kept.is_(True)]
-        if what == "rejects":
-            conditions += [Inspection.label == "good", Inspection.corrected.is_(True)]
-        else:
-            # Without what people found defective or unsure: whatever passed, and rejects that were fine.
-            said = Inspection.label == "good"
-            conditions.append(said | ((Inspection.verdict == "good") & Inspection.label.is_(None)))
-        newest = select(Inspection).where(*conditions).order_by(Inspection.id.desc()).limit(MOST_PICTURES)
-        rows = session.scalars(newest).all()
-        card = active_version(session, name).description["card"]
-    if not rows:
-        raise ConflictError("there are no such pictures in the history; nothing was changed")
-    asked = ((card or {}).get("false_rejects") or {}).get("asked")
-    arguments = [f"--add-{what}"]
-    rate = ["--false-reject-rate", repr(asked)] if asked is not None else []
-    why = f"{len(rows)} {'rejects that were fine' if what == 'rejects' else 'good parts'} added to the calibration"
-    return await _calibrated(
-        server, name, arguments, [(server.storage.picture(r.id, r.kind)) for r in rows], why, by, rate
-    )
+def _lesson(what: Lesson) -> list[ColumnElement[bool]]:
+    said = Inspection.label == "good"
+    if what == "rejects":
+        return [said, Inspection.corrected.is_(True)]
+    # Without what people found defective or unsure: whatever passed, and rejects that were fine.
+    return [said | ((Inspection.verdict == "good") & Inspection.label.is_(None))]
 
 
-async def _calibrated(
-    server: Server,
-    name: str,
-    arguments: Sequence[str],
-    pictures: Iterable[Path],
-    why: str,
-    by: str,
-    further: Sequence[str] = (),
-) -> Version:
+def _changeable(server: "Server", name: str) -> Version:
     with server.database.read() as session:
         active = active_version(session, name)
-        number = versions_of(session, name)[0].number + 1
     if active.description["kind"] != "run":
         raise ConflictError(f"'{name}' is an export, which keeps its card; serve its run folder to change it")
-    target = server.storage.versions / name / str(number)
-    await run_in_threadpool(_make, Path(active.folder), target, list(arguments), list(pictures), list(further))
-    description = await server.scorer.describe(str(target))
-    await server.scorer.warm(str(target))
-    with server.database.write() as session:
-        return add_version(session, name, target, fingerprint(target), description, why=why, by=by)
+    return active
 
 
-def _make(source: Path, target: Path, arguments: list[str], pictures: list[Path], further: list[str]) -> None:
-    """Copy a run folder, calibrate the copy, and put it in its place, durably."""
+def _linked(pictures: Sequence[Path], storage: Storage) -> "tempfile.TemporaryDirectory[str]":
+    """A folder of links, which a command reads as a folder of images."""
+    folder = tempfile.TemporaryDirectory(prefix="images-", dir=storage.incoming)
+    for picture in pictures:
+        (Path(folder.name) / picture.name).symlink_to(picture)
+    return folder
+
+
+def _copy(source: Path, target: Path, change: Callable[[Path], None] | None) -> None:
+    """Copy a folder, change the copy, and put it in its place, durably."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
-        copy, images = Path(scratch) / "run", Path(scratch) / "images"
-        shutil.copytree(source, copy)
-        if pictures:
-            images.mkdir()
-            for picture in pictures:
-                (images / picture.name).symlink_to(picture)
-            arguments = [*arguments, str(images)]
-        run_command(["calibrate", str(copy), *arguments, *further])
-        for file in copy.iterdir():
-            sync(file)
-        shutil.rmtree(target, ignore_errors=True)  # What a kill left: no version points to it.
+        copy = Path(scratch) / target.name
+        shutil.copytree(source, copy, copy_function=shutil.copyfile)
+        if change is not None:
+            change(copy)
+        for place, _, names in os.walk(copy):
+            for name in names:
+                sync(Path(place) / name)
+            sync(Path(place))
         copy.rename(target)
         sync(target.parent)

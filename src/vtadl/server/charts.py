@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from vtadl.server.answers import moment
 
@@ -25,7 +26,7 @@ class Box:
     y: float
     width: float
     height: float
-    title: str
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class StackedBars:
     """A drawn bar chart."""
 
     boxes: Sequence[Box]
-    ticks: Sequence[str]
-    """Texts below, each at the left of its share of the width."""
+    ticks: Sequence[datetime]
+    """Hours below, each at the left of its share of the width."""
     totals: Mapping[str, int]
     highest: int
 
@@ -62,9 +63,8 @@ def stacked_bars(bars: Sequence[Bar]) -> StackedBars:
             if count:
                 height = HEIGHT * count / highest
                 top -= height
-                title = f"{moment(bar.at_ms):%H:%M} {kind}: {count}"
-                boxes.append(Box(kind=kind, x=step * number + 2, y=top, width=step - 4, height=height, title=title))
-    ticks = [f"{moment(bar.at_ms):%H:%M}" for n, bar in enumerate(bars) if n % 4 == 0]
+                boxes.append(Box(kind=kind, x=step * number + 2, y=top, width=step - 4, height=height, count=count))
+    ticks = [moment(bar.at_ms) for n, bar in enumerate(bars) if n % 4 == 0]
     return StackedBars(boxes=boxes, ticks=ticks, totals=totals, highest=highest)
 
 

@@ -1,5 +1,6 @@
 """Connections to SQLite or PostgreSQL, and the tables brought up to date."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ class Database:
         if self.kind == "sqlite":
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        # SQLite lets one writer in, and the others look again after pauses that grow: here they wait in line instead.
+        self._turn = threading.Lock() if self.kind == "sqlite" else contextlib.nullcontext()
         self._reading = sessionmaker(self.engine, expire_on_commit=False)
         self._writing = sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
 
@@ -52,7 +55,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction: durable when the block has ended well, and undone otherwise."""
-        with self._writing.begin() as session:
+        with self._turn, self._writing.begin() as session:
             yield session
 
     def migrate(self) -> None:

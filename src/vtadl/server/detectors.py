@@ -55,8 +55,8 @@ class Picture(NamedTuple):
     """What a worker is to score."""
 
     file: str
-    map: str
-    """Where its anomaly map is to be written."""
+    map: str | None
+    """Where its anomaly map is to be written; ``None``: nowhere."""
     name: str
     """What the sender calls it, for messages."""
 
@@ -190,6 +190,16 @@ def compare(reference: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     return found
 
 
+def has_test_images(folder: str) -> bool:
+    """Whether a category can be evaluated."""
+    from vtadl.data.layouts import read_category
+
+    try:
+        return bool(read_category(Path(folder)).test)
+    except DataError:
+        return False  # `vtadl data check` says what is wrong.
+
+
 def presets() -> list[str]:
     """Names of the presets that a training may take."""
     from vtadl.config.presets import PRESETS
@@ -205,10 +215,9 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
 
 
 def _detector(folder: str) -> Any:
-    key = f"{folder}:{fingerprint(Path(folder))}"
-    if key in _process.loaded:
-        _process.loaded.move_to_end(key)
-        return _process.loaded[key]
+    if folder in _process.loaded:
+        _process.loaded.move_to_end(folder)
+        return _process.loaded[folder]
     if (Path(folder) / RUN_FILE).exists():
         import vtadl
 
@@ -217,18 +226,18 @@ def _detector(folder: str) -> Any:
         from vtadl import runtime
 
         found = runtime.load(folder)
-    _process.loaded[key] = found
+    _process.loaded[folder] = found
     if len(_process.loaded) > LOADED:
         _process.loaded.popitem(last=False)
     return found
 
 
-def _row(prediction: Any, pixels: NDArray[Any], map_file: str, milliseconds: float) -> dict[str, Any]:
-    scores = prediction.anomaly_map
-    height, width = scores.shape
-    shrink = min(1.0, MAP_SIDE / max(height, width))
-    small = resize_map(scores, (max(1, round(height * shrink)), max(1, round(width * shrink))))
-    Image.fromarray(small).save(map_file, format="TIFF")
+def _row(prediction: Any, pixels: NDArray[Any], map_file: str | None, milliseconds: float) -> dict[str, Any]:
+    height, width = prediction.anomaly_map.shape
+    if map_file is not None:
+        shrink = min(1.0, MAP_SIDE / max(height, width))
+        small = resize_map(prediction.anomaly_map, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+        Image.fromarray(small).save(map_file, format="TIFF")
     return {
         "score": float(prediction.score),
         "p_value": prediction.p_value,

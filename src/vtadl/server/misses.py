@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from vtadl.server.detectors import share_interval
-from vtadl.server.tables import Inspection, Version
+from vtadl.server.tables import Inspection, Rescore, Version
 
 MOST_LABELLED = 5000
 
@@ -31,13 +31,15 @@ class Share:
 
 
 def labelled(session: Session, version: Version) -> Labelled:
-    """Scores of the newest labelled inspections that this version scored, or another one with the same weights."""
-    versions = session.scalars(select(Version).where(Version.detector == version.detector))
-    numbers = [one.number for one in versions if one.id == version.id or _weights(one) == _weights(version) != ""]
-    asked = select(Inspection.score, Inspection.label).where(
+    """The newest labelled inspections as this version's weights score them, whichever version judged them."""
+    versions = session.scalars(select(Version).where(Version.detector == version.detector)).all()
+    own = Inspection.version.in_(same_weights(versions, version))
+    again = and_(Rescore.inspection == Inspection.id, Rescore.weights == weights_of(version))
+    asked = select(func.coalesce(Rescore.score, Inspection.score), Inspection.label).outerjoin(Rescore, again)
+    asked = asked.where(
         Inspection.detector == version.detector,
-        Inspection.version.in_(numbers),
         Inspection.label.in_(("good", "defective")),
+        or_(own, Rescore.score.is_not(None)),
     )
     rows = session.execute(asked.order_by(Inspection.id.desc()).limit(MOST_LABELLED)).all()
     return Labelled(
@@ -55,6 +57,15 @@ def missed(scores: Sequence[float], passes_to: float) -> Share | None:
     return Share(hits=hits, count=len(scores), low=low, high=high)
 
 
-def _weights(version: Version) -> str:
-    """Versions that differ in their card only score alike."""
+def weights_of(version: Version) -> str:
+    """What tells whether two versions score alike; empty without a card, and then without a threshold to judge."""
     return str((version.description["card"] or {}).get("weights_sha256", ""))
+
+
+def same_weights(versions: Sequence[Version], version: Version) -> list[int]:
+    """Numbers of the versions that score as this one does: those that differ in their card only."""
+    return [
+        one.number
+        for one in versions
+        if one.detector == version.detector and (one.id == version.id or weights_of(one) == weights_of(version) != "")
+    ]

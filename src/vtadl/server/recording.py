@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from vtadl.errors import DataError
 from vtadl.server.database import Database
 from vtadl.server.detectors import Picture
 from vtadl.server.metrics import Metrics
@@ -83,7 +82,9 @@ class Recorder:
             if known is not None:
                 self._discard(identifiers, saved)
                 return known
-            results = await self._scorer.score(version.folder, [self._picture(one) for one in saved])
+            results = await self._scorer.score(
+                str(self._storage.root / version.folder), [self._picture(one) for one in saved]
+            )
             for one in saved:
                 await asyncio.to_thread(self._storage.publish, one.identifier, one.kind)
         except BaseException:
@@ -145,21 +146,6 @@ class Recorder:
         kinds = {one.identifier: one.kind for one in saved}
         for identifier in identifiers:
             self._storage.discard(identifier, kinds.get(identifier))
-
-
-def checked_text(value: str | None, what: str, most: int) -> str | None:
-    """A short text that a sender gives.
-
-    Raises:
-        DataError: it is longer than ``most`` characters, or has control characters.
-    """
-    if value is None:
-        return None
-    if len(value) > most or not value.isprintable():
-        raise DataError(
-            f"{what} has {len(value)} characters; expected at most {most}, none of them a control character"
-        )
-    return value
 
 
 def _request_hash(detector: str, saved: Sequence[_Saved], context: Context) -> str:

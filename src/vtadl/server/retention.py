@@ -1,11 +1,8 @@
 """Making room: old pictures go, those of good parts first and labelled ones never; the results stay."""
 
-import asyncio
-import contextlib
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vtadl.server.database import Database
@@ -33,14 +30,10 @@ def read_rule(session: Session) -> Rule:
     return Rule() if choice is None else Rule(**choice.value)
 
 
-async def keep_forever(database: Database, storage: Storage, stop: asyncio.Event) -> None:
-    """Apply the rule, and remove leftovers, until told to stop."""
-    while not stop.is_set():
-        with contextlib.suppress(SQLAlchemyError, OSError):
-            await asyncio.to_thread(apply_rule, database, storage)
-            await asyncio.to_thread(remove_orphans, database, storage)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
+def tidy(database: Database, storage: Storage) -> None:
+    """Apply the rule, and remove leftovers."""
+    apply_rule(database, storage)
+    remove_orphans(database, storage)
 
 
 def apply_rule(database: Database, storage: Storage) -> int:

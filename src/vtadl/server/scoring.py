@@ -12,6 +12,7 @@ from typing import Any
 from vtadl.errors import DataError, VtadlError
 from vtadl.server import detectors
 from vtadl.server.detectors import Picture
+from vtadl.server.ray_models import RayModels
 from vtadl.threads import thread_count
 
 BATCH = 8
@@ -39,12 +40,17 @@ class _Job:
 
 
 class Scorer:
-    """Scores pictures in ``workers`` processes of one model at a time each; with 0 in a thread."""
+    """Scores pictures in ``workers`` processes of one model at a time each; with 0 in a thread; or on a Ray cluster."""
 
     def __init__(
-        self, workers: int, limit: int, observe: Callable[[int, float], None] = lambda size, wait: None
+        self,
+        workers: int,
+        limit: int,
+        observe: Callable[[int, float], None] = lambda size, wait: None,
+        ray_address: str | None = None,
     ) -> None:
-        self._workers, self._limit, self._observe = workers, limit, observe
+        self._workers, self._limit, self._observe, self._ray_address = workers, limit, observe, ray_address
+        self._ray: RayModels | None = None
         self._waiting: deque[_Job] = deque()
         self._arrived = asyncio.Condition()
         self._seconds = 0.05
@@ -58,9 +64,19 @@ class Scorer:
         """Pictures in the queue."""
         return len(self._waiting)
 
+    def join_ray(self) -> None:
+        """Start the models on the Ray cluster, where there is to be one.
+
+        Raises:
+            VtadlError: no Ray, or no cluster at the address.
+        """
+        if self._ray_address is not None:
+            self._ray = RayModels(self._ray_address)
+
     def start(self) -> None:
         """Start the workers, on the running event loop."""
-        self._executors = [self._executor() for _ in range(max(self._workers, 1))]
+        count = self._workers if self._ray is None else self._ray.slots
+        self._executors = [self._executor() for _ in range(max(count, 1))]
         self._tasks = [asyncio.create_task(self._serve(slot)) for slot in range(len(self._executors))]
 
     async def stop(self) -> None:
@@ -70,6 +86,8 @@ class Scorer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for executor in self._executors:
             await asyncio.to_thread(executor.shutdown, cancel_futures=True)
+        if self._ray is not None:
+            await asyncio.to_thread(self._ray.close)
 
     def check_room(self, count: int = 1) -> None:
         """Refuse pictures that would not fit.
@@ -159,6 +177,8 @@ class Scorer:
 
     async def _call(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Any:
         executor = self._executors[slot]
+        if self._ray is not None:
+            function, arguments = self._ray.call, (function, *arguments)
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
         except BrokenExecutor:
@@ -168,7 +188,7 @@ class Scorer:
             raise
 
     def _executor(self) -> Executor:
-        if self._workers == 0:
+        if self._workers == 0 or self._ray is not None:
             return ThreadPoolExecutor(1, thread_name_prefix="vtadl-score")
         threads = max(1, thread_count() // self._workers)
         return ProcessPoolExecutor(

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from vtadl.server.background import Background
+from vtadl.server.changes import make_version
 from vtadl.server.database import Database
 from vtadl.server.detectors import fingerprint
 from vtadl.server.metrics import Metrics
@@ -22,7 +23,7 @@ from vtadl.server.settings import Settings
 from vtadl.server.storage import Storage
 from vtadl.server.tables import Detector
 from vtadl.server.trainings import Trainings
-from vtadl.server.versions import active_version, add_version, is_known, name_of
+from vtadl.server.versions import active_version, is_known, name_of
 
 
 class Server:
@@ -33,7 +34,7 @@ class Server:
         self.storage = Storage(settings.data)
         self.database = Database(settings.database_url)
         self.metrics = Metrics()
-        self.scorer = Scorer(settings.workers, settings.queue, self.metrics.taken)
+        self.scorer = Scorer(settings.workers, settings.queue, self.metrics.taken, settings.ray)
         self.guard = Guard(self.database, settings.host)
         self.recorder = Recorder(
             self.database, self.storage, self.scorer, self.metrics, max_image_bytes=settings.max_image_bytes
@@ -44,7 +45,7 @@ class Server:
         self.metrics.gauge("vtadl_workers_replaced", "Workers that died", lambda: self.scorer.replaced)
 
     def prepare(self) -> None:
-        """Bring the database up to date, and read the folders' fingerprints.
+        """Bring the database up to date, look at the folders, and join the Ray cluster.
 
         Raises:
             VtadlError: what the command line named cannot be used.
@@ -53,6 +54,7 @@ class Server:
         for folder in self._folders:
             name_of(folder)
             fingerprint(folder)
+        self.scorer.join_ray()
 
     @asynccontextmanager
     async def running(self, app: FastAPI) -> AsyncIterator[None]:
@@ -65,7 +67,7 @@ class Server:
             with self.database.read() as session:
                 names = session.scalars(select(Detector.name)).all()
                 active = [active_version(session, name).folder for name in names]
-            await asyncio.gather(*(self.scorer.warm(folder) for folder in active))
+            await asyncio.gather(*(self.scorer.warm(str(self.storage.root / folder)) for folder in active))
             background.start()
             self.ready = True
             yield
@@ -78,15 +80,12 @@ class Server:
     async def _add_folders(self) -> None:
         """Add the folders of the command line that are new, or were changed since they were added."""
         for folder in self._folders:
-            mark = fingerprint(folder)
             with self.database.read() as session:
-                known = is_known(session, folder, mark)
+                known = is_known(session, name_of(folder), fingerprint(folder))
             if not known:
-                description = await self.scorer.describe(str(folder.absolute()))
                 # Another server on the same database may add it at the same moment.
-                with contextlib.suppress(IntegrityError), self.database.write() as session:
-                    if not is_known(session, folder, mark):
-                        add_version(session, name_of(folder), folder, mark, description, why="vtadl serve", by="serve")
+                with contextlib.suppress(IntegrityError):
+                    await make_version(self, name_of(folder), folder, why=f"vtadl serve {folder}", by="serve")
 
 
 def server_of(request: Request) -> Server:

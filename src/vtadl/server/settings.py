@@ -26,6 +26,8 @@ class Settings:
     port: int = 8000
     workers: int = 1
     """Processes that score; 0: a thread of the server itself."""
+    ray: str | None = None
+    """Address of a Ray cluster that scores instead."""
     queue: int = 64
     """Pictures that may wait; more are answered with 503."""
     tls: bool = False

@@ -28,7 +28,7 @@ class Detector(Base):
 
 
 class Version(Base):
-    """A run folder or an export, as it was when it was added."""
+    """A copy of a run folder or an export, as it was when it was added."""
 
     __tablename__ = "versions"
 
@@ -36,10 +36,11 @@ class Version(Base):
     detector: Mapped[str] = mapped_column(ForeignKey("detectors.name"))
     number: Mapped[int]
     folder: Mapped[str] = mapped_column(Text)
+    """Relative to the data folder."""
     fingerprint: Mapped[str] = mapped_column(String(64))
-    """Of the folder's small files: tells whether it was changed."""
+    """Of the folder's small files: tells whether a folder of the command line was changed."""
     description: Mapped[dict[str, Any]]
-    """What `vtadl.server.detectors.describe` says of it."""
+    """What `vtadl.server.detectors.describe` says of it, and ``figures`` of an evaluation."""
     why: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(100))
     created_ms: Mapped[int] = mapped_column(BigInteger)
@@ -121,6 +122,18 @@ class Label(Base):
     note: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(100))
     at_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class Rescore(Base):
+    """What a version of other weights says of a labelled inspection."""
+
+    __tablename__ = "rescores"
+
+    inspection: Mapped[str] = mapped_column(ForeignKey("inspections.id"), primary_key=True)
+    weights: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256: versions that differ in their card only score alike."""
+    score: Mapped[float | None]
+    """``None``: it cannot read the picture."""
 
 
 class Answer(Base):
@@ -215,7 +228,7 @@ class Training(Base):
 
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     images: Mapped[str] = mapped_column(Text)
-    """Folder of the category."""
+    """Folder of the category; relative to the data folder, where pictures were uploaded."""
     preset: Mapped[str] = mapped_column(String(40))
     state: Mapped[str] = mapped_column(String(10))
     """"running", "failed" or "done"."""

@@ -1,4 +1,4 @@
-"""Text that comes from outside, as every database takes it."""
+"""Text that comes from outside, as every database takes it, and as a page may show it."""
 
 from typing import Annotated
 
@@ -12,4 +12,12 @@ def storable(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """Text in which every character can be seen; others raise a ValueError."""
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return storable(text)
+
+
 Text = Annotated[str, AfterValidator(storable), Field(max_length=2000)]
+Line = Annotated[str, AfterValidator(printable), Field(max_length=200)]

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
-from vtadl.errors import VtadlError
-from vtadl.server.detectors import fingerprint
+from vtadl.errors import DataError, VtadlError
+from vtadl.server.changes import make_version
+from vtadl.server.detectors import has_test_images
 from vtadl.server.problems import ConflictError
 from vtadl.server.tables import Act, Detector, Training, now_ms
-from vtadl.server.versions import add_version
 
 if TYPE_CHECKING:
     from vtadl.server.server import Server
 
-LOOK_SECONDS, GRACE_SECONDS = 1.0, 2.0
+INTERVAL_SECONDS, GRACE_SECONDS = 1.0, 2.0
+RUN, FIGURES = "run", "figures.json"
+SHOWN = ("image_AUROC", "pixel_AUROC", "pixel_AUPRO@0.3")
+"""Of an evaluation, on the detector's page."""
 TAIL_BYTES = 8000
 
 
@@ -50,45 +53,49 @@ class Trainings:
         """Where a training keeps its log, its uploaded pictures and its run."""
         return self._root / name
 
-    def begin(self, name: str, images: Path, preset: str, by: str) -> None:
+    def begin(self, name: str, images: Path | None, preset: str, by: str) -> None:
         """Let a training begin, or one that failed begin again.
+
+        Args:
+            name: of the detector to be.
+            images: a folder of this machine; ``None``: the pictures that were uploaded under this name.
+            preset: how it learns.
+            by: whose wish it is.
 
         Raises:
             ConflictError: it runs already, or there is a detector of this name.
+            DataError: there are no such images.
         """
+        uploaded = self.folder(name) / "images"
+        if not (images or uploaded).is_dir():
+            raise DataError(f"there is no folder '{images or uploaded}'; send pictures first, or name a folder here")
+        place = str(images.absolute() if images else uploaded.relative_to(self._server.storage.root))
         with self._server.database.write() as session:
             if session.get(Detector, name) is not None:
                 raise ConflictError(f"there is a detector '{name}' already; choose another name")
             known = session.get(Training, name)
             if known is not None and known.state == "running":
                 raise ConflictError(f"'{name}' is being trained already")
-            if known is not None:
-                session.delete(known)
-                session.flush()
-            session.add(
-                Training(name=name, images=str(images), preset=preset, state="running", by=by, created_ms=now_ms())
-            )
-            session.add(Act(at_ms=now_ms(), by=by, act="training begun", what=f"{name}: {preset} on {images}"))
+            if known is not None and (known.preset, known.images) != (preset, place):
+                shutil.rmtree(self.folder(name) / RUN, ignore_errors=True)  # Another training cannot resume it.
+            session.merge(Training(name=name, images=place, preset=preset, state="running", by=by, created_ms=now_ms()))
+            session.add(Act(at_ms=now_ms(), by=by, act="training begun", what=f"{name}: {preset} on {place}"))
 
     def progress(self, training: Training) -> Progress:
         """How far a training is."""
         log = self.folder(training.name) / "log.txt"
         text = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace") if log.exists() else ""
-        steps = self.folder(training.name) / "run" / "log.jsonl"
+        steps = self.folder(training.name) / RUN / "log.jsonl"
         step = None
         with contextlib.suppress(OSError, ValueError, IndexError, KeyError, TypeError):
             step = int(json.loads(steps.read_text().splitlines()[-1])["step"])
         return Progress(state=training.state, log=text, step=step)
 
-    async def forever(self, stop: asyncio.Event) -> None:
-        """Run what is to be run until told to stop; what is under way is resumed at the next start."""
-        while not stop.is_set():
-            with contextlib.suppress(SQLAlchemyError, OSError):
-                training = await asyncio.to_thread(self._next)
-                if training is not None:
-                    await self._run(training, stop)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+    async def work(self, stop: asyncio.Event) -> None:
+        """Run what is to be run, if anything; what is under way when told to stop is resumed at the next start."""
+        training = await asyncio.to_thread(self._next)
+        if training is not None:
+            await self._run(training, stop)
 
     def _next(self) -> Training | None:
         with self._server.database.read() as session:
@@ -104,26 +111,28 @@ class Trainings:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # A process of an earlier server is still at it, or another server is.
-            run = folder / "run"
-            steps = [
-                ["data", "check", training.images],
-                ["train", training.images, "--out", str(run), "--preset", training.preset, "--resume"],
+            images, run = str(self._server.storage.root / training.images), str(folder / RUN)
+            commands = [
+                ["data", "check", images],
+                ["train", images, "--out", run, "--preset", training.preset, "--resume"],
             ]
-            for arguments in steps:
+            for arguments in commands:
                 code = await self._command(arguments, log, lock, stop)
                 if code is None:
                     return
                 if code:
                     await asyncio.to_thread(self._end, training, "failed")
                     return
-            if not (run / "card.json").exists():
+            if await asyncio.to_thread(has_test_images, images):
+                # A detector that cannot be measured is one all the same: the log says why.
+                await self._command(["eval", run, images, "--json", str(folder / FIGURES)], log, lock, stop)
+            if not (folder / RUN / "card.json").exists():
                 # Few images support no rate: then those that it was trained on are scored by others.
-                for further in ([], ["--cross-fit", training.images]):
-                    if await self._command(["calibrate", str(run), *further], log, lock, stop) in (0, None):
+                for further in ([], ["--cross-fit", images]):
+                    if await self._command(["calibrate", run, *further], log, lock, stop) in (0, None):
                         break
-            if stop.is_set():
-                return
-            await self._add(training, run)
+            if not stop.is_set():
+                await self._add(training)
 
     async def _command(self, arguments: list[str], log: BinaryIO, lock: TextIO, stop: asyncio.Event) -> int | None:
         """Run a command; its exit code, or ``None`` where the server ended first."""
@@ -150,16 +159,17 @@ class Trainings:
                 return None
         return ended.result()
 
-    async def _add(self, training: Training, run: Path) -> None:
+    async def _add(self, training: Training) -> None:
+        state, folder = "done", self.folder(training.name)
+        evaluated = json.loads((folder / FIGURES).read_text()) if (folder / FIGURES).exists() else {}
+        figures = {name: evaluated.get(name) for name in SHOWN if evaluated}
         try:
-            description = await self._server.scorer.describe(str(run))
-            await self._server.scorer.warm(str(run))
+            await make_version(
+                self._server, training.name, folder / RUN, why="trained here", by=training.by, figures=figures
+            )
         except VtadlError:
-            await asyncio.to_thread(self._end, training, "failed")
-            return
-        with self._server.database.write() as session:
-            add_version(session, training.name, run, fingerprint(run), description, why="trained here", by=training.by)
-            session.get_one(Training, training.name).state = "done"
+            state = "failed"
+        await asyncio.to_thread(self._end, training, state)
 
     def _end(self, training: Training, state: str) -> None:
         with self._server.database.write() as session:

@@ -1,4 +1,4 @@
-"""Detectors by name, and the versions of each: added, activated, rolled back; none is ever changed in place."""
+"""Detectors by name, and the versions of each: added, activated, rolled back."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def name_of(folder: Path) -> str:
 
 
 def add_version(
-    session: Session, name: str, folder: Path, fingerprint: str, description: dict[str, Any], *, why: str, by: str
+    session: Session, name: str, folder: str, fingerprint: str, description: dict[str, Any], *, why: str, by: str
 ) -> Version:
     """Add a version and let it judge from now on."""
     at = now_ms()
@@ -42,7 +42,7 @@ def add_version(
     version = Version(
         detector=name,
         number=last + 1,
-        folder=str(folder.absolute()),
+        folder=folder,
         fingerprint=fingerprint,
         description=description,
         why=why,
@@ -54,9 +54,9 @@ def add_version(
     return version
 
 
-def is_known(session: Session, folder: Path, fingerprint: str) -> bool:
-    """Whether this folder was added as it is now."""
-    asked = select(Version.id).where(Version.folder == str(folder.absolute()), Version.fingerprint == fingerprint)
+def is_known(session: Session, name: str, fingerprint: str) -> bool:
+    """Whether a detector has a version of this content."""
+    asked = select(Version.id).where(Version.detector == name, Version.fingerprint == fingerprint)
     return session.scalar(asked.limit(1)) is not None
 
 

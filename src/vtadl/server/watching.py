@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from vtadl.errors import DataError, VtadlError
 from vtadl.server.database import Database
@@ -30,15 +29,6 @@ class Watch:
         self._seen: dict[Path, tuple[str, float]] = {}
         """Each file's key and since when it has had it."""
         self._done: set[str] = set()
-
-    async def forever(self, stop: asyncio.Event) -> None:
-        """Record what comes until told to stop."""
-        while not stop.is_set():
-            # A database that is away, a full queue or disk: the file is tried again at the next look.
-            with contextlib.suppress(SQLAlchemyError, OSError):
-                await self.look()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), INTERVAL_SECONDS)
 
     async def look(self) -> None:
         """Record the files that nobody has written to for a while."""

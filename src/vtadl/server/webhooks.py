@@ -1,7 +1,8 @@
-"""Telling others of inspections: signed, from a table, tried again with growing pauses until they are taken."""
+"""Telling others of inspections: from a table, tried again with growing pauses until they are taken.
 
-import asyncio
-import contextlib
+By HTTP a message is signed; by MQTT the broker's accounts and TLS say who sends.
+"""
+
 import hashlib
 import hmac
 import http.client
@@ -10,15 +11,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from vtadl.errors import ConfigError, DependencyError
 from vtadl.server.answers import answer_of
 from vtadl.server.database import Database
+from vtadl.server.mqtt import PORTS, check_broker, publish
 from vtadl.server.tables import Delivery, Inspection, Webhook, now_ms
 
+INTERVAL_SECONDS = 1.0
 SECONDS = 10
 LONGEST_PAUSE_MS = 3_600_000
 MOST_TRIES = 60
@@ -47,16 +51,6 @@ def sign(secret: str, body: bytes) -> str:
 def pause_ms(tries: int) -> int:
     """How long to wait after so many failures: 2 s, 4 s, 8 s, ... an hour."""
     return min(1000 << min(tries, 30), LONGEST_PAUSE_MS)
-
-
-async def deliver_forever(database: Database, stop: asyncio.Event, interval: float = 1.0) -> None:
-    """Send what is due until told to stop."""
-    while not stop.is_set():
-        # While the database is away, what is due stays in its table.
-        with contextlib.suppress(SQLAlchemyError):
-            await asyncio.to_thread(deliver_due, database)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval)
 
 
 def deliver_due(database: Database) -> int:
@@ -97,6 +91,32 @@ def _claim(database: Database) -> list[tuple[Delivery, Webhook, Inspection]]:
     return due
 
 
+def check_address(url: str) -> None:
+    """Refuse an address that can never be told anything.
+
+    Raises:
+        ConfigError: it is none, or not of HTTP or MQTT.
+        DependencyError: what it takes is not installed.
+    """
+    try:
+        address = urlsplit(url, allow_fragments=False)
+        known = address.scheme in ("http", "https", *PORTS) and address.hostname and address.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise ConfigError(f"'{url[:200]}' is no address; expected http://, https://, mqtt:// or mqtts://")
+    if address.scheme in PORTS:
+        check_broker(address)
+
+
+def shown_address(url: str) -> str:
+    """An address without the password that it may hold."""
+    address = urlsplit(url, allow_fragments=False)
+    if address.password is None:
+        return url
+    return address._replace(netloc=address.netloc.replace(f":{address.password}@", ":…@")).geturl()
+
+
 def _send(hook: Webhook, delivery: Delivery, row: Inspection) -> str | None:
     """Send one; what went wrong, if anything."""
     content: dict[str, Any] = {"delivery": delivery.id, "inspection": answer_of(row, ()).model_dump(mode="json")}
@@ -104,9 +124,12 @@ def _send(hook: Webhook, delivery: Delivery, row: Inspection) -> str | None:
     headers = {"Content-Type": "application/json", SIGNATURE: sign(hook.secret, body)}
     request = urllib.request.Request(hook.url, body, headers)  # noqa: S310 - the scheme is checked when it is added
     try:
+        if (address := urlsplit(hook.url, allow_fragments=False)).scheme in PORTS:
+            publish(address, body, SECONDS)
+            return None
         with _opener.open(request, timeout=SECONDS) as answer:
             return None if 200 <= answer.status < 300 else f"answered {answer.status}"
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError, DependencyError) as error:
         return " ".join(str(error).split()) or type(error).__name__
 
 

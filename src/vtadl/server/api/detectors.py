@@ -4,13 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
 
 from vtadl.server.answers import DetectorAnswer, VersionAnswer, version_answer
 from vtadl.server.api.inspections import Name
 from vtadl.server.problems import ConflictError
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
-from vtadl.server.tables import Detector
+from vtadl.server.tables import Detector, Version
 from vtadl.server.versions import activate, active_version, one_version, versions_of
 
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -54,8 +55,7 @@ async def activation(request: Request, name: Name, number: Number) -> VersionAns
 @router.post("/{name}/rollback", openapi_extra=needs("engineer"))
 async def rollback(request: Request, name: Name) -> VersionAnswer:
     """Let the version before the active one judge from now on."""
-    with server_of(request).database.read() as session:
-        number = active_version(session, name).number - 1
+    number = (await run_in_threadpool(detector, request, name)).active - 1
     if number < 1:
         raise ConflictError(f"version 1 of '{name}' judges, and there is none before it")
     return await change_active(request, name, number)
@@ -64,9 +64,15 @@ async def rollback(request: Request, name: Name) -> VersionAnswer:
 async def change_active(request: Request, name: str, number: int) -> VersionAnswer:
     """Load a version, then let it judge: the next picture does not wait for it."""
     server = server_of(request)
-    with server.database.read() as session:
-        folder = one_version(session, name, number).folder
-    await server.scorer.warm(folder)
-    with server.database.write() as session:
-        version = activate(session, name, number, request.state.principal.name)
-        return version_answer(version, number)
+
+    def find() -> Version:
+        with server.database.read() as session:
+            return one_version(session, name, number)
+
+    def let() -> VersionAnswer:
+        with server.database.write() as session:
+            return version_answer(activate(session, name, number, request.state.principal.name), number)
+
+    version = await run_in_threadpool(find)
+    await server.scorer.warm(str(server.storage.root / version.folder))
+    return await run_in_threadpool(let)

@@ -25,12 +25,12 @@ from vtadl.server.exporting import csv_lines, json_lines
 from vtadl.server.filters import IDENTIFIER, Filters, tags_of
 from vtadl.server.labelling import put_label
 from vtadl.server.problems import NotFoundError
-from vtadl.server.recording import Context, Upload, checked_text
+from vtadl.server.recording import Context, Upload
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.storage import TooLargeError
 from vtadl.server.tables import Inspection, Label
-from vtadl.server.texts import Text
+from vtadl.server.texts import Line
 from vtadl.server.versions import NAME
 
 MOST_TAGS = 20
@@ -76,10 +76,10 @@ class Export(Filters):
 async def inspect(
     request: Request,
     name: Name,
-    part: Annotated[Text | None, Query(max_length=200)] = None,
-    batch: Annotated[Text | None, Query(max_length=200)] = None,
-    tag: Annotated[list[Text] | None, Query(max_length=MOST_TAGS, description="free labels")] = None,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    part: Annotated[Line | None, Query()] = None,
+    batch: Annotated[Line | None, Query()] = None,
+    tag: Annotated[list[Annotated[Line, Field(max_length=100)]] | None, Query(max_length=MOST_TAGS)] = None,
+    idempotency_key: Annotated[Line | None, Header()] = None,
 ) -> Recorded:
     """Inspect one picture or several: all are stored, or none."""
     server = server_of(request)
@@ -88,10 +88,10 @@ async def inspect(
     context = Context(
         source=source,
         by=request.state.principal.name,
-        part=checked_text(part, "part", 200),
-        batch=checked_text(batch, "batch", 200),
-        tags=tuple(sorted({checked_text(one, "tag", 100) or "" for one in tag or ()})),
-        key=checked_text(idempotency_key, "Idempotency-Key", 200),
+        part=part,
+        batch=batch,
+        tags=tuple(sorted(set(tag or ()))),
+        key=idempotency_key,
     )
     most = server.settings.max_images
     async with request.form(max_files=most + 1, max_fields=10) as form:

@@ -72,10 +72,8 @@ def begin(request: Request, name: Name, wanted: TrainingRequest) -> TrainingAnsw
     server = server_of(request)
     if wanted.preset not in presets():
         raise DataError(f"unknown preset '{wanted.preset}'; choose from: {', '.join(presets())}")
-    images = Path(wanted.folder) if wanted.folder else server.trainings.folder(name) / "images"
-    if not images.is_dir():
-        raise DataError(f"there is no folder '{images}'; send pictures first, or name a folder on the server")
-    server.trainings.begin(name, images.absolute(), wanted.preset, request.state.principal.name)
+    images = Path(wanted.folder) if wanted.folder else None
+    server.trainings.begin(name, images, wanted.preset, request.state.principal.name)
     return progress(request, name)
 
 

@@ -1,21 +1,20 @@
 """What a detector is: its decision card, another threshold tried on labelled parts, its versions, its drift."""
 
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vtadl.errors import DataError
 from vtadl.server import charts
-from vtadl.server.answers import version_answer
+from vtadl.server.answers import moment, version_answer
 from vtadl.server.api.detectors import Number, change_active
 from vtadl.server.api.inspections import Name
-from vtadl.server.changes import learn_from, set_threshold
-from vtadl.server.detectors import compare
+from vtadl.server.changes import Lesson, learn_from, set_threshold
+from vtadl.server.drift import STATISTICS, find_drift
 from vtadl.server.filters import Filters
 from vtadl.server.misses import labelled, missed
 from vtadl.server.pages.rendering import render
@@ -24,9 +23,6 @@ from vtadl.server.server import server_of
 from vtadl.server.tables import Detector, Inspection, Version
 from vtadl.server.versions import active_version, versions_of
 
-PERIOD = 500
-"""Newest inspections that are compared with calibration."""
-STATISTICS = ("score", "brightness", "contrast", "sharpness")
 router = APIRouter(include_in_schema=False)
 
 
@@ -63,23 +59,26 @@ def one_detector(request: Request, name: Name) -> Response:
 
 
 @router.get("/detectors/{name}/drift", openapi_extra=needs("operator"))
-def drift(request: Request, name: Name) -> Response:
+def drift_page(request: Request, name: Name) -> Response:
     """The newest inspections against calibration."""
-    server = server_of(request)
-    with server.database.read() as session:
-        active = active_version(session, name)
-        newest = select(Inspection).where(Inspection.detector == name, Inspection.version == active.number)
-        rows = session.scalars(newest.order_by(Inspection.id.desc()).limit(PERIOD)).all()[::-1]
-    reference = active.description["reference"]
-    found, why = _compared(reference, rows)
-    for comparison in (found or {}).get("comparisons", ()):
-        server.metrics.drifted(name, comparison["name"], comparison["difference"])
+    with server_of(request).database.read() as session:
+        drift = find_drift(session, name)
     lines = {
-        statistic: charts.line([getattr(row, statistic) for row in rows], reference[statistic])
+        statistic: charts.line([getattr(row, statistic) for row in drift.rows], drift.reference[statistic])
         for statistic in STATISTICS
-        if rows
+        if drift.rows
     }
-    return render(request, "drift.html", name=name, found=found, why=why, lines=lines, count=len(rows), tab="detectors")
+    return render(
+        request,
+        "drift.html",
+        name=name,
+        found=drift.found,
+        why=drift.why,
+        lines=lines,
+        count=len(drift.rows),
+        period=[moment(drift.rows[place].created_ms) for place in (0, -1)] if drift.rows else None,
+        tab="detectors",
+    )
 
 
 @router.post("/detectors/{name}/threshold", openapi_extra=needs("engineer"))
@@ -92,9 +91,15 @@ async def threshold(
 
 
 @router.post("/detectors/{name}/learn", openapi_extra=needs("engineer"))
-async def learn(request: Request, name: Name, what: Annotated[Literal["rejects", "good"], Form()]) -> RedirectResponse:
-    """Calibrate again with pictures of the history."""
-    await learn_from(server_of(request), name, what, Filters(), request.state.principal.name)
+async def learn(
+    request: Request,
+    name: Name,
+    what: Annotated[Lesson, Form()],
+    days: Annotated[float | None, Form(gt=0, le=36500)] = None,
+) -> RedirectResponse:
+    """Learn from pictures of the history: of the last days, or of all of it."""
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    await learn_from(server_of(request), name, what, Filters(since=since), request.state.principal.name)
     return RedirectResponse(f"/detectors/{name}", 303)
 
 
@@ -119,11 +124,3 @@ def _missed_by(session: Session, version: Version) -> Any:
         return None
     limit = card["threshold"] if card["review_threshold"] is None else card["review_threshold"]
     return missed(labelled(session, version).defective, limit)
-
-
-def _compared(reference: dict[str, Any], rows: Sequence[Inspection]) -> tuple[dict[str, Any] | None, str]:
-    values = [{"verdict": row.verdict, **{name: getattr(row, name) for name in STATISTICS}} for row in rows]
-    try:
-        return compare(reference, values), ""
-    except DataError as error:
-        return None, str(error)

@@ -2,7 +2,6 @@
 
 import secrets
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -17,6 +16,7 @@ from vtadl.server.security import ROLES, add_token, needs, remove_token
 from vtadl.server.server import server_of
 from vtadl.server.tables import Act, Choice, Delivery, Token, Webhook, now_ms
 from vtadl.server.texts import Text, storable
+from vtadl.server.webhooks import check_address, shown_address
 
 SHOWN_ACTS = 100
 Short = Annotated[str, Form(max_length=100), AfterValidator(storable)]
@@ -61,14 +61,12 @@ def new_webhook(
     verdict: Annotated[list[Literal["good", "review", "defective"]] | None, Form()] = None,
 ) -> Response:
     """Tell an address of inspections."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"'{url[:200]}' is no address; expected http:// or https://")
+    check_address(url)
     secret = secrets.token_urlsafe(32)
     with server_of(request).database.write() as session:
         session.add(Webhook(url=url, secret=secret, verdicts=list(verdict or ())))
-        session.add(_act(request, "webhook added", url))
-    return _page(request, secret=secret)
+        session.add(_act(request, "webhook added", shown_address(url)))
+    return _page(request, secret="" if url.startswith("mqtt") else secret)
 
 
 @router.post("/webhooks/{hook}/removal", openapi_extra=needs("admin"))
@@ -96,7 +94,9 @@ def _page(request: Request, **shown: Any) -> Response:
         waiting = select(Delivery.webhook, func.count(), func.max(Delivery.error)).group_by(Delivery.webhook)
         values: dict[str, Any] = {
             "tokens": session.scalars(select(Token).order_by(Token.name)).all(),
-            "hooks": session.scalars(select(Webhook).order_by(Webhook.id)).all(),
+            "hooks": [
+                (one.id, shown_address(one.url)) for one in session.scalars(select(Webhook).order_by(Webhook.id))
+            ],
             "waiting": {hook: (count, error) for hook, count, error in session.execute(waiting)},
             "rule": read_rule(session),
         }

@@ -4,6 +4,17 @@ import { KEYS, fragment, label, say, typing } from "./page.js";
 
 const list = document.querySelector(".entries");
 
+// Fields show this place's time; what is sent names its zone.
+const filters = document.querySelector(".filters");
+for (const field of filters.querySelectorAll("[data-moment]")) {
+  const sent = filters.elements[field.dataset.moment];
+  if (sent.value) {
+    const at = new Date(sent.value);
+    field.value = new Date(at - 60_000 * at.getTimezoneOffset()).toISOString().slice(0, 16);
+  }
+  field.addEventListener("change", () => (sent.value = field.value && new Date(field.value).toISOString()));
+}
+
 async function correct(entry, value) {
   const identifier = entry.dataset.inspection;
   try {

@@ -49,7 +49,7 @@ function remember(one) {
   const button = document.createElement("button");
   button.className = `sample ${one.verdict || ""}`;
   const picture = document.createElement("img");
-  Object.assign(picture, { src: `/v1/inspections/${one.id}/thumbnail`, alt: `${one.name}: ${one.verdict || ""}` });
+  Object.assign(picture, { src: `/v1/inspections/${one.id}/thumbnail`, alt: `${one.name}: ${result.querySelector(".verdict h2").textContent}` });
   button.append(picture);
   button.addEventListener("click", () => showResult(result, one.id));
   get("recent").prepend(button);

@@ -8,7 +8,7 @@ export async function send(method, address, body, headers = {}) {
   try {
     answer = await fetch(address, { method, body, headers: { "X-CSRF-Token": csrf, ...headers } });
   } catch {
-    throw new Error("The server does not answer.");
+    throw new Error(document.body.dataset.away);
   }
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const problem = await answer.json().catch(() => ({}));
@@ -45,12 +45,26 @@ export const label = (identifier, value) =>
 
 export const KEYS = { g: "good", d: "defective", "?": "unsure", u: null };
 
+const SHOWN = {
+  moment: { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" },
+  clock: { hour: "2-digit", minute: "2-digit" },
+};
+/** Write times as this place's clocks show them; Sweden writes the year first, as the server does. */
+function localise(root) {
+  for (const time of root.querySelectorAll("time[data-shown]"))
+    time.textContent = new Date(time.dateTime).toLocaleString("sv-SE", SHOWN[time.dataset.shown]);
+}
+localise(document);
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) if (node.querySelectorAll) localise(node);
+}).observe(document.body, { childList: true, subtree: true });
+
 document.addEventListener("htmx:configRequest", (event) => (event.detail.headers["X-CSRF-Token"] = csrf));
 document.addEventListener("htmx:responseError", (event) => {
   const problem = JSON.parse(event.detail.xhr.responseText || "{}");
   say(problem.detail || event.detail.xhr.statusText);
 });
-// A form with data-confirm opens the dialog of that id, whose own button sends it.
+// What has data-opens opens the dialog of that id, whose own button sends it.
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   if (opener) document.getElementById(opener.dataset.opens).showModal();

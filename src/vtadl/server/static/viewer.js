@@ -12,6 +12,7 @@ export function startViewer(root) {
   const shown = root.querySelector(".scale");
   let scale = 1, x = 0, y = 0, fitted = 1, isFitted = true;
 
+  frame.style.aspectRatio = `${width} / ${height}`;
   stage.style.width = `${width}px`;
   stage.style.height = `${height}px`;
   for (const region of root.querySelectorAll(".region")) {

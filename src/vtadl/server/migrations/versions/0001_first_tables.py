@@ -150,6 +150,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash"),
     )
     op.create_table(
+        "rescores",
+        sa.Column("inspection", sa.String(length=32), nullable=False),
+        sa.Column("weights", sa.String(length=64), nullable=False),
+        sa.Column("score", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["inspection"],
+            ["inspections.id"],
+        ),
+        sa.PrimaryKeyConstraint("inspection", "weights"),
+    )
+    op.create_table(
         "tags",
         sa.Column("tag", sa.String(length=100), nullable=False),
         sa.Column("inspection", sa.String(length=32), nullable=False),
