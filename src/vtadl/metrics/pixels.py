@@ -43,7 +43,7 @@ def rank_pixels(images: Sequence[ScoredImage]) -> PixelRanks | None:
     positives, regions, region_images = _defective_pixels(images, maps)
     if len(positives) in (0, sum(m.size for m in maps)):
         return None
-    scores, rank_of_pixel, counts = _distinct(positives)
+    scores, rank_of_pixel, counts = np.unique(positives, return_inverse=True, return_counts=True)
     above, at_least = count_greater(maps, scores)
     # Counting among all pixels and taking the defective ones away spares a copy of the others.
     at_least_positives = np.cumsum(counts[::-1])[::-1]
@@ -89,16 +89,3 @@ def _defective_pixels(
             region_images.append(np.full(found, index))
             n_regions += found
     return np.concatenate(scores), np.concatenate(regions), np.concatenate(region_images)
-
-
-def _distinct(
-    scores: NDArray[np.floating],
-) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct scores (rising), the index among them of each score, and how often each occurs."""
-    order = np.argsort(scores)
-    ordered = scores[order]
-    first = np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]]))
-    counts = np.diff(np.append(first, len(ordered)))
-    index = np.empty(len(scores), dtype=np.int64)
-    index[order] = np.repeat(np.arange(len(first)), counts)
-    return ordered[first], index, counts
