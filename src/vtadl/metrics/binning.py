@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.metrics.aupro import ramp_areas
-from vtadl.metrics.counting import Keys, in_threads, order_keys
+from vtadl.metrics.counting import count_above, count_from, in_threads
 from vtadl.metrics.pixels import PixelRanks
 from vtadl.metrics.ranking import Ranks
 
@@ -20,7 +20,6 @@ Matrix = NDArray[np.float64]
 
 PIECES = 512
 """Parts of the curves that have a bin of positives each; between two of them lies a bin without."""
-_CELL_BITS = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +67,25 @@ def bin_scores(scores: NDArray[np.float64], is_good: NDArray[np.bool_]) -> Binne
 
 def bin_pixels(maps: Sequence[NDArray[np.floating]], pixels: PixelRanks) -> BinnedImages:
     """Anomaly maps, in the order in which ``pixels`` was ranked; exact up to `PIECES` distinct scores of positives."""
-    dtype = np.result_type(*maps)
-    keys = order_keys(pixels.ranks.scores.astype(dtype))
-    in_bin = _Lookup(maps, _edges(keys, _pieces(pixels.ranks)))
-    bin_of_rank = in_bin.of(keys)
-    n_bins, n_images = len(in_bin.edges) + 1, len(maps)
+    scores, pieces = pixels.ranks.scores, _pieces(pixels.ranks)
+    changes = np.flatnonzero(np.diff(pieces)) + 1
+    highest, lowest = scores[np.append(0, changes)], scores[np.append(changes - 1, len(scores) - 1)]
 
-    def count(anomaly_map: NDArray[np.floating]) -> NDArray[np.intp]:
-        return np.bincount(in_bin.of(order_keys(anomaly_map.ravel().astype(dtype))), minlength=n_bins)
+    def count(anomaly_map: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Pixels above the first piece, in it, between it and the second, in the second, and so on."""
+        ordered = np.sort(anomaly_map, axis=None)
+        upto = np.stack([count_above(ordered, highest), count_from(ordered, lowest)], axis=1)
+        return np.diff(upto.ravel(), prepend=0, append=len(ordered))
 
-    found = in_threads(count, maps, sum(m.size for m in maps))
+    found = np.stack(in_threads(count, maps, sum(m.size for m in maps)))
+    n_images, n_bins = found.shape
+    bin_of_rank = 2 * np.searchsorted(changes, np.arange(len(scores)), side="right") + 1
     flat = pixels.image_of_pixel * np.int64(n_bins) + bin_of_rank[pixels.rank_of_pixel]
     shares = (1 / pixels.region_counts)[pixels.region_of_counted]
     positives = np.bincount(flat, minlength=n_images * n_bins).reshape(n_images, n_bins)
     overlap = np.bincount(flat[pixels.counted], weights=shares, minlength=n_images * n_bins).reshape(n_images, n_bins)
     return BinnedImages(
-        negatives=(np.stack(found) - positives).astype(np.float64),
+        negatives=(found - positives).astype(np.float64),
         positives=positives.astype(np.float64),
         overlap=overlap.astype(np.float64),
         n_regions=np.bincount(pixels.region_images, minlength=n_images),
@@ -101,43 +103,6 @@ def _pieces(ranks: Ranks) -> NDArray[np.int64]:
         length = length + np.minimum(rate / limit, 1)
     pieces: NDArray[np.int64] = (length * (PIECES / length[-1])).astype(np.int64)
     return pieces
-
-
-def _edges(keys: Keys, pieces: NDArray[np.int64]) -> Keys:
-    """The lowest key of each bin, rising: a bin from a piece's lowest positive to its highest, and one up to the next.
-
-    Args:
-        keys: ``(K,)`` of the distinct scores, falling.
-        pieces: ``(K,)`` rising.
-    """
-    changes = np.flatnonzero(np.diff(pieces))
-    lowest, highest = keys[np.append(changes, len(keys) - 1)], keys[np.append(0, changes + 1)]
-    edges: Keys = np.unique(np.concatenate([lowest, highest + 1]))
-    return edges
-
-
-class _Lookup:
-    """Finds the bin of a score in a table of its key's leading bits, and only where that leaves it open by a search."""
-
-    def __init__(self, maps: Sequence[NDArray[np.floating]], edges: Keys) -> None:
-        self.edges = edges
-        extremes = order_keys(np.array([(m.min(), m.max()) for m in maps], dtype=np.result_type(*maps)))
-        self.lowest = extremes.min()
-        bits = int(extremes.max() - self.lowest).bit_length()
-        self.shift = type(self.lowest)(max(bits - _CELL_BITS, 0))
-        starts = np.arange(1 << min(bits, _CELL_BITS), dtype=self.edges.dtype) << self.shift
-        first = self._search(self.lowest + starts)
-        last = np.append(first[1:], 0)  # a cell whose bin is that of the next one's start holds no edge inside
-        self.table = np.where(first == last, first, -1).astype(np.int16)
-
-    def of(self, keys: Keys) -> NDArray[np.int16]:
-        bins: NDArray[np.int16] = self.table.take(((keys - self.lowest) >> self.shift).astype(np.intp))
-        is_open = np.flatnonzero(bins < 0)
-        bins[is_open] = self._search(keys[is_open])
-        return bins
-
-    def _search(self, keys: Keys) -> NDArray[np.intp]:
-        return len(self.edges) - np.searchsorted(self.edges, keys, side="right")
 
 
 def _rowwise(a_SB: Matrix, b_SB: Matrix) -> NDArray[np.float64]:

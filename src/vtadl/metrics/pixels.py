@@ -50,7 +50,7 @@ def rank_pixels(images: Sequence[ScoredImage]) -> PixelRanks | None:
     positives, image_of_pixel = _defective_pixels(images, maps)
     if len(positives) in (0, sum(m.size for m in maps)):
         return None
-    scores, rank_of_pixel, counts = _distinct(positives)
+    scores, rank_of_pixel, counts = np.unique(positives, return_inverse=True, return_counts=True)
     above, at_least = count_greater(maps, scores)
     # Counting among all pixels and taking the defective ones away spares a copy of the others.
     at_least_positives = np.cumsum(counts[::-1])[::-1]
