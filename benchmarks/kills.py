@@ -4,8 +4,8 @@ python benchmarks/kills.py [--kills 200] [--seed 0] [--signal 9]
 
 The commands are those of tests/helpers/kills.py: train (with checkpoints and at once), calibrate, predict, watch,
 compare and export. Each is run once undisturbed; then, each time from the beginning, killed at a moment drawn evenly
-from the time that it took, and given again. Weights, logs, rows, pictures, cards, tables and manifests are compared, but
-for times.
+from the time that it took, and given again. Weights, logs, rows, pictures, cards, tables and manifests are compared;
+times are not.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers.kills import CASES
+from helpers.kills import CASES  # noqa: E402
 
 
 def main() -> None:

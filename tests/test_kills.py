@@ -19,25 +19,37 @@ def tried(root, cases, number):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_killed_and_given_again_a_command_makes_what_it_makes_undisturbed(tmp_path):
-    cases = {"train at once": 1, "calibrate": 2, "predict": 3, "watch": 2, "compare": 1, "export": 2}
-    found = tried(tmp_path, cases, 9)
-    assert len(found) == 11 and {one["case"] for one in found} == CASES.keys() - {"train"}
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """What the commands need, made once."""
+    root = tmp_path_factory.mktemp("kills")
+    tried(root, {}, 9)
+    return root
+
+
+KILLS = {"train at once": 1, "calibrate": 2, "predict": 3, "watch": 2, "compare": 1, "export": 1}
+"""Ten; five of a training with checkpoints are in tests/training/test_train.py."""
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_killed_and_given_again_a_command_makes_what_it_makes_undisturbed(place, name):
+    found = tried(place, {name: KILLS[name]}, 9)
+    assert len(found) == KILLS[name]
     for one in found:
         assert one["equal"], one
         assert one["code"] in (0, -15), one  # -15: a watch that had nothing left to do
 
 
 @pytest.mark.slow
-def test_killed_at_more_moments(tmp_path):
-    for one in tried(tmp_path, dict.fromkeys(CASES, 6), 9):
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_more_moments(place, name):
+    for one in tried(place, {name: 6}, 9):
         assert one["equal"] and one["code"] in (0, -15), one
 
 
-def test_sigterm_ends_as_ctrl_c_does_and_says_how_to_resume(tmp_path):
-    found = tried(tmp_path, {"train": 2, "calibrate": 1, "predict": 1, "watch": 1, "export": 1}, 15)
-    assert len(found) == 6
-    for one in found:
+@pytest.mark.parametrize("name", ["train", "calibrate", "predict", "watch", "export"])
+def test_sigterm_ends_as_ctrl_c_does_and_says_how_to_resume(place, name):
+    for one in tried(place, {name: 1}, 15):
         assert one["equal"], one
         assert "Traceback" not in one["said"], one
         assert one["left"] == [], one

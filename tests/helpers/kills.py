@@ -7,6 +7,7 @@ after how many seconds, the code that the killed command ended with, the code of
 and whether the result is that of an undisturbed command.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -133,6 +134,8 @@ def _forked(arguments: list[str], said: Path) -> int:
     if child == 0:
         code = 99
         try:
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives this process
             output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -209,7 +212,8 @@ if __name__ == "__main__":
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # loads what the first optimiser of a process loads
     task = json.loads(sys.argv[1])
     place = Path(task["root"])
-    make_all(place)
+    if not (place / "made").exists():
+        make_all(place)
     for one, count in task["cases"].items():
         for found in tries(place, one, count, task["seed"], task["signal"]):
             sys.stdout.write(json.dumps(found) + "\n")
