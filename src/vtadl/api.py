@@ -22,11 +22,12 @@ from vtadl.data.images import pixels_of
 from vtadl.data.inspection import empty_classes, stop_on_problems
 from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
+from vtadl.data.value_range import in_range
 from vtadl.decision.card import Card
 from vtadl.errors import ConfigError, VtadlWarning
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.batch import picture
-from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image
+from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image, warn_of_unlike
 from vtadl.progress import silent
 from vtadl.reports.card import write_card
 from vtadl.runs.origin import note_category
@@ -67,6 +68,7 @@ class Detector:
     def __init__(self, run: Run, device: str = "auto") -> None:
         self.run = run
         self.device = pick_device(device)
+        self._told: set[str] = set()
 
     def __repr__(self) -> str:
         """Preset, category, size of its images and threshold."""
@@ -105,7 +107,14 @@ class Detector:
 
     def _predicted(self, pixels: NDArray[Any]) -> Prediction:
         prediction = predict_image(self.run, pixels, self.device)
+        self._warn_of_unlike("the image", in_range(pixels, self.config.data.pair))
         return replace(prediction, picture=partial(picture, self.run, pixels, prediction))
+
+    def _warn_of_unlike(self, name: str, image: NDArray[Any] | None) -> None:
+        def warn(line: str) -> None:
+            warnings.warn(VtadlWarning(line), stacklevel=5)
+
+        warn_of_unlike(self.run, name, image, self._told, warn)
 
     def predict_folder(self, folder: PathLike) -> Iterator[tuple[Path, Prediction]]:
         """Score the images of a folder, one after another; only a few are held at a time.
@@ -119,7 +128,12 @@ class Detector:
         Raises:
             DataError: no images, or a file that cannot be read.
         """
-        for one in predict_files(self.run, find_images([Path(folder)]), self.device):
+
+        def warn(line: str) -> None:
+            warnings.warn(VtadlWarning(line), stacklevel=3)
+
+        for one in predict_files(self.run, find_images([Path(folder)], warn), self.device, keep_originals=True):
+            self._warn_of_unlike(str(one.path), one.original)
             yield one.path, one.prediction
 
     def calibrate(

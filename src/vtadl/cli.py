@@ -29,7 +29,7 @@ from vtadl.commands import (
 )
 from vtadl.commands.arguments import Parser, add_common, warn
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
-from vtadl.streams import write_all_names
+from vtadl.terminal import terminable, write_all_names
 from vtadl.threads import use_threads
 from vtadl.version import __version__
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         use_threads(options.threads)  # before the command imports torch
-        with warnings.catch_warnings():
+        with terminable(), warnings.catch_warnings():
             # Pillow warns of unusual metadata in images that are fine to read.
             warnings.filterwarnings("ignore", module="PIL")
             warnings.simplefilter("always", VtadlWarning)
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = partial(_show, show)
             return int(options.run(options))
     except KeyboardInterrupt as interrupt:
-        print(f"vtadl: {str(interrupt) or 'interrupted; nothing half-written was left behind'}", file=sys.stderr)
+        said = str(interrupt) or "interrupted; nothing half-written was left behind: give the same command again"
+        print(f"vtadl: {said}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left, as in `vtadl ... | head`: not an error of ours.

@@ -27,7 +27,7 @@ from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
-from vtadl.inference.predict import predict_files
+from vtadl.inference.predict import predict_files, warn_of_unlike
 from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate, published
 from vtadl.metrics.images import has_pixels
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
@@ -104,8 +104,11 @@ def evaluate_run(
     images: list[ScoredImage] = []
     warnings: list[str] = []
     masks: list[MaskSummary] = []
+    told: set[str] = set()
     with progress("scoring", len(samples)) as advance:
-        for scored in predict_files(run, [sample.path for sample in samples], device):
+        paths = [sample.path for sample in samples]
+        for scored in predict_files(run, paths, device, keep_originals=True):
+            warn_of_unlike(run, category.relative(scored.path), scored.original, told, warnings.append)
             sample, prediction = samples[scored.index], scored.prediction
             mask, regions = _truth(sample, prediction.anomaly_map.shape, masks)
             image = ScoredImage(

@@ -1,8 +1,6 @@
 """``vtadl predict``."""
 
 import argparse
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +99,10 @@ def _printed(options: argparse.Namespace, loaded: Any, device: Any) -> int:
     """Score without a folder to write to: one image in full, several in a line each."""
     from vtadl.data.layouts import find_images
     from vtadl.inference.batch import Options, error_row, inspect_into
+    from vtadl.inference.predict import warn_of_unlike
 
-    paths = find_images(options.images)
+    paths = find_images(options.images, warn)
+    told: set[str] = set()
     single = len(paths) == 1 and options.json is None
     tally, show = Tally(), print_json if options.json else print_row
 
@@ -123,6 +123,7 @@ def _printed(options: argparse.Namespace, loaded: Any, device: Any) -> int:
         Options(overlays=False, maps=False),
         on_error=failed,
         advance=lambda count, note="": None,
+        on_scored=lambda one: warn_of_unlike(loaded, str(one.path), one.original, told, warn),
     )
     if options.json is None and not single:
         print(tally.line())
@@ -147,9 +148,10 @@ def _write(options: argparse.Namespace, loaded: Any, device: Any, written: Any) 
             warn=warn,
             progress=progress_of(options),
         )
-    except KeyboardInterrupt:
-        warn("give the same command again to resume where this one was")
-        raise
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; '{options.out}' keeps what is done: the same command resumes where this one was"
+        ) from interrupt
     if options.json is None:
         if summary.added < summary.rows:
             say(options, f"resumed after {summary.rows - summary.added} images")
@@ -208,37 +210,26 @@ def _spread(options: argparse.Namespace, device: Any, written: Any) -> Any:
 
 def _watch(options: argparse.Namespace, loaded: Any, device: Any, written: Any) -> int:
     from vtadl.inference.watch import watch_folders
+    from vtadl.terminal import finishing_the_item
 
     file = next((path for path in options.images if path.is_file()), None)
     if file is not None:
         raise ConfigError(f"--watch takes folders; '{file}' is a file")
     if options.json is None:
         say(options, f"watching {', '.join(map(str, options.images))}; Ctrl-C ends it")
-    summary = watch_folders(
-        loaded,
-        options.images,
-        options.out,
-        device,
-        options=written,
-        force=options.force,
-        observe=print_json if options.json else print_row,
-        stop=_stopped_by_signals(),
-        say=warn,
-    )
+    with finishing_the_item() as asked:
+        summary = watch_folders(
+            loaded,
+            options.images,
+            options.out,
+            device,
+            options=written,
+            force=options.force,
+            observe=print_json if options.json else print_row,
+            stop=asked,
+            say=warn,
+        )
     if options.json is None:
         say(options, f"stopped after {summary.added} new images: {options.out / LINES_FILE}")
         print(_tally(options.out).line())
     return 1 if summary.failed else 0
-
-
-def _stopped_by_signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM, so that no work is lost; the second one ends the process at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    return stop

@@ -11,7 +11,7 @@ from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import overlay, read_config
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config
-from vtadl.errors import ConfigError
+from vtadl.errors import ConfigError, TrainingInterrupted
 
 if TYPE_CHECKING:
     import torch
@@ -78,17 +78,22 @@ def run(options: argparse.Namespace) -> int:
     # All of them: what vtadl data check calls an error ends a training.
     skip = usable(category.samples, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     finished = options.resume and (options.out / "run.json").exists()
-    trained = train_to(
-        options.out,
-        config,
-        category,
-        device,
-        force=options.force,
-        resume=options.resume,
-        skip=skip,
-        tensorboard=options.tensorboard,
-        progress=progress_of(options),
-    )
+    try:
+        trained = train_to(
+            options.out,
+            config,
+            category,
+            device,
+            force=options.force,
+            resume=options.resume,
+            skip=skip,
+            tensorboard=options.tensorboard,
+            progress=progress_of(options),
+        )
+    except TrainingInterrupted:
+        raise
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(_interrupted(options.out)) from interrupt
     if trained is None:
         return 0
     remember_category(options.out, trained.times, options.category)
@@ -99,6 +104,15 @@ def run(options: argparse.Namespace) -> int:
     if options.calibrate:
         _calibrate(options, trained, device)
     return 0
+
+
+def _interrupted(out: Path) -> str:
+    """What is left of a training that ended before a checkpoint, and how to resume."""
+    from vtadl.runs.record import is_unfinished, so_far
+
+    if is_unfinished(out):
+        return f"interrupted; '{out}' keeps the settings{so_far(out)}: the same command with --resume continues"
+    return f"interrupted; nothing was written to '{out}': give the same command again"
 
 
 def _print_trained(options: argparse.Namespace, trained: "Run") -> None:
@@ -125,7 +139,13 @@ def _calibrate(options: argparse.Namespace, trained: "Run", device: "torch.devic
     from vtadl.commands.calibrate import write_calibrated
 
     options.json = None
-    write_calibrated(options, trained, options.out, gather(trained, device), Request(), device)
+    try:
+        write_calibrated(options, trained, options.out, gather(trained, device), Request(), device)
+    except KeyboardInterrupt as interrupt:
+        out = shlex.quote(str(options.out))
+        raise KeyboardInterrupt(
+            f"interrupted; the training is done, and vtadl calibrate {out} continues"
+        ) from interrupt
 
 
 def _flags(options: argparse.Namespace) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ import torch
 from vtadl.compare.cells import Cell, failed, run_cell
 from vtadl.compare.outcomes import Outcome, read_outcome, write_outcome
 from vtadl.inference.ray_cluster import ray_cluster
+from vtadl.terminal import SIGNALS
 from vtadl.threads import use_threads
 
 Note = Callable[[Cell, Outcome], object]
@@ -101,7 +102,8 @@ def _started(cell: Cell, out: Path, device: torch.device, threads: int) -> Spawn
 def _in_process(cell: Cell, out: Path, device: str, threads: int) -> None:
     if hasattr(os, "setsid"):
         os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in SIGNALS:  # a service manager sends SIGTERM to all processes
+        signal.signal(number, signal.default_int_handler)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     use_threads(threads)
     try:

@@ -23,15 +23,14 @@ from PIL import Image
 from vtadl.data.appearance import measure_appearance
 from vtadl.data.images import image_size
 from vtadl.data.layouts import find_images
-from vtadl.data.likeness import unlike
 from vtadl.data.roi import fitted_mask
 from vtadl.decision.panel import Scale, heat_picture, panel
 from vtadl.errors import BundleError, DataError
 from vtadl.inference.picture_names import picture_names
-from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files
+from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files, warn_of_unlike
 from vtadl.inference.predictions_file import Identity, Observe, identity_of, open_predictions_file, unobserved
 from vtadl.progress import Advance, Progress, silent
-from vtadl.runs.run import LOOK, Run, now, weights_sha256
+from vtadl.runs.run import Run, now, weights_sha256
 
 ENCODERS = 2
 PIXELS_IN_BATCH = 8 * 2_000_000
@@ -137,7 +136,7 @@ def inspect_files(
                     options,
                     on_error=failed,
                     advance=advance,
-                    on_scored=lambda one: warn_of_unlike(run, one, told, warn),
+                    on_scored=lambda one: warn_of_unlike(run, str(one.path), one.original, told, warn),
                 )
         predictions.finish()
         return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
@@ -222,17 +221,6 @@ def inspect_into(
         raise BundleError(
             f"cannot write to '{predictions.folder}': {error.strerror}; make room, then give the same command to resume"
         ) from error
-
-
-def warn_of_unlike(run: Run, one: ScoredFile, told: set[str], warn: Callable[[str], None]) -> None:
-    """Say of a picture what is far from the training images, each kind of thing once; ``told`` keeps which."""
-    if one.original is None:
-        return
-    for words in unlike(one.original, run.training.get(LOOK, {})):
-        kind = "".join(letter for letter in words.partition(",")[0] if not letter.isdigit())
-        if kind not in told:
-            told.add(kind)
-            warn(f"'{one.path}' is {words}: scores mean little on such pictures (said once; others may be like it)")
 
 
 def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vtadl.data.likeness import unlike
 from vtadl.data.loading import load_images
 from vtadl.data.resizing import resize_image, resize_map
 from vtadl.data.roi import blanked, fitted_mask
 from vtadl.data.value_range import in_range
 from vtadl.decision.decide import Prediction, decide
 from vtadl.errors import ConfigError, DataError
-from vtadl.runs.run import Run
+from vtadl.runs.run import LOOK, Run
 
-__all__ = ["BATCH_SIZES", "Prediction", "ScoredFile", "pick_device", "predict_files", "predict_image"]
+__all__ = ["BATCH_SIZES", "Prediction", "ScoredFile", "pick_device", "predict_files", "predict_image", "warn_of_unlike"]
 
 BATCH_SIZES = {"cpu": 2, "cuda": 8}
 """Images scored at a time. On two cores `gaussian` takes 16 ms an image one at a time, 15 ms two and 14 ms eight at a
@@ -107,6 +108,25 @@ def predict_files(
             yield ScoredFile(
                 index=index, path=path, prediction=prediction, original=original, milliseconds=milliseconds
             )
+
+
+def warn_of_unlike(
+    run: Run, name: str, image: NDArray[Any] | None, told: set[str], warn: Callable[[str], None]
+) -> None:
+    """Say of a picture what is far from the training images, each kind of thing once.
+
+    Args:
+        run: the detector.
+        name: of the picture.
+        image: ``(H, W, 3)`` with its range stretched already; ``None``: nothing is known.
+        told: what has been said; it is added to.
+        warn: called with each line.
+    """
+    for words in () if image is None else unlike(image, run.training.get(LOOK, {})):
+        kind = "".join(letter for letter in words.partition(",")[0] if not letter.isdigit())
+        if kind not in told:
+            told.add(kind)
+            warn(f"'{name}' is {words}: scores mean little on such pictures (said once; others may be like it)")
 
 
 class _Process:

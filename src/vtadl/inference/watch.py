@@ -10,8 +10,9 @@ import torch
 
 from vtadl.data.walk import LeftOut, walk
 from vtadl.errors import DataError
-from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task, warn_of_unlike
+from vtadl.inference.batch import Options, Row, Summary, error_row, inspect_into, outside, task
 from vtadl.inference.picture_names import picture_names
+from vtadl.inference.predict import warn_of_unlike
 from vtadl.inference.predictions_file import (
     Identity,
     Observe,
@@ -94,7 +95,7 @@ def watch_folders(
                 options,
                 on_error=lambda path, error: _judged(path, error, seen, pace, say),
                 advance=lambda count, note="": None,
-                on_scored=lambda one: warn_of_unlike(run, one, told, say),
+                on_scored=lambda one: warn_of_unlike(run, str(one.path), one.original, told, say),
             )
             if stop.wait(pace.interval):
                 return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)

@@ -11,7 +11,7 @@ from typing import Any
 from vtadl.data.layouts import find_images
 from vtadl.errors import ConfigError, DataError, VtadlError
 from vtadl.runtime.detector import Detector, load
-from vtadl.streams import write_all_names
+from vtadl.terminal import write_all_names
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130

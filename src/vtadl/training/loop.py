@@ -6,13 +6,10 @@ one go, after a kill, or on several processes.
 
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any
 
 import torch
@@ -26,6 +23,7 @@ from vtadl.errors import ConfigError, TrainingError, TrainingInterrupted
 from vtadl.models.protocol import Examples, GraphableNetwork, Network
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.checkpoint import TrainingLog, TrainingState
+from vtadl.terminal import finishing_the_item
 from vtadl.training.cuda_graph import GraphedGradients
 from vtadl.training.distributed import ALONE, ProcessGroup, set_idle, share_batch_statistics
 from vtadl.training.gradients import Differentiate, Gradients
@@ -109,13 +107,13 @@ def optimise(
     strict = on_gpu and isinstance(network, GraphableNetwork)
     with (
         _deterministic(strict=strict, fused_attention=strict or not on_gpu),
-        _interruptible() as interrupted,
+        finishing_the_item() as asked,
         progress("training", remaining) as advance,
     ):
         if training_log and state.step == 0:
             training_log.save(network, optimizer, state)  # a disk that is too small is noticed now
         for batch in _batches(examples, planned, seed, state.step, group):
-            state = loop.step(batch, state, interrupted, advance, observe)
+            state = loop.step(batch, state, asked.is_set, advance, observe)
     return state
 
 
@@ -321,23 +319,3 @@ def _deterministic(*, strict: bool, fused_attention: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         settings.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of the step; a second one does not wait."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, previous)
