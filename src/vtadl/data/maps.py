@@ -22,11 +22,16 @@ SUFFIXES = (".npy", ".npz", ".tiff", ".tif", ".png")
 _PICTURE_MODES = ("L", "I", "I;16", "I;16L", "I;16B", "F")
 
 
+TEST = "test"
+"""The folder of test images in most layouts; tools often leave it out."""
+
+
 def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
     """Find the anomaly map of each image.
 
     Args:
-        folder: mirrors the category: the map of ``test/cut/001.png`` is ``test/cut/001`` with one of `SUFFIXES`.
+        folder: mirrors the category: the map of ``test/cut/001.png`` is ``test/cut/001``, or where the folder has no
+            ``test`` in it ``cut/001``, with one of `SUFFIXES`.
         images: paths relative to the category, with forward slashes.
 
     Returns:
@@ -44,6 +49,9 @@ def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
         if other != image:
             raise DataError(f"'{other}' and '{image}' would share one anomaly map; rename one of them and its map")
     found: dict[str, Path] = {}
+    if not (folder / TEST).is_dir():
+        shorter = {stem.relative_to(TEST): image for stem, image in stems.items() if stem.is_relative_to(TEST)}
+        stems |= {stem: image for stem, image in shorter.items() if stem not in stems}
     for path in _files(folder):
         match = stems.get(PurePosixPath(path.relative_to(folder).as_posix()).with_suffix(""))
         if match is not None and match in found:

@@ -1,10 +1,12 @@
 """ROC and precision-recall: metrics and curves, exact, ties merged."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.errors import DependencyError
 from vtadl.metrics.ranking import Ranks
 
 
@@ -14,6 +16,28 @@ class Curve:
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+
+    def plot(self, axes: Any = None, **line: Any) -> Any:
+        """Draw it with Matplotlib, where that is installed.
+
+        Args:
+            axes: of Matplotlib, to draw on; ``None``: the current ones.
+            line: how the line looks, such as ``label="ours"``.
+
+        Returns:
+            The axes.
+
+        Raises:
+            DependencyError: Matplotlib is missing.
+        """
+        if axes is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise DependencyError("a plot needs Matplotlib; add it with: pip install matplotlib") from error
+            axes = pyplot.gca()
+        axes.plot(self.x, self.y, **line)
+        return axes
 
 
 def ranked_auroc(ranks: Ranks) -> float:
