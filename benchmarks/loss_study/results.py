@@ -26,7 +26,9 @@ def collect(out: Path, context: Path | None) -> None:
         "context": _compared(json.loads(context.read_text())) if context else read().get("context"),
     }
     lines = [f'"{key}": {json.dumps(value)}' for key, value in content.items()]
-    of_trainings = ",\n".join(json.dumps(_kept(training)) for training in trainings if training["looks"] or training["scores"])
+    of_trainings = ",\n".join(
+        json.dumps(_kept(training)) for training in trainings if training["looks"] or training["scores"]
+    )
     FILE.write_text("{" + ",\n".join(lines) + f',\n"trainings": [\n{of_trainings}\n]}}\n')
 
 

@@ -139,8 +139,8 @@ class PaperConfig:
 
     kind: Literal["paper"] = "paper"
     variant: Literal["corrected", "faithful", "repaired"] = "corrected"
-    """``faithful``: as the published code computes; ``corrected``: as the paper means; ``repaired``: ours, the corrected
-    one with the values of ``REPAIRED``."""
+    """``faithful``: as the published code computes; ``corrected``: as the paper means; ``repaired``, which is ours: the
+    corrected one with the values of ``REPAIRED``."""
     image_size: int = 512
     patch_size: int = 64
     width: int = 512
