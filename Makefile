@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-# Minutes each; `make bench` runs them all. The long ones (an hour or so): make bench BENCHMARKS="study fuzz bulk".
+# Minutes each; `make bench` runs them all. The long ones (an hour or so): make bench BENCHMARKS="fuzz bulk".
 BENCHMARKS ?= accuracy speed metrics_speed metrics_traps
 
 # Benchmarks load torch before the package, which sets this where it comes first.

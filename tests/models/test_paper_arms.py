@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vtadl.config.overrides import apply_settings, from_toml, to_toml
+from vtadl.config.presets import preset_config
 from vtadl.config.schema import PaperConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.errors import ConfigError
@@ -174,3 +176,34 @@ class TestAnomalyMap:
         for objective in ("mse", "nll"):
             with pytest.raises(ConfigError, match="does not have both"):
                 PaperDetector(model(objective, dataclasses.replace(TINY, anomaly_map="sum")))
+
+
+class TestRepaired:
+    """The variant is a name for three settings, and nothing else."""
+
+    SAME = dataclasses.replace(TINY, pretrained_patches=True, residual="gms", anomaly_map="sum")
+    REPAIRED = dataclasses.replace(TINY, variant="repaired")
+
+    def test_it_is_exactly_three_settings(self):
+        assert dataclasses.replace(self.REPAIRED, variant="corrected") == self.SAME
+
+    @pytest.mark.parametrize("objective", BOTH)
+    def test_it_scores_as_these_settings_do(self, objective):
+        repaired, same = (PaperDetector(model(objective, config)).eval() for config in (self.REPAIRED, self.SAME))
+        torch.testing.assert_close(repaired.anomaly_map(images()), same.anomaly_map(images()), rtol=0, atol=0)
+
+    def test_a_run_says_what_it_implies(self):
+        config = apply_settings(preset_config("paper"), ["model.variant=repaired"])
+        for line in ('variant = "repaired"', "pretrained_patches = true", 'residual = "gms"', 'anomaly_map = "sum"'):
+            assert line in to_toml(config)
+        assert from_toml(to_toml(config), "run") == config
+
+    @pytest.mark.parametrize("contradiction", ["residual=ms_ssim", "residual=squared", "pretrained_patches=false"])
+    def test_a_setting_against_it_is_an_error(self, contradiction):
+        name = contradiction.partition("=")[0]
+        with pytest.raises(ConfigError, match=rf"model\.{name} is .*variant 'repaired' has .*leave it out"):
+            apply_settings(preset_config("paper"), ["model.variant=repaired", f"model.{contradiction}"])
+
+    def test_an_objective_without_both_maps_is_refused(self):
+        with pytest.raises(ConfigError, match="does not have both"):
+            PaperDetector(model("mse", self.REPAIRED))

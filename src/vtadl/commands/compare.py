@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_device, progress_of
+from vtadl.commands.arguments import add_command, add_device, progress_of, say
 from vtadl.config.aliases import preset_name
 from vtadl.errors import ConfigError
 
@@ -18,7 +18,11 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for cells, tables and the page")
     parser.add_argument("--categories", metavar="A,B", help="default: every category under ROOT")
     parser.add_argument(
-        "--preset", type=preset_name, action="append", metavar="NAME", help="repeat for several (default: paper)"
+        "--preset",
+        type=preset_name,
+        action="append",
+        metavar="NAME",
+        help="repeat for several (default: what serves the objectives and trains soonest)",
     )
     parser.add_argument(
         "--objective",
@@ -50,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.cells import Cell
     from vtadl.compare.compare import compare
     from vtadl.compare.findings import number
-    from vtadl.compare.grid import plan_cells
+    from vtadl.compare.grid import plan_cells, soonest_preset
     from vtadl.compare.outcomes import Outcome
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
@@ -63,10 +67,13 @@ def run(options: argparse.Namespace) -> int:
     sweep = parse_sweep(*options.sweep) if options.sweep else None
     objectives = [*options.objective, *(sweep.objectives.values() if sweep else ())]
     device = pick_device(options.device)
+    presets = options.preset or [soonest_preset(objectives, options.set)]
+    if not options.preset:
+        say(options, f"preset {presets[0]}: it serves the objectives and trains soonest (--preset chooses another)")
     cells = plan_cells(
         options.root,
         categories=_names(options.categories),
-        presets=options.preset or ["paper"],
+        presets=presets,
         objectives=objectives,
         seeds=_seeds(options.seeds),
         settings=options.set,
@@ -88,6 +95,7 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
         done=done,
         progress=progress_of(options),
+        say=None if options.quiet else lambda line: say(options, line),
     )
     print(f"page: {options.out / 'comparison.html'}")
     if results.failed:

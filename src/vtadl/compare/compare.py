@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from vtadl.compare.cells import CELLS_FOLDER, Cell, forget, pending, run_cell
+from vtadl.compare.forecast import Forecast
 from vtadl.compare.outcomes import Outcome, read_outcome
 from vtadl.compare.results import Results, write_results
 from vtadl.compare.sweep import Sweep
@@ -31,6 +32,7 @@ def compare(
     force: bool = False,
     done: Done = lambda cell, outcome: None,
     progress: Progress = silent,
+    say: Callable[[str], object] | None = None,
 ) -> Results:
     """Run the cells that are not done yet, and write the tables and the page after each.
 
@@ -45,6 +47,8 @@ def compare(
         force: run done cells again.
         done: called with each cell as it ends, whether now or earlier.
         progress: shows how far a cell is, where cells run one by one.
+        say: told how many cells there are and how long they take before any begins, and after each what is left;
+            without it, that is not measured.
 
     Raises:
         BundleError: ``out`` is in the way, or another comparison is writing to it.
@@ -60,16 +64,23 @@ def compare(
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
 
+        todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
+        forecast: Forecast | None = None
+
         def note(cell: Cell, outcome: Outcome) -> None:
             outcomes[cell] = outcome
             done(cell, outcome)
             write_results(results)
+            if say is not None and forecast is not None and (left := forecast.after(cell)):
+                say(left)
 
-        todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
         for cell, outcome in outcomes.items():
             if outcome.status == "done":
                 done(cell, outcome)
         try:
+            if say is not None and todo and ray is None:  # a cluster's machines are not this one
+                forecast = Forecast(todo, device, workers)
+                say(forecast.line(len(cells) - len(todo)))
             if ray is not None:
                 run_on_ray(todo, out, device, ray, note)
             elif workers > 1 and len(todo) > 1:

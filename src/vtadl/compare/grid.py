@@ -7,7 +7,7 @@ from typing import Any
 
 from vtadl.compare.cells import Cell, data_hash
 from vtadl.config.overrides import apply_settings
-from vtadl.config.presets import PRESETS, preset_config
+from vtadl.config.presets import DEFAULT_PRESET, PRESETS, preset_config
 from vtadl.config.schema import Config, GaussianConfig
 from vtadl.data.layouts import Category, read_category
 from vtadl.errors import ConfigError, DataError, did_you_mean
@@ -17,13 +17,15 @@ from vtadl.runs.weights import backbone_checksum
 
 SEEDLESS = (GaussianConfig,)
 """Models that draw nothing: every seed gives the same detector, to the bit."""
+SOONEST = (DEFAULT_PRESET, "context", "paper")
+"""From what is fitted in seconds, over minutes, to hours on a CPU."""
 
 
 def plan_cells(
     root: Path,
     *,
     categories: Sequence[str] | None = None,
-    presets: Sequence[str] = ("paper",),
+    presets: Sequence[str] | None = None,
     objectives: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     settings: Sequence[str] = (),
@@ -33,7 +35,7 @@ def plan_cells(
     Args:
         root: the folder of the categories' folders.
         categories: names below the root; ``None``: every one.
-        presets: names.
+        presets: names; ``None``: `soonest_preset`.
         objectives: expressions; without any, each preset's own. A preset that takes none is one cell, without one.
         seeds: of everything random; a model that draws nothing is one cell, of the first.
         settings: ``section.key=value``, each applied to the presets that have the key.
@@ -43,6 +45,8 @@ def plan_cells(
         DataError: no such category.
         BundleError: weights of a backbone that cannot be read.
     """
+    if presets is None:
+        presets = [soonest_preset(objectives, settings)]
     configs = configurations(presets, objectives, seeds, settings)
     found = find_categories(root, categories)
     hashes = {name: data_hash(category) for name, category in found.items()}
@@ -90,6 +94,24 @@ def configurations(
             own_seeds = list(dict.fromkeys(seeds))[: 1 if isinstance(configured.model, SEEDLESS) else None]
             found += [dataclasses.replace(configured, seed=seed) for seed in own_seeds]
     return found
+
+
+def soonest_preset(objectives: Sequence[str], settings: Sequence[str]) -> str:
+    """Of the presets that can serve all the objectives and have all the settings, the one that is trained soonest.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    refused: dict[bool, ConfigError] = {}
+    for name in SOONEST:
+        try:
+            configurations([name], objectives, [0], settings)
+        except ConfigError as error:
+            # Of a preset that has the settings, the first error says most.
+            refused.setdefault(all(_takes(preset_config(name), setting) for setting in settings), error)
+        else:
+            return name
+    raise refused[True] if True in refused else refused[False]
 
 
 def find_categories(root: Path, names: Sequence[str] | None) -> dict[str, Category]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tomli_w
 
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
-from vtadl.config.schema import Config, ModelConfig
+from vtadl.config.schema import REPAIRED, Config, ModelConfig, not_repaired
 from vtadl.errors import ConfigError, VtadlWarning, did_you_mean
 
 RENAMED = {
@@ -172,7 +172,11 @@ def _merge(target: Any, values: Mapping[str, Any], source: str, prefix: str) -> 
         else:
             changes[key] = _checked(value, hints[key], name, source)
     try:
-        return dataclasses.replace(target, **changes)
+        changed = dataclasses.replace(target, **changes)
+        for key in changes.keys() & REPAIRED.keys():
+            if getattr(changed, key) != changes[key]:  # set to what is the default without the variant
+                raise not_repaired(key, changes[key])
+        return changed
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
 
