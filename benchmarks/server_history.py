@@ -40,6 +40,8 @@ def main() -> None:
             for address in (
                 "/history",
                 "/history?verdict=defective",
+                "/history?verdict=good",
+                "/history?detector=parts",
                 "/history?detector=parts&corrected=true",
                 "/history?batch=b7",
                 "/history?label=good",

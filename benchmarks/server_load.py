@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -32,10 +33,10 @@ WARM = """
 import contextlib, io, sys, time
 from vtadl.cli import main
 for line in sys.stdin:
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert main(["predict", *line.split(), "--force"]) == 0
-    print(time.perf_counter() - started, flush=True)
+    print(time.perf_counter() - started, time.process_time() - busy, flush=True)
 """
 
 
@@ -54,9 +55,8 @@ def main() -> None:
             load = Load(pictures, options.clients, server.pid)
             each, rounds = options.requests // options.rounds, []
             for number in range(options.rounds):
-                predicted, served = predict(each), load.run(each)
-                rounds.append((predicted, served))
-                print(f"round {number + 1}: vtadl predict {predicted:.1f}, server {served:.1f} images/s", flush=True)
+                rounds.append(Round(*predict(each), *load.run(each)))
+                print(f"round {number + 1}: {rounds[-1]}", flush=True)
             stored = count_stored()
         lines = load.report(rounds, stored)
     print("\n".join(lines))
@@ -79,25 +79,33 @@ def make(root: Path) -> list[bytes]:
 
 @contextlib.contextmanager
 def predicting(root: Path):
-    """Gives a function: images a second of `vtadl predict` over so many files, without its start."""
+    """Gives a function: images a second of `vtadl predict` over so many files, and its processor seconds for each.
+
+    Its start is not counted: eight files are scored first, and what they take is subtracted.
+    """
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen(
         [sys.executable, "-c", WARM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
     files = [file.read_bytes() for file in sorted((root / "good").iterdir())]
 
-    def seconds(count: int) -> float:
+    def seconds(count: int) -> tuple[float, float]:
         folder = root / f"many-{count}"
         folder.mkdir(exist_ok=True)
         for number in range(count):
             (folder / f"{number:05}.jpg").write_bytes(files[number % len(files)])
         process.stdin.write(f"{root / 'parts'} {folder} --out {root / 'out'}\n")
         process.stdin.flush()
-        return float(process.stdout.readline())
+        wall, busy = (float(word) for word in process.stdout.readline().split())
+        return wall, busy
+
+    def rate(count: int) -> tuple[float, float]:
+        (wall, busy), (start, start_busy) = seconds(count), seconds(8)
+        return (count - 8) / (wall - start), (busy - start_busy) / (count - 8)
 
     seconds(8)
     try:
-        yield lambda count: (count - 8) / (seconds(count) - seconds(8))
+        yield rate
     finally:
         process.stdin.close()
         process.wait()
@@ -117,6 +125,15 @@ def serving(root: Path, workers: int):
         server.wait()
 
 
+class Round(NamedTuple):
+    """Images a second, and processor seconds for each."""
+
+    predicted: float
+    predict_busy: float
+    served: float
+    server_busy: float
+
+
 class Load:
     """Clients that send one picture after the other, and what they saw."""
 
@@ -129,18 +146,19 @@ class Load:
         self.ids: list[str] = []
         self.busy = 0
 
-    def run(self, requests: int) -> float:
-        """Send so many; images a second."""
+    def run(self, requests: int) -> tuple[float, float]:
+        """Send so many; images a second, and processor seconds of the server for each."""
         self.latencies.append([])
         left = iter(range(self._sent, self._sent + requests))
         self._sent += requests
         threads = [threading.Thread(target=self._client, args=(left,)) for _ in range(self._clients)]
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), processor_seconds(self._pid)
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return requests / (time.perf_counter() - started)
+        wall = time.perf_counter() - started
+        return requests / wall, (processor_seconds(self._pid) - busy) / requests
 
     def _client(self, left) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=120)
@@ -162,19 +180,23 @@ class Load:
                 self.latencies[-1].append(time.perf_counter() - started)
                 self.ids.append(answer["inspections"][0]["id"])
 
-    def report(self, rounds: list[tuple[float, float]], stored: int) -> list[str]:
+    def report(self, rounds: list["Round"], stored: int) -> list[str]:
         """What the rounds gave, a line each, for people and for the document."""
-        ratios = [served / predicted for predicted, served in rounds]
+        ratios = [one.served / one.predicted for one in rounds]
         late = []
-        for (_, served), latencies in zip(rounds, self.latencies, strict=True):
-            late.append(sorted(latencies)[int(0.99 * len(latencies))] / (self._clients / served))
+        for one, latencies in zip(rounds, self.latencies, strict=True):
+            late.append(sorted(latencies)[int(0.99 * len(latencies))] / (self._clients / one.served))
         tenth = max(len(self.memory) // 10, 1)
         second, last = (statistics.median(part) for part in (self.memory[tenth : 2 * tenth], self.memory[-tenth:]))
-        predicted, served = (statistics.median(column) for column in zip(*rounds, strict=True))
+        predicted, predict_busy, served, server_busy = (
+            statistics.median(column) for column in zip(*rounds, strict=True)
+        )
         return [
             f"- {self._clients} clients: {served:.0f} images a second, `vtadl predict` in turns with them "
             f"{predicted:.0f}: "
             f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds)",
+            f"- of a processor a picture takes the server {1000 * server_busy:.0f} ms, "
+            f"`vtadl predict` {1000 * predict_busy:.0f} ms",
             f"- 99 of 100 answers within {statistics.median(late):.2f} times ({max(late):.2f} in the worst round) what "
             f"{self._clients} waiting clients explain, which is {1000 * self._clients / served:.0f} ms",
             f"- memory of server and worker in the last tenth of {len(self.ids)} requests: {last / 1e6:.0f} MB, "
@@ -205,11 +227,26 @@ def count_stored() -> int:
     return ask("/v1/inspections/export?format=jsonl")[1].count(b"\n")
 
 
+def family(pid: int) -> list[int]:
+    """A process and its children, whichever of its threads started them."""
+    children = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [pid, *(int(child) for some in children for child in some)]
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and its children have computed."""
+    ticks = 0
+    for one in family(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def resident(pid: int) -> int:
     """Bytes of a process and its children."""
-    pids = [pid, *(int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
     total = 0
-    for one in pids:
+    for one in family(pid):
         with contextlib.suppress(OSError):
             total += 4096 * int(Path(f"/proc/{one}/statm").read_text().split()[1])
     return total

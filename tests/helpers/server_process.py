@@ -78,7 +78,7 @@ class ForkedServer(ServerProcess):
     def start(self, seconds: float = SECONDS) -> None:
         """Start, and wait until it is ready."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["vtadl.server.app", "vtadl.runtime", "onnxruntime", "uvicorn"])
+        context.set_forkserver_preload(["__main__", "vtadl.server.app", "vtadl.runtime", "onnxruntime", "uvicorn"])
         self.process = context.Process(target=_serve, args=(self._arguments,), daemon=True)
         self.process.start()
         self._wait_until_ready(seconds)

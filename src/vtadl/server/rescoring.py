@@ -6,7 +6,7 @@ It goes on while nobody waits for the line, so that the line waits for one pictu
 import asyncio
 import contextlib
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 
 from vtadl.errors import DataError
 from vtadl.server.database import Database
@@ -14,7 +14,7 @@ from vtadl.server.detectors import Picture
 from vtadl.server.misses import same_weights, weights_of
 from vtadl.server.scoring import Scorer
 from vtadl.server.storage import Storage
-from vtadl.server.tables import Inspection, Rescore, Version
+from vtadl.server.tables import Inspection, Label, Rescore, Version
 
 INTERVAL_SECONDS = 2.0
 
@@ -24,6 +24,8 @@ class Rescoring:
 
     def __init__(self, database: Database, storage: Storage, scorer: Scorer) -> None:
         self._database, self._storage, self._scorer = database, storage, scorer
+        self._done: tuple[int | None, int | None] | None = None
+        """The last label and the last version when nothing was left to score."""
 
     async def work(self) -> bool:
         """Score one picture; whether there was one, and nobody else waited."""
@@ -46,6 +48,9 @@ class Rescoring:
     def _next(self) -> tuple[Version, Inspection] | None:
         """A labelled inspection, and a version whose weights have not scored it."""
         with self._database.read() as session:
+            last = session.scalar(select(func.max(Label.id))), session.scalar(select(func.max(Version.id)))
+            if last == self._done:
+                return None
             versions = session.scalars(select(Version).order_by(Version.id.desc())).all()
             for version in {(one.detector, weights_of(one)): one for one in versions if weights_of(one)}.values():
                 scored = exists().where(Rescore.inspection == Inspection.id, Rescore.weights == weights_of(version))
@@ -59,4 +64,5 @@ class Rescoring:
                 row = session.scalar(asked.order_by(Inspection.id.desc()).limit(1))
                 if row is not None:
                     return version, row
+            self._done = last
         return None

@@ -89,9 +89,10 @@ class Inspection(Base):
     """Whether that differs from the verdict."""
 
     __table_args__ = (
-        Index("inspections_time", "created_ms", "detector", "verdict"),
-        Index("inspections_detector", "detector", "id"),
-        Index("inspections_verdict", "verdict", "id"),
+        # With what the chart of the history counts, so that it reads the index alone.
+        Index("inspections_time", "created_ms", "verdict"),
+        Index("inspections_detector", "detector", "id", "created_ms", "verdict"),
+        Index("inspections_verdict", "verdict", "id", "created_ms"),
         Index("inspections_batch", "batch", "id"),
         Index("inspections_label", "label", "id"),
         Index("inspections_corrected", "corrected", "id"),

@@ -15,7 +15,7 @@ from vtadl.server.filters import Filters, tags_of
 from vtadl.server.pages.rendering import render
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
-from vtadl.server.tables import Detector, Inspection, now_ms
+from vtadl.server.tables import Detector, Inspection, first_id, now_ms
 
 HOUR_MS = 3_600_000
 HOURS = 24
@@ -73,12 +73,13 @@ def verdicts_by_hour(session: Session, wanted: Filters) -> list[Bar]:
     end = max(end, HOURS * HOUR_MS)
     first = end // HOUR_MS - HOURS + 1
     hour = Inspection.created_ms // HOUR_MS
-    asked = select(hour, Inspection.verdict, func.count())
-    asked = asked.where(
-        Inspection.created_ms >= first * HOUR_MS,
-        Inspection.created_ms <= end,
-        *wanted.model_copy(update={"since": None, "until": None}).conditions(),
-    )
+    conditions = wanted.model_copy(update={"since": None, "until": None}).conditions()
+    if conditions:
+        # An id begins with its time: every index of a filter goes on with it.
+        period = [Inspection.id >= first_id(first * HOUR_MS), Inspection.id < first_id(end + 1)]
+    else:
+        period = [Inspection.created_ms >= first * HOUR_MS, Inspection.created_ms <= end]
+    asked = select(hour, Inspection.verdict, func.count()).where(*period, *conditions)
     counts = {
         (int(when), verdict): count
         for when, verdict, count in session.execute(asked.group_by(hour, Inspection.verdict))

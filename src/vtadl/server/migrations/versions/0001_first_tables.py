@@ -76,11 +76,11 @@ def upgrade() -> None:
     with op.batch_alter_table("inspections", schema=None) as batch_op:
         batch_op.create_index("inspections_batch", ["batch", "id"], unique=False)
         batch_op.create_index("inspections_corrected", ["corrected", "id"], unique=False)
-        batch_op.create_index("inspections_detector", ["detector", "id"], unique=False)
+        batch_op.create_index("inspections_detector", ["detector", "id", "created_ms", "verdict"], unique=False)
         batch_op.create_index("inspections_kept", ["kept", "label", "verdict", "id"], unique=False)
         batch_op.create_index("inspections_label", ["label", "id"], unique=False)
-        batch_op.create_index("inspections_time", ["created_ms", "detector", "verdict"], unique=False)
-        batch_op.create_index("inspections_verdict", ["verdict", "id"], unique=False)
+        batch_op.create_index("inspections_time", ["created_ms", "verdict"], unique=False)
+        batch_op.create_index("inspections_verdict", ["verdict", "id", "created_ms"], unique=False)
 
     op.create_table(
         "tokens",
