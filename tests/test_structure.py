@@ -16,9 +16,7 @@ LONG_FILES = {"data/check.py", "data/images.py", "data/layouts.py"}
 LONG_FUNCTIONS = {
     "api.py:calibrate",
     "commands/train.py:run",
-    "compare/compare.py:compare",
     "data/walk.py:walk",
-    "evaluation.py:evaluate_maps",
     "inference/batch.py:inspect_files",
     "inference/batch.py:inspect_into",
     "inference/watch.py:watch_folders",

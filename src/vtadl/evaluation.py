@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,31 +89,14 @@ def evaluate_run(
         DataError: no test images, or a file that cannot be used.
         ConfigError: a resolution that cannot be.
     """
-    samples = _test_samples(category, skip, resolution)
-    started = time.perf_counter()
-    has_masks = any(sample.mask is not None for sample in samples)
-    images: list[ScoredImage] = []
-    warnings: list[str] = []
-    masks: list[MaskSummary] = []
-    with progress("scoring", len(samples)) as advance:
-        for scored in predict_files(run, [sample.path for sample in samples], device):
-            sample, prediction = samples[scored.index], scored.prediction
-            mask, anomaly_map = _mask(sample, prediction.anomaly_map.shape, masks), prediction.anomaly_map
-            if resolution is not None:
-                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
-            images.append(
-                ScoredImage(
-                    name=category.relative(sample.path),
-                    defect=sample.label,
-                    score=prediction.score,
-                    anomaly_map=anomaly_map if has_masks else None,
-                    mask=mask,
-                )
-            )
+    test = _test_set(category, skip, resolution)
+    has_masks = any(sample.mask is not None for sample in test.samples)
+    with progress("scoring", len(test.samples)) as advance:
+        for scored in predict_files(run, [sample.path for sample in test.samples], device):
+            prediction = scored.prediction
+            test.add(test.samples[scored.index], prediction.score, prediction.anomaly_map, keep_map=has_masks)
             advance(1)
-    warnings += mask_warnings(masks)
-    threshold = run.card.pixel_threshold if run.card is not None else None
-    return _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
+    return test.report(seed, run.card.pixel_threshold if run.card is not None else None)
 
 
 def evaluate_maps(
@@ -141,81 +124,88 @@ def evaluate_maps(
         DataError: no maps, or one that cannot be used; the message names the file.
         ConfigError: a resolution that cannot be.
     """
-    samples = _test_samples(category, skip, resolution)
-    started = time.perf_counter()
-    names = [category.relative(sample.path) for sample in samples]
+    test = _test_set(category, skip, resolution)
+    names = [category.relative(sample.path) for sample in test.samples]
     found = find_maps(folder, names)
-    masks: list[MaskSummary] = []
-    warnings = missing_warnings(folder, names, found)
-    samples = tuple(sample for sample, name in zip(samples, names, strict=True) if name in found)
-    images: list[ScoredImage] = []
+    test.warnings += missing_warnings(folder, names, found)
+    test.samples = tuple(sample for sample, name in zip(test.samples, names, strict=True) if name in found)
     summaries: list[MapSummary] = []
     resampled = 0
-    with progress("reading", len(samples)) as advance:
-        for sample, (name, path) in zip(samples, found.items(), strict=True):
-            stored = read_map(path)
+    with progress("reading", len(test.samples)) as advance:
+        for sample, (name, path) in zip(test.samples, found.items(), strict=True):
+            stored, size = read_map(path), image_size(sample.path)
             summaries.append(summarize_map(name, stored))
-            size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, anomaly_map = _mask(sample, size, masks), place_map(stored, size, path, geometry)
-            if resolution is not None:
-                mask, anomaly_map = _resampled(mask, anomaly_map, resolution, sample, warnings)
-            score = float(stored.max())
-            images.append(ScoredImage(name=name, defect=sample.label, score=score, anomaly_map=anomaly_map, mask=mask))
+            test.add(sample, float(stored.max()), place_map(stored, size, path, geometry))
             advance(1)
-    warnings += [*mask_warnings(masks), *map_warnings(summaries)]
-    report = _report(images, samples, category, resolution, started, warnings, seed=seed)
-    best_known = report.metrics["pixel_AUROC"] if masks else report.metrics["image_AUROC"]
-    report = replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
+    report = test.report(seed, None, map_warnings(summaries))
+    best_known = report.metrics["pixel_AUROC"] if test.masks else report.metrics["image_AUROC"]
     report.protocol["maps_resampled"] = resampled
     report.protocol["map_geometry"] = geometry
     report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"
-    return report
+    return replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
 
 
-def _test_samples(category: Category, skip: frozenset[Sample], resolution: int | None) -> tuple[Sample, ...]:
+@dataclass(kw_only=True)
+class _TestSet:
+    """Test images as they are scored, and what is found on the way."""
+
+    category: Category
+    resolution: int | None
+    samples: tuple[Sample, ...]
+    started: float = field(default_factory=time.perf_counter)
+    images: list[ScoredImage] = field(default_factory=list)
+    masks: list[MaskSummary] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, sample: Sample, score: float, anomaly_map: NDArray[np.floating], *, keep_map: bool = True) -> None:
+        """Add an image, with its mask, at the resolution that is asked for."""
+        mask = self._mask(sample, anomaly_map.shape)
+        if self.resolution is not None:
+            mask, anomaly_map = _resampled(mask, anomaly_map, self.resolution, sample, self.warnings)
+        self.images.append(
+            ScoredImage(
+                name=self.category.relative(sample.path),
+                defect=sample.label,
+                score=score,
+                anomaly_map=anomaly_map if keep_map else None,
+                mask=mask,
+            )
+        )
+
+    def report(self, seed: int, pixel_threshold: float | None, warnings: Sequence[str] = ()) -> Report:
+        """The metrics of the images."""
+        scored_seconds = time.perf_counter() - self.started
+        evaluation = evaluate(self.images, seed=seed, pixel_threshold=pixel_threshold)
+        return Report(
+            evaluation=evaluation,
+            protocol=_protocol(self.samples, self.category, self.resolution),
+            timing={
+                "scoring_seconds": round(scored_seconds, 3),
+                "milliseconds_per_image": round(1000 * scored_seconds / len(self.samples), 2),
+                "metrics_seconds": round(time.perf_counter() - self.started - scored_seconds, 3),
+            },
+            samples=self.samples,
+            scores=tuple(image.score for image in self.images),
+            warnings=(*self.warnings, *mask_warnings(self.masks), *warnings),
+        )
+
+    def _mask(self, sample: Sample, size: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        if sample.mask is None:
+            return None
+        values = read_mask_values(sample.mask, (size[0], size[1]))
+        self.masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
+        mask: NDArray[np.bool_] = values != 0
+        return mask
+
+
+def _test_set(category: Category, skip: frozenset[Sample], resolution: int | None) -> _TestSet:
     if resolution is not None and resolution < 1:
         raise ConfigError(f"--resolution is {resolution}; expected native or a number of pixels, at least 1")
     samples = tuple(sample for sample in category.test if sample not in skip)
     if not samples:
         raise DataError(f"'{category.root}' has no test images; expected some beside its training images")
-    return samples
-
-
-def _report(
-    images: Sequence[ScoredImage],
-    samples: tuple[Sample, ...],
-    category: Category,
-    resolution: int | None,
-    started: float,
-    warnings: Sequence[str],
-    *,
-    seed: int,
-    pixel_threshold: float | None = None,
-) -> Report:
-    scored_seconds = time.perf_counter() - started
-    evaluation = evaluate(images, seed=seed, pixel_threshold=pixel_threshold)
-    return Report(
-        evaluation=evaluation,
-        protocol=_protocol(samples, category, resolution),
-        timing={
-            "scoring_seconds": round(scored_seconds, 3),
-            "milliseconds_per_image": round(1000 * scored_seconds / len(samples), 2),
-            "metrics_seconds": round(time.perf_counter() - started - scored_seconds, 3),
-        },
-        samples=samples,
-        scores=tuple(image.score for image in images),
-        warnings=tuple(warnings),
-    )
-
-
-def _mask(sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]) -> NDArray[np.bool_] | None:
-    if sample.mask is None:
-        return None
-    values = read_mask_values(sample.mask, (size[0], size[1]))
-    masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
-    mask: NDArray[np.bool_] = values != 0
-    return mask
+    return _TestSet(category=category, resolution=resolution, samples=samples)
 
 
 def _resampled(
