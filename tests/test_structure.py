@@ -13,9 +13,7 @@ MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 30, 350, 50
 LONG_FUNCTIONS = {
     "api.py:calibrate",
     "commands/train.py:run",
-    "compare/compare.py:compare",
     "data/walk.py:walk",
-    "evaluation.py:evaluate_maps",
     "inference/batch.py:inspect_files",
     "inference/batch.py:inspect_into",
     "inference/watch.py:watch_folders",

@@ -98,33 +98,18 @@ def evaluate_run(
         DataError: no test images, or a file that cannot be used.
         ConfigError: a resolution or a protocol that cannot be.
     """
-    samples = _test_samples(category, skip, resolution, protocol)
-    started = time.perf_counter()
-    has_masks = any(sample.mask is not None for sample in samples)
-    images: list[ScoredImage] = []
-    warnings: list[str] = []
-    masks: list[MaskSummary] = []
+    test = _test_set(category, skip, resolution, protocol)
+    has_masks = any(sample.mask is not None for sample in test.samples)
     told: set[str] = set()
-    with progress("scoring", len(samples)) as advance:
-        paths = [sample.path for sample in samples]
+    with progress("scoring", len(test.samples)) as advance:
+        paths = [sample.path for sample in test.samples]
         for scored in predict_files(run, paths, device, keep_originals=True):
-            warn_of_unlike(run, category.relative(scored.path), scored.original, told, warnings.append)
-            sample, prediction = samples[scored.index], scored.prediction
-            mask, regions = _truth(sample, prediction.anomaly_map.shape, masks)
-            image = ScoredImage(
-                name=category.relative(sample.path),
-                defect=sample.label,
-                score=prediction.score,
-                anomaly_map=prediction.anomaly_map if has_masks else None,
-                mask=mask,
-                regions=regions,
-            )
-            images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
+            warn_of_unlike(run, category.relative(scored.path), scored.original, told, test.warnings.append)
+            prediction = scored.prediction
+            test.add(test.samples[scored.index], prediction.score, prediction.anomaly_map, keep_map=has_masks)
             advance(1)
-    warnings += mask_warnings(masks)
-    threshold = run.card.pixel_threshold if run.card is not None else None
-    report = _report(images, samples, category, resolution, started, warnings, seed=seed, pixel_threshold=threshold)
-    return report if protocol is None else _with_published(report, images)
+    report = test.report(seed, run.card.pixel_threshold if run.card is not None else None)
+    return report if protocol is None else _with_published(report, test.images)
 
 
 def evaluate_maps(
@@ -152,41 +137,26 @@ def evaluate_maps(
         DataError: no maps, or one that cannot be used; the message names the file.
         ConfigError: a resolution that cannot be.
     """
-    samples = _test_samples(category, skip, resolution)
-    started = time.perf_counter()
-    names = [category.relative(sample.path) for sample in samples]
+    test = _test_set(category, skip, resolution)
+    names = [category.relative(sample.path) for sample in test.samples]
     found = find_maps(folder, names)
-    masks: list[MaskSummary] = []
-    warnings = missing_warnings(folder, names, found)
-    samples = tuple(sample for sample, name in zip(samples, names, strict=True) if name in found)
-    images: list[ScoredImage] = []
+    test.warnings += missing_warnings(folder, names, found)
+    test.samples = tuple(sample for sample, name in zip(test.samples, names, strict=True) if name in found)
     summaries: list[MapSummary] = []
     resampled = 0
-    with progress("reading", len(samples)) as advance:
-        for sample, (name, path) in zip(samples, found.items(), strict=True):
-            stored = read_map(path)
+    with progress("reading", len(test.samples)) as advance:
+        for sample, (name, path) in zip(test.samples, found.items(), strict=True):
+            stored, size = read_map(path), image_size(sample.path)
             summaries.append(summarize_map(name, stored))
-            size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, regions = _truth(sample, size, masks)
-            image = ScoredImage(
-                name=name,
-                defect=sample.label,
-                score=float(stored.max()),
-                anomaly_map=place_map(stored, size, path, geometry),
-                mask=mask,
-                regions=regions,
-            )
-            images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
+            test.add(sample, float(stored.max()), place_map(stored, size, path, geometry))
             advance(1)
-    warnings += [*mask_warnings(masks), *map_warnings(summaries)]
-    report = _report(images, samples, category, resolution, started, warnings, seed=seed)
-    best_known = report.metrics["pixel_AUROC"] if masks else report.metrics["image_AUROC"]
-    report = replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
+    report = test.report(seed, None, map_warnings(summaries))
+    best_known = report.metrics["pixel_AUROC"] if test.masks else report.metrics["image_AUROC"]
     report.protocol["maps_resampled"] = resampled
     report.protocol["map_geometry"] = geometry
     report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"
-    return report
+    return replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
 
 
 def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:
@@ -197,9 +167,66 @@ def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:
     return replace(report, published={published.METRIC: value}, warnings=(*report.warnings, published.WARNING))
 
 
-def _test_samples(
+@dataclass(kw_only=True)
+class _TestSet:
+    """Test images as they are scored, and what is found on the way."""
+
+    category: Category
+    resolution: int | None
+    samples: tuple[Sample, ...]
+    started: float = field(default_factory=time.perf_counter)
+    images: list[ScoredImage] = field(default_factory=list)
+    masks: list[MaskSummary] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, sample: Sample, score: float, anomaly_map: NDArray[np.floating], *, keep_map: bool = True) -> None:
+        """Add an image, with its mask, at the resolution that is asked for."""
+        mask, regions = self._truth(sample, anomaly_map.shape)
+        image = ScoredImage(
+            name=self.category.relative(sample.path),
+            defect=sample.label,
+            score=score,
+            anomaly_map=anomaly_map if keep_map else None,
+            mask=mask,
+            regions=regions,
+        )
+        self.images.append(
+            image if self.resolution is None else _resampled(image, self.resolution, sample, self.warnings)
+        )
+
+    def report(self, seed: int, pixel_threshold: float | None, warnings: Sequence[str] = ()) -> Report:
+        """The metrics of the images."""
+        scored_seconds = time.perf_counter() - self.started
+        evaluation = evaluate(self.images, seed=seed, pixel_threshold=pixel_threshold)
+        return Report(
+            evaluation=evaluation,
+            protocol=_protocol(self.images, self.samples, self.category, self.resolution),
+            timing={
+                "scoring_seconds": round(scored_seconds, 3),
+                "milliseconds_per_image": round(1000 * scored_seconds / len(self.samples), 2),
+                "metrics_seconds": round(time.perf_counter() - self.started - scored_seconds, 3),
+            },
+            samples=self.samples,
+            scores=tuple(image.score for image in self.images),
+            warnings=(*self.warnings, *mask_warnings(self.masks), *warnings),
+        )
+
+    def _truth(
+        self, sample: Sample, size: tuple[int, ...]
+    ) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...] | None]:
+        """The mask of a sample, and its regions where the set says how much of each is enough."""
+        if sample.mask is None:
+            return None, None
+        values = read_mask_values(sample.mask, (size[0], size[1]), sample.path)
+        self.masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
+        mask: NDArray[np.bool_] = values != 0
+        config = config_of(sample.mask)
+        return mask, None if config is None else read_regions(sample.mask, config)
+
+
+def _test_set(
     category: Category, skip: frozenset[Sample], resolution: int | None, protocol: str | None = None
-) -> tuple[Sample, ...]:
+) -> _TestSet:
     if protocol not in (None, published.PROTOCOL):
         raise ConfigError(f"unknown protocol '{protocol}'; the only one beside this project's is {published.PROTOCOL}")
     if protocol is not None and resolution is not None:
@@ -209,47 +236,7 @@ def _test_samples(
     samples = tuple(sample for sample in category.test if sample not in skip)
     if not samples:
         raise DataError(f"'{category.root}' has no test images; expected some beside its training images")
-    return samples
-
-
-def _report(
-    images: Sequence[ScoredImage],
-    samples: tuple[Sample, ...],
-    category: Category,
-    resolution: int | None,
-    started: float,
-    warnings: Sequence[str],
-    *,
-    seed: int,
-    pixel_threshold: float | None = None,
-) -> Report:
-    scored_seconds = time.perf_counter() - started
-    evaluation = evaluate(images, seed=seed, pixel_threshold=pixel_threshold)
-    return Report(
-        evaluation=evaluation,
-        protocol=_protocol(images, samples, category, resolution),
-        timing={
-            "scoring_seconds": round(scored_seconds, 3),
-            "milliseconds_per_image": round(1000 * scored_seconds / len(samples), 2),
-            "metrics_seconds": round(time.perf_counter() - started - scored_seconds, 3),
-        },
-        samples=samples,
-        scores=tuple(image.score for image in images),
-        warnings=tuple(warnings),
-    )
-
-
-def _truth(
-    sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]
-) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...] | None]:
-    """The mask of a sample, and its regions where the set says how much of each is enough."""
-    if sample.mask is None:
-        return None, None
-    values = read_mask_values(sample.mask, (size[0], size[1]), sample.path)
-    masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
-    mask: NDArray[np.bool_] = values != 0
-    config = config_of(sample.mask)
-    return mask, None if config is None else read_regions(sample.mask, config)
+    return _TestSet(category=category, resolution=resolution, samples=samples)
 
 
 def _resampled(image: ScoredImage, resolution: int, sample: Sample, warnings: list[str]) -> ScoredImage:

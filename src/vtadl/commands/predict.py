@@ -179,20 +179,24 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
     from vtadl.inference.batch import Options, task
     from vtadl.inference.frames import inspect_frames, is_live
     from vtadl.inference.predictions_file import open_predictions_file
+    from vtadl.terminal import finishing_the_item
 
-    tally, show, stop = Tally(), print_json if options.json else print_row, _stopped_by_signals()
-    inspect = partial(inspect_frames, loaded, options.source, device=device, every=options.every, stop=stop)
-    if options.out is None:
-        passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
-    else:
-        written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
-        what = {**task(loaded, [], written), "source": options.source, "every": options.every}
-        with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
-            known = {name for name, _, _ in predictions.done}
-            passed = inspect(sink=predictions, options=written, done=known.__contains__)
-            if not is_live(options.source) and not stop.is_set():
-                predictions.finish()
-        tally = _tally(options.out)
+    tally, show = Tally(), print_json if options.json else print_row
+    with finishing_the_item() as stop:
+        inspect = partial(inspect_frames, loaded, options.source, device=device, every=options.every, stop=stop)
+        if options.out is None:
+            passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
+        else:
+            written = Options(
+                overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only
+            )
+            what = {**task(loaded, [], written), "source": options.source, "every": options.every}
+            with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
+                known = {name for name, _, _ in predictions.done}
+                passed = inspect(sink=predictions, options=written, done=known.__contains__)
+                if not is_live(options.source) and not stop.is_set():
+                    predictions.finish()
+            tally = _tally(options.out)
     if options.json is None:
         print(tally.line())
         if passed:

@@ -1,6 +1,7 @@
 """Run the cells of a comparison, each once, and write what is known after each of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -54,16 +55,11 @@ def compare(
         BundleError: ``out`` is in the way, or another comparison is writing to it.
         KeyboardInterrupt: after checkpoints were written; the message says how to resume.
     """
-    _check_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK_FILE).open("a") as file:
-        lock(file, f"another comparison is writing to '{out}'; wait for it or choose another --out")
-        if force:
-            for cell in cells:
-                forget(out / cell.place)
+    with _claimed(out):
+        for cell in cells if force else ():
+            forget(out / cell.place)
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
-
         todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
         forecast: Forecast | None = None
 
@@ -77,28 +73,55 @@ def compare(
         for cell, outcome in outcomes.items():
             if outcome.status == "done":
                 done(cell, outcome)
-        try:
-            if say is not None and todo and ray is None:  # a cluster's machines are not this one
+        with _told_how_far(outcomes):
+            if say is not None and ray is None and todo:  # a cluster's machines are not this one
                 forecast = Forecast(todo, device, workers)
                 say(forecast.line(len(cells) - len(todo)))
-            if ray is not None:
-                run_on_ray(todo, out, device, ray, note)
-            elif workers > 1 and len(todo) > 1:
-                run_side_by_side(todo, out, device, workers, note)
-            else:
-                for cell in todo:
-                    note(cell, run_cell(cell, out, device, progress=progress))
-        except KeyboardInterrupt as interrupt:
-            finished = sum(outcome.status == "done" for outcome in outcomes.values())
-            raise KeyboardInterrupt(
-                f"interrupted; {finished} of {len(cells)} cells are done, and the same command resumes from here"
-            ) from interrupt
+            _run(todo, out, device, note, workers=workers, ray=ray, progress=progress)
         write_results(results)
     return results
 
 
-def _check_folder(out: Path) -> None:
+def _run(
+    todo: Sequence[Cell],
+    out: Path,
+    device: torch.device,
+    note: Done,
+    *,
+    workers: int,
+    ray: str | None,
+    progress: Progress,
+) -> None:
+    """Run cells on a cluster, side by side, or in turn."""
+    if ray is not None:
+        run_on_ray(todo, out, device, ray, note)
+    elif workers > 1 and len(todo) > 1:
+        run_side_by_side(todo, out, device, workers, note)
+    else:
+        for cell in todo:
+            note(cell, run_cell(cell, out, device, progress=progress))
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """The folder, there and kept from other comparisons."""
     if out.is_dir() and any(out.iterdir()) and not (out / CELLS_FOLDER).is_dir() and not (out / LOCK_FILE).exists():
         raise BundleError(f"'{out}' holds something else than a comparison; choose another --out")
     if out.exists() and not out.is_dir():
         raise BundleError(f"'{out}' is a file; --out takes a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK_FILE).open("a") as file:
+        lock(file, f"another comparison is writing to '{out}'; wait for it or choose another --out")
+        yield
+
+
+@contextmanager
+def _told_how_far(outcomes: Mapping[Cell, Outcome]) -> Iterator[None]:
+    """What is stopped says how many cells are done."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        finished = sum(outcome.status == "done" for outcome in outcomes.values())
+        raise KeyboardInterrupt(
+            f"interrupted; {finished} of {len(outcomes)} cells are done, and the same command resumes from here"
+        ) from interrupt

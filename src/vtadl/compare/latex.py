@@ -1,9 +1,9 @@
 """A comparison as a LaTeX table for a paper: booktabs, the best of each row in bold, and whatever ties with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from vtadl.compare.findings import NONE, Findings, number, study_rows
-from vtadl.compare.tables import Entry, Method, Table
+from vtadl.compare.tables import Entry
 
 SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -27,14 +27,15 @@ def _table(findings: Findings) -> str:
     head, rows = study_rows(findings)
     spread = any(entry.spread is not None for entry in table.entries.values())
     how = ", mean and standard deviation over seeds" if spread else ""
-    bold = [*(_best(table, table.entries, category) for category in table.categories), _best_mean(table)]
+    compared = [[table.entries[category, method] for method in table.methods] for category in table.categories]
+    bold = [_highest(entries) for entries in (*compared, table.means.values())]
     lines = [
         r"\begin{table}",
         r"  \centering",
         f"  \\caption{{{_escaped(table.metric)}{how}}}",
         f"  \\begin{{tabular}}{{l{'c' * (len(head) - 1)}}}",
         r"    \toprule",
-        f"    {_row(head)}",
+        f"    {' & '.join(map(_escaped, head))} \\\\",
         r"    \midrule",
     ]
     for index, (row, best) in enumerate(zip(rows, bold, strict=True)):
@@ -47,25 +48,13 @@ def _table(findings: Findings) -> str:
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
-def _best(table: Table, entries: Mapping[tuple[str, Method], Entry], category: str) -> list[int]:
-    return _highest([entries[category, method] for method in table.methods])
-
-
-def _best_mean(table: Table) -> list[int]:
-    return _highest([table.means[method] for method in table.methods])
-
-
-def _highest(entries: Sequence[Entry]) -> list[int]:
+def _highest(entries: Iterable[Entry]) -> list[int]:
     """Columns that print as the highest mean; none where there is nothing to compare."""
     shown = {index: number(entry.mean) for index, entry in enumerate(entries) if entry.complete}
     if len(shown) < 2:
         return []
     best = max(shown.values(), key=float)
     return [index for index, text in shown.items() if text == best]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"{' & '.join(map(_escaped, cells))} \\\\"
 
 
 def _escaped(text: str) -> str:

@@ -12,17 +12,17 @@ from vtadl.compare.snapshots import PICTURES_FOLDER, Snapshot
 from vtadl.compare.sweep import Sweep
 from vtadl.compare.tables import Method, Table, method_of
 from vtadl.compare.text import (
+    ACROSS_EXPLAINED,
     ACROSS_HEAD,
     SWEEP_EXPLAINED,
+    WITHIN_EXPLAINED,
     WITHIN_HEAD,
     Settings,
-    across_explained,
     across_reasons,
     across_rows,
     failure_rows,
     settings_text,
     summary,
-    within_explained,
     within_rows,
 )
 from vtadl.decision.heatmap import score_at
@@ -68,10 +68,10 @@ def comparison_page(
         chart=dot_chart(chosen.table),
         sweep=None if sweep is None else _sweep(chosen.table, sweep),
         across=_table("Over categories", ACROSS_HEAD, across_rows(chosen)),
-        across_explained=across_explained(),
+        across_explained=ACROSS_EXPLAINED,
         across_reasons=across_reasons(chosen),
         within=_table("Over the images of a category", WITHIN_HEAD, within_rows(chosen)),
-        within_explained=within_explained(),
+        within_explained=WITHIN_EXPLAINED,
         grids=_grids(chosen.table, outcomes, out),
         others=[_table(o.replace("_", " "), *study_rows(one)) for o, one in findings.items() if o != metric],
     )

@@ -55,7 +55,7 @@ class Results:
             found[config.preset] = differences(own, config)
         return found
 
-    def findings(self, metrics: tuple[str, ...] = METRICS) -> dict[str, Findings]:
+    def findings(self) -> dict[str, Findings]:
         """Tables and tests for each metric."""
         outcomes = list(self.outcomes.values())
         places = {(o.category, method_of(o), o.seed): self.out / cell.place for cell, o in self.outcomes.items()}
@@ -72,7 +72,7 @@ class Results:
             for cell, outcome in self.outcomes.items()
             if (value := published_value(cell.config, cell.category)) is not None
         }
-        return {metric: find(outcomes, metric, draws, published) for metric in metrics}
+        return {metric: find(outcomes, metric, draws, published) for metric in METRICS}
 
 
 def write_results(results: Results) -> None:

@@ -13,6 +13,15 @@ from vtadl.compare.tables import Table, labels, method_of
 ACROSS_HEAD = ("pair", "categories", "mean difference", "first is higher in", "p", "p, Holm")
 WITHIN_HEAD = ("pair", "category", "difference", "95 % interval", "p")
 PAIR_HEAD = ("first_preset", "first_objective", "second_preset", "second_objective")
+ACROSS_EXPLAINED = (
+    "Wilcoxon's signed-rank test on the categories' metrics, seeds averaged, two-sided; p is corrected for the "
+    "number of pairs by Holm's procedure."
+)
+WITHIN_EXPLAINED = (
+    "1,000 resamples of the test images, the same for both methods, seeds averaged: how far the difference would "
+    "move with other images of the same kind. It does not say how far it would move with other seeds, and p is "
+    "not corrected for the number of rows."
+)
 SWEEP_EXPLAINED = "every value is a cell of its own; choosing the best one here would be choosing on the test set"
 
 Settings = Mapping[str, Sequence[str]]
@@ -33,9 +42,9 @@ def markdown(
             f"{SWEEP_EXPLAINED[0].upper()}{SWEEP_EXPLAINED[1:]}.",
         ]
     if chosen.across:
-        parts += ["## Pairs of methods, over categories", across_explained(), _table(ACROSS_HEAD, across_rows(chosen))]
+        parts += ["## Pairs of methods, over categories", ACROSS_EXPLAINED, _table(ACROSS_HEAD, across_rows(chosen))]
         parts += across_reasons(chosen)
-        parts += ["## Pairs of methods, over the images of a category", within_explained()]
+        parts += ["## Pairs of methods, over the images of a category", WITHIN_EXPLAINED]
         parts.append(_table(WITHIN_HEAD, within_rows(chosen)))
     if failures := failure_rows(outcomes):
         parts += ["## Failed cells", _table(("category", "method", "seed", "error"), failures)]
@@ -104,27 +113,17 @@ def settings_text(settings: Settings) -> str:
     return f"Settings: {'; '.join(f'{preset} {changes}' for preset, changes in said.items())}."
 
 
-def across_explained() -> str:
-    """What the test over categories is."""
-    return (
-        "Wilcoxon's signed-rank test on the categories' metrics, seeds averaged, two-sided; p is corrected for the "
-        "number of pairs by Holm's procedure."
-    )
-
-
-def within_explained() -> str:
-    """What the bootstrap over images is."""
-    return (
-        "1,000 resamples of the test images, the same for both methods, seeds averaged: how far the difference would "
-        "move with other images of the same kind. It does not say how far it would move with other seeds, and p is "
-        "not corrected for the number of rows."
-    )
-
-
 def across_rows(findings: Findings) -> list[list[str]]:
     """A row for each pair of methods."""
     return [
-        [_pair(pair, findings.table), str(pair.categories), signed(pair.difference), _wins(pair), *_p_values(pair)]
+        [
+            _pair(pair, findings.table),
+            str(pair.categories),
+            signed(pair.difference),
+            f"{pair.wins} of {pair.categories}",
+            p_text(pair.p),
+            p_text(pair.p_holm),
+        ]
         for pair in findings.across
     ]
 
@@ -165,16 +164,8 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{count} {noun}s"
 
 
-def _p_values(pair: AcrossCategories) -> list[str]:
-    return [p_text(pair.p), p_text(pair.p_holm)]
-
-
 def _methods(pair: AcrossCategories | WithinCategory) -> tuple[str | None, ...]:
     return pair.first.preset, pair.first.objective, pair.second.preset, pair.second.objective
-
-
-def _wins(pair: AcrossCategories) -> str:
-    return f"{pair.wins} of {pair.categories}"
 
 
 def _pair(pair: AcrossCategories | WithinCategory, table: Table) -> str:
