@@ -1,12 +1,18 @@
 """``vtadl compare``."""
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vtadl.commands.arguments import add_command, add_device, progress_of, say
 from vtadl.config.aliases import preset_name
 from vtadl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vtadl.compare.cells import Cell
+    from vtadl.compare.outcomes import Outcome
 
 METRIC = "pixel_AUPRO@0.3"
 
@@ -51,11 +57,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the cells that are not done yet; exit code 1 if any failed."""
-    from vtadl.compare.cells import Cell
     from vtadl.compare.compare import compare
-    from vtadl.compare.findings import number
-    from vtadl.compare.grid import plan_cells, soonest_preset
-    from vtadl.compare.outcomes import Outcome
+    from vtadl.compare.grid import plan_cells
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
     from vtadl.inference.predict import pick_device
@@ -67,22 +70,14 @@ def run(options: argparse.Namespace) -> int:
     sweep = parse_sweep(*options.sweep) if options.sweep else None
     objectives = [*options.objective, *(sweep.objectives.values() if sweep else ())]
     device = pick_device(options.device)
-    presets = options.preset or [soonest_preset(objectives, options.set)]
-    if not options.preset:
-        say(options, f"preset {presets[0]}: it serves the objectives and trains soonest (--preset chooses another)")
     cells = plan_cells(
         options.root,
         categories=_names(options.categories),
-        presets=presets,
+        presets=options.preset or [_soonest(options, objectives)],
         objectives=objectives,
         seeds=_seeds(options.seeds),
         settings=options.set,
     )
-
-    def done(cell: Cell, outcome: Outcome) -> None:
-        what = f"{cell.name}  {cell.config.objective or cell.config.preset}  seed {cell.config.seed}"
-        ending = outcome.error or f"{options.metric} {number(outcome.metrics.get(options.metric))}"
-        print(f"{outcome.status}  {what}  {ending}", flush=True)
 
     results = compare(
         cells,
@@ -93,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         ray=options.ray,
         force=options.force,
-        done=done,
+        done=partial(_print_cell, options.metric),
         progress=progress_of(options),
         say=None if options.quiet else lambda line: say(options, line),
     )
@@ -101,6 +96,22 @@ def run(options: argparse.Namespace) -> int:
     if results.failed:
         print(f"{results.failed} of {len(cells)} cells failed; the same command tries them again")
     return 1 if results.failed else 0
+
+
+def _soonest(options: argparse.Namespace, objectives: Sequence[str]) -> str:
+    from vtadl.compare.grid import soonest_preset
+
+    preset = soonest_preset(objectives, options.set)
+    say(options, f"preset {preset}: it serves the objectives and trains soonest (--preset chooses another)")
+    return preset
+
+
+def _print_cell(metric: str, cell: "Cell", outcome: "Outcome") -> None:
+    from vtadl.compare.findings import number
+
+    what = f"{cell.name}  {cell.config.objective or cell.config.preset}  seed {cell.config.seed}"
+    ending = outcome.error or f"{metric} {number(outcome.metrics.get(metric))}"
+    print(f"{outcome.status}  {what}  {ending}", flush=True)
 
 
 def _check(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:

@@ -61,22 +61,22 @@ def compare(
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
         todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
-        forecast: Forecast | None = None
-
-        def note(cell: Cell, outcome: Outcome) -> None:
-            outcomes[cell] = outcome
-            done(cell, outcome)
-            write_results(results)
-            if say is not None and forecast is not None and (left := forecast.after(cell)):
-                say(left)
-
-        for cell, outcome in outcomes.items():
-            if outcome.status == "done":
-                done(cell, outcome)
+        for cell in cells:
+            if cell not in todo:
+                done(cell, outcomes[cell])
         with _told_how_far(outcomes):
-            if say is not None and ray is None and todo:  # a cluster's machines are not this one
-                forecast = Forecast(todo, device, workers)
+            # A cluster's machines are not this one.
+            forecast = Forecast(todo, device, workers) if say and todo and ray is None else None
+            if say and forecast:
                 say(forecast.line(len(cells) - len(todo)))
+
+            def note(cell: Cell, outcome: Outcome) -> None:
+                outcomes[cell] = outcome
+                done(cell, outcome)
+                write_results(results)
+                if say and forecast and (left := forecast.after(cell)):
+                    say(left)
+
             _run(todo, out, device, note, workers=workers, ray=ray, progress=progress)
         write_results(results)
     return results
