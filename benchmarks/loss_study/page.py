@@ -117,8 +117,9 @@ def sets() -> str:
     rows = [[str(change.count), *_row(change, found[change], means)] for change in listed]
     chosen = choose(found, means)
     said = (
-        f"{len(reached)} of {len(found)} sets reach the bar on {' and '.join(BARRED)} with both losses; listed are those of {FEW} "
-        f"changes, and of {LISTED_FROM} or more on fabric with both. By the rule: **{chosen.name}**."
+        f"{len(reached)} of {len(found)} sets reach the bar on {' and '.join(BARRED)} with both losses; "
+        f"listed are those of {FEW} changes, and of {LISTED_FROM} or more on fabric with both. "
+        f"By the rule: **{chosen.name}**."
     )
     return f"{_table(['changes', *_head('set')], rows)}\n\n{said}"
 

@@ -48,8 +48,7 @@ def compare(
         force: run done cells again.
         done: called with each cell as it ends, whether now or earlier.
         progress: shows how far a cell is, where cells run one by one.
-        say: told how many cells there are and how long they take before any begins, and after each what is left;
-            without it, that is not measured.
+        say: told how long the cells take before any begins, and what is left after each; else that is not measured.
 
     Raises:
         BundleError: ``out`` is in the way, or another comparison is writing to it.
@@ -61,45 +60,49 @@ def compare(
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
         todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
-        for cell in cells:
-            if cell not in todo:
-                done(cell, outcomes[cell])
+        for cell in [cell for cell in cells if cell not in todo]:
+            done(cell, outcomes[cell])
+
+        def note(cell: Cell, outcome: Outcome) -> None:
+            outcomes[cell] = outcome
+            done(cell, outcome)
+            write_results(results)
+
         with _told_how_far(outcomes):
-            # A cluster's machines are not this one.
-            forecast = Forecast(todo, device, workers) if say and todo and ray is None else None
-            if say and forecast:
-                say(forecast.line(len(cells) - len(todo)))
-
-            def note(cell: Cell, outcome: Outcome) -> None:
-                outcomes[cell] = outcome
-                done(cell, outcome)
-                write_results(results)
-                if say and forecast and (left := forecast.after(cell)):
-                    say(left)
-
-            _run(todo, out, device, note, workers=workers, ray=ray, progress=progress)
+            _run(todo, results, device, note, workers=workers, ray=ray, progress=progress, say=say)
         write_results(results)
     return results
 
 
 def _run(
     todo: Sequence[Cell],
-    out: Path,
+    results: Results,
     device: torch.device,
     note: Done,
     *,
     workers: int,
     ray: str | None,
     progress: Progress,
+    say: Callable[[str], object] | None,
 ) -> None:
-    """Run cells on a cluster, side by side, or in turn."""
-    if ray is not None:
-        run_on_ray(todo, out, device, ray, note)
-    elif workers > 1 and len(todo) > 1:
-        run_side_by_side(todo, out, device, workers, note)
+    """Run cells on a cluster, side by side, or in turn, and say how long it takes."""
+    if ray is not None:  # a cluster's machines are not this one: nothing to measure
+        run_on_ray(todo, results.out, device, ray, note)
+        return
+    forecast = Forecast(todo, device, workers) if say and todo else None
+    if say and forecast:
+        say(forecast.line(len(results.cells) - len(todo)))
+
+    def timed(cell: Cell, outcome: Outcome) -> None:
+        note(cell, outcome)
+        if say and forecast and (left := forecast.after(cell)):
+            say(left)
+
+    if workers > 1 and len(todo) > 1:
+        run_side_by_side(todo, results.out, device, workers, timed)
     else:
         for cell in todo:
-            note(cell, run_cell(cell, out, device, progress=progress))
+            timed(cell, run_cell(cell, results.out, device, progress=progress))
 
 
 @contextmanager
