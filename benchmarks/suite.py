@@ -1,15 +1,14 @@
 """How accurate is each preset on every category at hand, and what is each component worth? Prints docs' tables.
 
 python benchmarks/suite.py [--data ../shared/data] [--preset fusion]... [--category mvtec/bottle]... [--seeds 0]
-    [--without] [--ablations] [--cache DIR] [--write]
+    [--without] [--cache DIR] [--write]
 
 Trains each preset on each category with its own settings, and evaluates it with maps and masks at 256 pixels on the
 shorter side. --without scores each fused detector also with one component left out, and says what choosing that
-component on all categories but one does to the one that was left out. --ablations retrains the default with one part
-of it changed. --cache keeps what was measured, so that a row that was measured on this code is not measured again.
---write puts the tables between their markers in README.md and docs/: of one seed the table of accuracy, of several the
-mean of each. Every evaluation on a test set appends a line to benchmarks/looks.jsonl: that file counts how often the
-test sets were looked at.
+component on all categories but one does to the one that was left out. --cache keeps what was measured, so that a row
+that was measured on this code is not measured again. --write puts the tables between their markers in README.md and
+docs/: of one seed the table of accuracy, of several the mean of each. Every evaluation on a test set appends a line to
+benchmarks/looks.jsonl: that file counts how often the test sets were looked at.
 """
 
 import argparse
@@ -20,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,8 +31,6 @@ import torch
 import vtadl
 from drawn.dataset import make_demo
 from moved import move_category
-from vtadl.density.standardisation import Standardisation
-from vtadl.models import components
 from vtadl.models.fusion import FusionDetector
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +49,6 @@ LEAST_GAIN, MOST_LOSS = 0.003, 0.002
 DOCUMENTS = {
     "accuracy": ("README.md", "docs/accuracy.md"),
     "components": ("docs/ablations.md",),
-    "changes": ("docs/ablations.md",),
     "seeds": ("docs/accuracy.md",),
 }
 """Where each table stands."""
@@ -67,17 +63,17 @@ def look(category: str, what: str, seed: int) -> None:
         log.write(json.dumps({"when": now, "category": category, "what": what, "seed": seed, "evaluations": 1}) + "\n")
 
 
-def measured(folder: Path, category: str, preset: str, seed: int, *, without: bool, label: str) -> list[Row]:
+def measured(folder: Path, category: str, preset: str, seed: int, *, without: bool) -> list[Row]:
     """Metrics and times of one training, and of its components with one left out."""
     started = time.perf_counter()
     detector = vtadl.train(folder, preset=preset, seed=seed)
     fitting = time.perf_counter() - started
     model = detector.run.model
     if not (without and isinstance(model, FusionDetector)):
-        return [_evaluated(detector, folder, category, label, seed) | {"fit_seconds": round(fitting, 1)}]
+        return [_evaluated(detector, folder, category, preset, seed) | {"fit_seconds": round(fitting, 1)}]
     rows, kept = [], []
     for left_out in (None, *range(len(model.components))):
-        what = label if left_out is None else f"{label} without {NAMES[left_out]}"
+        what = preset if left_out is None else f"{preset} without {NAMES[left_out]}"
         with mock.patch.object(model, "anomaly_map", _mean_without(model, left_out, kept)):
             rows.append(_evaluated(detector, folder, category, what, seed))
     return [rows[0] | {"fit_seconds": round(fitting, 1)}, *rows[1:]]
@@ -109,24 +105,6 @@ def _evaluated(detector: vtadl.Detector, folder: Path, category: str, label: str
         **metrics,
         "milliseconds": report.timing["milliseconds_per_image"],
     }
-
-
-def ablations() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
-    """Changes to the default, each a context in which it is trained."""
-    everywhere = partial(mock.patch.object, Standardisation, "fit", _without_positions(Standardisation.fit))
-    return {
-        "fusion, no standardisation by position": everywhere,
-        "fusion, memory over all channels": partial(mock.patch.object, components, "PROJECTED", 10_000),
-        "fusion, memory over 32 components": partial(mock.patch.object, components, "PROJECTED", 32),
-    }
-
-
-def _without_positions(fit: Callable[..., None]) -> Callable[..., None]:
-    def plain(self: Standardisation, *arguments: Any) -> None:
-        self.by_position = False
-        fit(self, *arguments)
-
-    return plain
 
 
 def both(row: Row) -> float:
@@ -174,7 +152,7 @@ def worth(rows: list[Row]) -> Iterator[str]:
         }
         gains = [per[whole][category] - per[what][category] for category in per[what]]
         held = [
-            gain if statistics.mean(gains[:number] + gains[number + 1 :]) >= LEAST_GAIN else 0.0
+            gain if statistics.mean((gains[:number] + gains[number + 1 :]) or gains) >= LEAST_GAIN else 0.0
             for number, gain in enumerate(gains)
         ]
         stays = statistics.mean(gains) >= LEAST_GAIN and statistics.mean(held) >= -MOST_LOSS
@@ -216,7 +194,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--category", action="append", help="default: all at hand, and those that are made")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--without", action="store_true", help="also with each component left out")
-    parser.add_argument("--ablations", action="store_true", help="also with parts of the default changed")
     parser.add_argument("--cache", type=Path, help="folder to keep rows in")
     parser.add_argument("--write", action="store_true", help="put the tables into the documents")
     return parser.parse_args()
@@ -247,22 +224,10 @@ def main() -> None:
     with folders(options.data, options.category or [*CATEGORIES, *MADE]) as found:
         for category, folder in found.items():
             for preset in options.preset or PRESETS:
-                changed = ablations() if options.ablations and preset == "fusion" else {}
-                for label, change in {preset: nullcontext, **changed}.items():
-                    for seed in seeds:
-                        with change():
-                            measure = partial(
-                                measured,
-                                folder,
-                                category,
-                                preset,
-                                seed,
-                                without=options.without and label == preset,
-                                label=label,
-                            )
-                            rows += cached(options.cache, f"{category} {label} {seed} {options.without}", measure)
-                        shown = rows[-1] if not options.without else next(r for r in rows[::-1] if r["what"] == label)
-                        print(json.dumps(shown), flush=True)
+                for seed in seeds:
+                    measure = partial(measured, folder, category, preset, seed, without=options.without)
+                    rows += cached(options.cache, f"{category} {preset} {seed} {options.without}", measure)
+                    print(json.dumps(next(row for row in rows[::-1] if row["what"] == preset)), flush=True)
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True, cwd=ROOT).strip()
     footer = (
         f"\nImage AUROC / AUPRO@0.3 at {RESOLUTION} pixels, seeds {options.seeds}, {datetime.now(UTC).date()}, "
@@ -273,10 +238,7 @@ def main() -> None:
     tables = {
         "accuracy": [*table(presets), footer] if len(seeds) == 1 else [],
         "seeds": [*spread(presets), footer] if len(seeds) > 1 else [],
-        "components": [*worth(rows), footer] if options.without else [],
-        "changes": [*table([row for row in rows if " without " not in row["what"]]), footer]
-        if options.ablations
-        else [],
+        "components": [*worth(rows), footer] if options.without and len(seeds) == 1 else [],
     }
     print("\n".join(line for lines in tables.values() for line in ["", *lines]))
     for marker, lines in tables.items():
