@@ -38,6 +38,7 @@ ALLOWED = {
     "src/vtadl/data/layouts/mvtec_2.py": "stem",
     "src/vtadl/data/layouts/visa.py": "stem",
     "src/vtadl/data/maps.py": "stem",
+    "src/vtadl/data/inspection.py": "stem",
     "src/vtadl/server/language.py": "stem",
     "src/vtadl/server/database.py": "journal",  # of SQLite
     "src/vtadl/inference/batch.py": "stem",

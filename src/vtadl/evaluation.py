@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample
@@ -28,7 +27,7 @@ from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files, warn_of_unlike
-from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate
+from vtadl.metrics import Evaluation, ScoredImage, evaluate
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run
@@ -104,15 +103,14 @@ def evaluate_run(
         for scored in predict_files(run, paths, device, keep_originals=True):
             warn_of_unlike(run, category.relative(scored.path), scored.original, told, warnings.append)
             sample, prediction = samples[scored.index], scored.prediction
-            mask, regions = _truth(sample, prediction.anomaly_map.shape, masks)
             image = ScoredImage(
                 name=category.relative(sample.path),
                 defect=sample.label,
                 score=prediction.score,
                 anomaly_map=prediction.anomaly_map if has_masks else None,
-                mask=mask,
-                regions=regions,
+                mask=None,
             )
+            image = _with_truth(image, sample, prediction.anomaly_map.shape, masks)
             images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
             advance(1)
     warnings += mask_warnings(masks)
@@ -161,15 +159,11 @@ def evaluate_maps(
             summaries.append(summarize_map(name, stored))
             size = image_size(sample.path)
             resampled += stored.shape != size
-            mask, regions = _truth(sample, size, masks)
+            placed = place_map(stored, size, path, geometry)
             image = ScoredImage(
-                name=name,
-                defect=sample.label,
-                score=float(stored.max()),
-                anomaly_map=place_map(stored, size, path, geometry),
-                mask=mask,
-                regions=regions,
+                name=name, defect=sample.label, score=float(stored.max()), anomaly_map=placed, mask=None
             )
+            image = _with_truth(image, sample, size, masks)
             images.append(image if resolution is None else _resampled(image, resolution, sample, warnings))
             advance(1)
     warnings += [*mask_warnings(masks), *map_warnings(summaries)]
@@ -218,17 +212,15 @@ def _report(
     )
 
 
-def _truth(
-    sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]
-) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...] | None]:
-    """The mask of a sample, and its regions where the set says how much of each is enough."""
+def _with_truth(image: ScoredImage, sample: Sample, size: tuple[int, ...], masks: list[MaskSummary]) -> ScoredImage:
+    """The image with its sample's mask, and with regions where the set says how much of each is enough."""
     if sample.mask is None:
-        return None, None
+        return image
     values = read_mask_values(sample.mask, (size[0], size[1]), sample.path)
     masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
-    mask: NDArray[np.bool_] = values != 0
     config = config_of(sample.mask)
-    return mask, None if config is None else read_regions(sample.mask, config)
+    regions = None if config is None else read_regions(sample.mask, config)
+    return replace(image, mask=values != 0, regions=regions)
 
 
 def _resampled(image: ScoredImage, resolution: int, sample: Sample, warnings: list[str]) -> ScoredImage:
