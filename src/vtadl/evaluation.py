@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample

@@ -27,7 +27,7 @@ def terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)  # none: set by other than Python
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def finishing_the_item() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
         asked.set()

@@ -60,7 +60,7 @@ class TestNames:
         assert vtadl_says("predict", place / "run", new, "--out", tmp_path / "out", **how).returncode == 1
         rows = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
         assert sorted(Path(row["file"]).name for row in rows) == sorted([*names, "сломан.png"])
-        assert vtadl_says("predict", place / "run", new, "--json", **how).returncode == 1
+        assert vtadl_says("predict", place / "run", new, "--json", "-", **how).returncode == 1
         assert vtadl_says("data", "check", new, **how).returncode == 1
 
     def test_a_name_that_is_a_formula_is_text_in_the_table(self, place, tmp_path):

@@ -1,7 +1,7 @@
 """A small tree of each layout that is read, in its exact names; docs/formats.md shows the same."""
 
 import json
-from collections.abc import Callable
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,11 +45,13 @@ class Tree:
     """Files that are no images, and what they hold."""
     expected: Expected
     conditions: dict[str, int] = field(default_factory=dict)
-    missing: str
-    """What a near miss lacks: a file or folder of the tree, or ``old>new``."""
-    nearly: str
+    missing: tuple[str, ...] = ()
+    """What a near miss lacks: a file or folder of the tree, as a pattern, or ``old>new``."""
+    rewritten: dict[str, str] = field(default_factory=dict)
+    """Files that a near miss has with other content."""
+    nearly: str = ""
     """What is then said, in part; of a folder that is read nevertheless, what its notes say."""
-    source: str
+    source: str = ""
 
     def make(self, root: Path) -> Path:
         """Write the tree below a folder; returns the category."""
@@ -132,7 +134,7 @@ TREES = (
         expected=good_and_cut(
             "train/good/000.png", "test/good/001.png", "test/cut/002.png", "ground_truth/cut/002_mask.png"
         ),
-        missing="bottle/ground_truth>bottle/groundtruth",
+        missing=("bottle/ground_truth>bottle/groundtruth",),
         nearly="no masks are read: they are expected in ground_truth/, and here is groundtruth/; rename it",
         source="P. Bergmann et al., IJCV 2021",
     ),
@@ -148,8 +150,6 @@ TREES = (
         expected=good_and_cut(
             "train/good/000.png", "test/good/001.png", "test/cut/002.png", "ground_truth/cut/002_mask.png"
         ),
-        missing="bracket_black/train/good>bracket_black/train/Good_parts",
-        nearly="",
         source="S. Jezek et al., ICUMT 2021",
     ),
     Tree(
@@ -176,7 +176,7 @@ TREES = (
                 "ground_truth/structural_anomalies/000",
             ),
         },
-        missing="screw_bag/defects_config.json",
+        missing=("screw_bag/defects_config.json",),
         nearly="2 images have a folder of masks each, as in MVTec LOCO AD, but",
         source="P. Bergmann et al., IJCV 2022",
     ),
@@ -209,8 +209,10 @@ TREES = (
             ),
         },
         conditions={"regular": 3, "overexposed": 1, "shift_1": 1, "underexposed": 1},
-        missing="vial/test_public/good>vial/test_public/fine,vial/test_public/bad>vial/test_public/poor,"
-        "vial/train/good>vial/train/fine",
+        missing=(
+            *("vial/test_public/good>vial/test_public/fine", "vial/test_public/bad>vial/test_public/poor"),
+            "vial/train/good>vial/train/fine",
+        ),
         nearly="MVTec AD 2 (test_public/ holds neither good/ nor bad/)",
         source="L. Heckler-Kram et al., 2025",
     ),
@@ -231,7 +233,7 @@ TREES = (
             ),
             "validation/good/rgb/000.png": ("validation", "good", None),
         },
-        missing="bagel/train/good/rgb,bagel/validation/good/rgb,bagel/test/good/rgb,bagel/test/cut/rgb",
+        missing=("bagel/*/*/rgb",),
         nearly="MVTec 3D-AD (train/good/ holds xyz/ but no rgb/, and only colour is read)",
         source="P. Bergmann et al., VISAPP 2022",
     ),
@@ -246,7 +248,7 @@ TREES = (
             "test/ok/0001.bmp": ("test", "good", None),
             "test/ko/0002.bmp": ("test", "ko", "ground_truth/ko/0002.png"),
         },
-        missing="01/train/ok>01/train/okay",
+        missing=("01/train/ok>01/train/okay",),
         nearly="MVTec AD (train/ holds okay where train/good is expected)",
         source="P. Mishra et al., ISIE 2021",
     ),
@@ -270,7 +272,7 @@ TREES = (
             "Data/Images/Normal/0001.JPG": ("test", "good", None),
             "Data/Images/Anomaly/000.JPG": ("test", "anomaly", "Data/Masks/Anomaly/000.png"),
         },
-        missing="split_csv/1cls.csv",
+        missing=("split_csv/1cls.csv",),
         nearly="VisA (Data/Images/ is there, but no split_csv/1cls.csv beside the folder)",
         source="Y. Zou et al., ECCV 2022",
     ),
@@ -291,7 +293,7 @@ TREES = (
             "kos01/Part1.jpg": ("test", "defect", "kos01/Part1_label.bmp"),
             "kos02/Part0.jpg": ("test", "good", None),
         },
-        missing="*_label.bmp",
+        missing=("KolektorSDD/*/*_label.bmp",),
         nearly="KolektorSDD (kos01/ holds no mask such as Part0_label.bmp)",
         source="D. Tabernik et al., JIM 2020",
     ),
@@ -310,7 +312,7 @@ TREES = (
             "test/20000.png": ("test", "good", None),
             "test/20001.png": ("test", "defect", "test/20001_GT.png"),
         },
-        missing="*_GT.png",
+        missing=("KolektorSDD2/*/*_GT.png",),
         nearly="KolektorSDD2 (train/ and test/ hold images, but no masks such as 10000_GT.png)",
         source="J. Božič et al., Computers in Industry 2021",
     ),
@@ -327,7 +329,7 @@ TREES = (
             REAL_IAD["test"][1]["image_path"]: ("test", "good", None),
         },
         conditions={"C1": 2, "C2": 2, "C3": 1, "C4": 1, "C5": 1},
-        missing="realiad_jsons/audiojack.json",
+        missing=("realiad_jsons/audiojack.json",),
         nearly="Real-IAD (OK/ and NG/ are there, but no realiad_jsons/audiojack.json beside the images' folder)",
         source="C. Wang et al., CVPR 2024",
     ),
@@ -342,9 +344,8 @@ TREES = (
             "good/001.png": ("train", "good", None),
             "bad/cut/002.png": ("test", "cut", "masks/cut/002.png"),
         },
-        missing="parts/good>parts/OK",
+        missing=("parts/good>parts/OK",),
         nearly="the plain layout (OK/ where good/ is expected, and bad/ beside it)",
-        source="",
     ),
     Tree(
         name="a list, CSV or Parquet",
@@ -357,9 +358,8 @@ TREES = (
             "b/002.png,cut,masks/002.png,test\n"
         },
         expected=good_and_cut("a/000.png", "a/001.png", "b/002.png", "masks/002.png"),
-        missing="image,label>filename,class",
+        rewritten={"parts/parts.csv": "filename,class,mask,split\na/000.png,good,,train\n"},
         nearly="a list of images ('parts.csv' has columns filename, class, mask, split; expected image,label)",
-        source="",
     ),
     Tree(
         name="COCO's JSON for masks",
@@ -370,8 +370,6 @@ TREES = (
         expected=good_and_cut(
             "train/good/000.png", "test/good/001.png", "test/cut/002.png", "annotations/instances_test.json"
         ),
-        missing="parts/train/good>parts/train/Good",
-        nearly="",
         source="T.-Y. Lin et al., 2014",
     ),
     Tree(
@@ -381,8 +379,6 @@ TREES = (
         images=("parts/train/good/000.png", "parts/test/good/001.png", "parts/test/cut/002.png"),
         others={"parts/test/cut/002.json": json.dumps(LABELME)},
         expected=good_and_cut("train/good/000.png", "test/good/001.png", "test/cut/002.png", "test/cut/002.json"),
-        missing="parts/train/good>parts/train/Good",
-        nearly="",
         source="labelme 5",
     ),
     Tree(
@@ -396,9 +392,6 @@ TREES = (
             "001.png": ("train", "good", None),
             "002.png": ("test", "defect", "002.json"),
         },
-        missing="",
-        nearly="",
-        source="",
     ),
     Tree(
         name="good images alone",
@@ -406,33 +399,18 @@ TREES = (
         category="parts",
         images=("parts/000.png", "parts/001.png"),
         expected={"000.png": ("train", "good", None), "001.png": ("train", "good", None)},
-        missing="",
-        nearly="",
-        source="",
     ),
 )
 
 
 def spoil(tree: Tree, root: Path) -> None:
     """Take from a tree what its near miss lacks."""
-    for change in tree.missing.split(",") if "/" in tree.missing or "*" in tree.missing else [tree.missing]:
+    for change in tree.missing:
         old, renamed, new = change.partition(">")
-        if "*" in change:
-            for path in root.rglob(change):
-                path.unlink()
-        elif "/" not in change:
-            table = next(root.rglob("*.csv"))
-            table.write_text(table.read_text().replace(old, new))
-        elif renamed:
+        if renamed:
             (root / old).rename(root / new)
         else:
-            _remove(root / old)
-
-
-def _remove(path: Path) -> None:
-    remove: Callable[[], None] = path.unlink if path.is_file() else lambda: None
-    for inside in sorted(path.rglob("*"), reverse=True):
-        inside.unlink() if inside.is_file() else inside.rmdir()
-    remove()
-    if path.is_dir():
-        path.rmdir()
+            for path in sorted(root.glob(old)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, content in tree.rewritten.items():
+        (root / name).write_text(content)

@@ -51,19 +51,15 @@ class RepeatedEmbeddings:
 def _room(shape: tuple[int, ...], device: torch.device, kept_bytes: int) -> Tensor:
     if math.prod(shape) * torch.float32.itemsize <= kept_bytes:
         return torch.empty(shape, device=device)
-    with tempfile.TemporaryFile(prefix="vtadl-embeddings-") as file:  # the mapping keeps it until it is dropped
-        _take_room(file.fileno(), math.prod(shape) * torch.float32.itemsize)
-        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
-
-
-def _take_room(handle: int, size: int) -> None:
-    """Give a file all its blocks now: a disk found full while a mapping is written ends the process by a signal."""
-    if not hasattr(os, "posix_fallocate"):
-        return
+    size = math.prod(shape) * torch.float32.itemsize
     try:
-        os.posix_fallocate(handle, 0, size)
+        with tempfile.TemporaryFile(prefix="vtadl-embeddings-") as file:  # the mapping keeps it until it is dropped
+            # All its blocks now: a disk found full while a mapping is written ends the process by a signal.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
     except OSError as error:
         raise TrainingError(
-            f"no {size / 1e9:.1f} GB for embeddings in '{tempfile.gettempdir()}': {error.strerror}; "
-            "make room there, or set TMPDIR to a folder that has it"
+            f"no {size / 1e9:.1f} GB for embeddings in '{tempfile.tempdir or 'the temporary folder'}': "
+            f"{error.strerror}; make room there, or set TMPDIR to a folder that has it"
         ) from error

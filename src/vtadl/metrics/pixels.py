@@ -1,6 +1,6 @@
 """From images to the counts behind the pixel metrics: one pass over the scores serves all of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,44 +97,51 @@ def _regions(images: Sequence[ScoredImage], scores: NDArray[np.floating]) -> dic
         images: the whole set.
         scores: ``(P,)`` of the defective pixels, image after image in reading order.
     """
-    counted, region_of_counted, counts, areas, region_images = ([np.empty(0, dtype=np.int64)] for _ in range(5))
+    nothing = np.empty(0, dtype=np.int64)
+    counted, region_of_counted, areas, region_images = [nothing], [nothing], [nothing], [nothing]
     n_pixels = n_regions = 0
     for index, image in enumerate(images):
         if image.mask is None:
             continue
-        for places, share in _places(image):
-            own = places + n_pixels
-            most = max(round(share * len(own)), 1)
-            if most < len(own):
-                own = own[np.argpartition(scores[own], len(own) - most)[len(own) - most :]]
-            counted.append(own)
-            region_of_counted.append(np.full(len(own), n_regions))
-            counts.append(np.array([len(own)]))
-            areas.append(np.array([len(places)]))
-            region_images.append(np.array([index]))
-            n_regions += 1
-        n_pixels += int(np.count_nonzero(image.mask))
+        n_own = int(np.count_nonzero(image.mask))
+        own, regions, sizes = _regions_of(image, scores[n_pixels : n_pixels + n_own])
+        counted.append(own + n_pixels)
+        region_of_counted.append(regions + n_regions)
+        areas.append(sizes)
+        region_images.append(np.full(len(sizes), index))
+        n_pixels += n_own
+        n_regions += len(sizes)
+    numbers = np.concatenate(region_of_counted)
     return {
         "counted": np.concatenate(counted),
-        "region_of_counted": np.concatenate(region_of_counted),
-        "region_counts": np.concatenate(counts),
+        "region_of_counted": numbers,
+        "region_counts": np.bincount(numbers, minlength=n_regions),
         "region_areas": np.concatenate(areas),
         "region_images": np.concatenate(region_images),
     }
 
 
-def _places(image: ScoredImage) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """For each region, its pixels by their place among the image's defective ones, and the share that covers it."""
+def _regions_of(
+    image: ScoredImage, scores: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of one image, the pixels that count, by their place among its defective ones; the region of each; and areas."""
     assert image.mask is not None, "only images with a mask have regions"
     if image.regions is None:
         _, region_of_pixel = label_regions(image.mask)
-        order = np.argsort(region_of_pixel, kind="stable")
-        ends = np.cumsum(np.bincount(region_of_pixel))
-        yield from ((places, 1.0) for places in np.split(order, ends[:-1]) if len(places))
-        return
+        return np.arange(len(region_of_pixel)), region_of_pixel, np.bincount(region_of_pixel)
     numbers = np.cumsum(image.mask.ravel()) - 1
-    for region in image.regions:
-        yield numbers[region.mask.ravel()], region.saturation
+    places = [numbers[region.mask.ravel()] for region in image.regions]
+    counted = []
+    for own, region in zip(places, image.regions, strict=True):
+        most = max(round(region.saturation * len(own)), 1)
+        highest = len(own) - most
+        counted.append(own[np.argpartition(scores[own], highest)[highest:]] if highest > 0 else own)
+    nothing = np.empty(0, dtype=np.int64)
+    return (
+        np.concatenate([nothing, *counted]),
+        np.repeat(np.arange(len(counted)), [len(own) for own in counted]),
+        np.array([len(own) for own in places], dtype=np.int64),
+    )
 
 
 def _distinct(
