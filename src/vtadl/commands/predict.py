@@ -175,7 +175,7 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
     from functools import partial
 
     from vtadl.inference.batch import Options, task
-    from vtadl.inference.frames import inspect_frames, is_live
+    from vtadl.inference.frames import inspect_frames, is_live, without_password
     from vtadl.inference.predictions_file import open_predictions_file
 
     tally, show, stop = Tally(), print_json if options.json else print_row, _stopped_by_signals()
@@ -184,7 +184,7 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
         passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
     else:
         written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
-        what = {**task(loaded, [], written), "source": options.source, "every": options.every}
+        what = {**task(loaded, [], written), "source": without_password(options.source), "every": options.every}
         with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
             known = {name for name, _, _ in predictions.done}
             passed = inspect(sink=predictions, options=written, done=known.__contains__)
