@@ -113,11 +113,13 @@ def test_what_is_wrong_with_a_package_is_said_in_a_line(package, tmp_path, capsy
         source.read_text()
         + "\n\ndef vector(a, b):\n    return (a - b).flatten()\n"
         + "\n\nclass Wide(Gradients):\n    width = 6\n\n\nclass Bare(nn.Module):\n    pass\n"
+        + "\n\nclass Asking(Gradients):\n    def __init__(self, depth):\n        super().__init__()\n"
     )
     losses, backbones = "vtadl.losses", "vtadl.backbones"
     package(
         *((losses, "vector", "mylab:vector"), (losses, "gone", "mylab:gone"), (losses, "word", "mylab:__name__")),
         *((backbones, "wide", "mylab:Wide"), (backbones, "bare", "mylab:Bare")),
+        (backbones, "asking", "mylab:Asking"),
     )
     context = ["--preset", "context", *TINY]
     cases = {
@@ -127,6 +129,7 @@ def test_what_is_wrong_with_a_package_is_said_in_a_line(package, tmp_path, capsy
         ("--objective", "missing", *context): "unknown term 'missing'; choose from: mse,",
         ("--preset", "gaussian", "--set", "model.backbone=wide"): "backbone 'wide' gave (",
         ("--preset", "gaussian", "--set", "model.backbone=bare"): "backbone 'bare' is no class of torch.nn.Module with",
+        ("--preset", "gaussian", "--set", "model.backbone=asking"): "backbone 'asking' cannot be made (",
     }
     for flags, words in cases.items():
         assert main(["train", "parts", "--out", "run", "--force", "--quiet", *flags]) == 2

@@ -112,6 +112,11 @@ def test_sets_whose_images_are_gone_and_cross_fitted_ones(bench, loaded, tmp_pat
         after = teach(before, bench / "labelled", CPU).run
     counts = {one.kind: len(one.scores) for one in after.card.calibration_sets}
     assert counts == {"held out": 23, "added good": 20, "cross-fit": 1}
+    for file in extra.iterdir():
+        file.unlink()
+    with pytest.warns(VtadlWarning, match="22 'added good' images are gone"):
+        after = teach(before, bench / "labelled", CPU).run
+    assert {one.kind for one in after.card.calibration_sets} == {"held out", "cross-fit"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vtadl.density.packed_scatter import STEPS, pack_scatter, unpack_scatter
+from vtadl.density.packed_scatter import CHUNK, STEPS, pack_scatter, unpack_scatter
 
 
 def scatter(images, width=9, positions=5, seed=0):
@@ -14,12 +14,13 @@ def scatter(images, width=9, positions=5, seed=0):
 
 
 @pytest.mark.parametrize("images", [1, 3, 200])
-@pytest.mark.parametrize("width", [2, 8, 9])
-def test_entries_are_off_by_less_than_a_millionth_of_their_deviations(images, width):
-    original = scatter(images, width)
+@pytest.mark.parametrize(("width", "positions"), [(2, 5), (8, 5), (9, 5), (3, CHUNK), (2, 2 * CHUNK + 3)])
+def test_entries_are_off_by_half_a_step_of_their_deviations_at_most(images, width, positions):
+    original = scatter(images, width, positions)
     roots = original.diagonal(dim1=1, dim2=2).sqrt()
     error = (unpack_scatter(pack_scatter(original)) - original) / (roots[:, :, None] * roots[:, None])
-    assert float(error.abs().max()) < 1e-6
+    rounding = 3 * torch.finfo(torch.float32).eps
+    assert float(error.abs().max()) < 0.5 / STEPS + rounding < 1.4e-6
 
 
 def test_a_channel_that_never_varies_stays_at_0():

@@ -142,6 +142,22 @@ def test_of_a_stream_the_newest_frame_is_scored_and_the_others_are_counted(bench
     assert names == sorted(set(names))
 
 
+def test_the_password_of_a_stream_is_written_nowhere(bench, stream, tmp_path, capfd):
+    secret = stream.replace("http://", "http://line:pass@word@")
+    address = stream.partition("://")[2].partition("/")[0]
+    run = load_run(bench / "run")
+    sink, stop = Rows(), threading.Event()
+    sink.add = lambda row: (sink.rows.append(row), stop.set())
+    inspect_frames(run, stream.replace("http://", "http://line:word@"), sink, CPU, NOTHING, stop=stop)
+    assert sink.rows[0]["file"].startswith(f"http://{address}/camera#")
+    assert frames.without_password(secret) == stream
+    assert frames.without_password("a@b://film.mp4") == "a@b://film.mp4"
+    out = str(tmp_path / "out")
+    assert main(["predict", str(bench / "run"), "--source", "http://line:word@127.0.0.1:9/x", "--out", out]) == 1
+    written = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "word" not in written + capfd.readouterr().err
+
+
 def test_a_stream_stops_when_it_is_told_to(bench, stream):
     stop = threading.Event()
     sink = Rows()

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.backbone_weights import save_vit
 from helpers.fitted import TensorImages, TensorSession, fit_to
 from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import FusionConfig
 from vtadl.density.gaussian import PositionGaussian
 from vtadl.density.packed_scatter import unpack_scatter
 from vtadl.density.standardisation import LogMoments
+from vtadl.errors import BundleError
 from vtadl.models.components import GaussianComponent, MemoryComponent
 from vtadl.models.fusion import FusionDetector
 from vtadl.models.protocol import Detector
@@ -184,6 +186,25 @@ def test_teaching_is_training_on_all(sizes):
     # The same defects stand out. The scale may differ: fewer images are farther from what is unseen.
     assert all(float(one[10:].min()) > float(one[:10].max()) for one in scores)
     assert float(torch.corrcoef(torch.stack(scores))[0, 1]) > 0.98
+
+
+def test_memories_over_a_second_backbone_are_taught_too(tmp_path):
+    vit = f"vit:{save_vit(tmp_path / 'vit.safetensors')}"
+    config = FusionConfig(image_size=64, size=300, second_backbone=vit, second_blocks=(1, 2), second_size=64)
+    some, whole = (
+        FusionDetector(config, build_backbone(config), build_backbone(config.second)).eval() for _ in range(2)
+    )
+    everything = images(24)
+    learned = some.fit(TensorImages(everything[:16]), TensorSession(0)).learned
+    learned = some.teach(TensorImages(everything[16:]), TensorSession(0), learned).learned
+    whole.fit(TensorImages(everything), TensorSession(0))
+    assert [len(one.density.patches) for one in some.components[1:]] == [300] * 3
+    shown = images(20, seed=7)
+    shown[10:, :, 24:40, 24:40] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    scores = torch.stack([detector.anomaly_map(shown).amax((1, 2)) for detector in (whole, some)])
+    assert float(torch.corrcoef(scores)[0, 1]) > 0.95
+    with pytest.raises(BundleError, match=r"components\.3"):
+        some.teach(TensorImages(everything), TensorSession(0), {k: v for k, v in learned.items() if ".3." not in k})
 
 
 def test_a_part_that_looked_wrong_is_right_once_it_was_taught():

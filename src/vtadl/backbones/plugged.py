@@ -37,10 +37,7 @@ class PluggedBackbone(nn.Module):
         self.name = config.backbone
         geometry = plugged_geometry(config)
         self.width, self.stride, self.multiple = geometry.width, geometry.stride, geometry.multiple
-        # Weights that it draws are the same each time, whatever was drawn before.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.network: nn.Module = _class_of(config.backbone)()
+        self.network = _made(config.backbone)
         self.checksum = Checksum(_digest(self.network), Path(config.backbone))
 
     def forward(self, images_B3HW: Tensor, pooling: int = 1) -> Tensor:
@@ -53,6 +50,19 @@ class PluggedBackbone(nn.Module):
                 f"W / stride), {expected}"
             )
         return F.avg_pool2d(embeddings_BDHW, pooling)
+
+
+def _made(name: str) -> nn.Module:
+    network = _class_of(name)
+    # Weights that it draws are the same each time, whatever was drawn before.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            made: nn.Module = network()
+        except Exception as error:  # Another's code may raise anything.
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(f"backbone '{name}' cannot be made ({reason}); it is made without arguments") from error
+    return made
 
 
 def _class_of(name: str) -> Any:

@@ -192,12 +192,20 @@ def _sets_again(before: Run, after: Run, device: torch.device, progress: Progres
         elif one.kind != "held out":
             wanted = set(one.sha256) - known
             folder = Path(one.folder)
-            there = {content_hash(path): path for path in (find_images([folder]) if folder.is_dir() else ())}
+            there = _images_of(folder)
             paths = [there[sha] for sha in sorted(wanted & there.keys())]
             if len(paths) < len(wanted):
                 _warn(f"'{folder}': {len(wanted) - len(paths)} '{one.kind}' images are gone and no longer calibrate")
             sets.append(scored_set(after, one.kind, folder, paths, device, None, progress))
     return [one for one in sets if one.scores or one.kind == "held out"]
+
+
+def _images_of(folder: Path) -> dict[str, Path]:
+    """The images of a folder by content; none where it is gone or empty."""
+    try:
+        return {content_hash(path): path for path in find_images([folder])}
+    except DataError:
+        return {}
 
 
 Scores = list[tuple[float, Verdict | None]]

@@ -177,7 +177,7 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
     from functools import partial
 
     from vtadl.inference.batch import Options, task
-    from vtadl.inference.frames import inspect_frames, is_live
+    from vtadl.inference.frames import inspect_frames, is_live, without_password
     from vtadl.inference.predictions_file import open_predictions_file
     from vtadl.terminal import finishing_the_item
 
@@ -190,7 +190,7 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
             written = Options(
                 overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only
             )
-            what = {**task(loaded, [], written), "source": options.source, "every": options.every}
+            what = {**task(loaded, [], written), "source": without_password(options.source), "every": options.every}
             with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
                 known = {name for name, _, _ in predictions.done}
                 passed = inspect(sink=predictions, options=written, done=known.__contains__)

@@ -112,7 +112,7 @@ def _lines(teaching: "Teaching") -> list[str]:
 
 
 def _group_lines(name: str, images: "Sequence[BeforeAfter]") -> list[str]:
-    """How many are judged good, then the scores: of defective parts those that changed most first."""
+    """How many are judged good; of defective parts also the scores, the lowest first: what is nearest to passing."""
     if not images:
         return []
     from vtadl.calibration.teaching import good_before_after

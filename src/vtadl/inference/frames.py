@@ -24,9 +24,8 @@ from vtadl.runs.run import Run
 
 LIVE = ("http://", "https://", "rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://")
 """Beginnings of streams, which do not wait for who reads them."""
-
-
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT"}
+"""Environment of OpenCV in which it does not speak on stderr."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ def inspect_frames(
     done: Callable[[str], bool] = lambda name: False,
     stop: threading.Event | None = None,
 ) -> int:
-    """Score frames and add a row for each, whose ``file`` is ``SOURCE#NAME``.
+    """Score frames and add a row for each, whose ``file`` is ``SOURCE#NAME``, the source without a password.
 
     Args:
         run: the detector.
@@ -75,21 +74,31 @@ def inspect_frames(
     with _opened(source) as capture, closing(reader_of(capture, every)) as reader:
         for frame in reader.frames(stop):
             count += 1
-            name = f"{source}#{frame.name}"
+            name = f"{without_password(source)}#{frame.name}"
             if not done(name):
                 scored = _scored(run, frame, Path(name), device)
                 row = written_row(run, scored, picture_folder(source) / frame.name, sink.folder, options)
-                sink.add({**row, "identity": [name, 0, 0]})
+                sink.add({**row, "file": name, "identity": [name, 0, 0]})  # a path would make one slash of two
             if stop.is_set():
                 break
     if not count and not stop.is_set():
-        raise DataError(f"'{source}' gave no frame; expected a film, a camera or a stream that can be read")
+        shown = without_password(source)
+        raise DataError(f"'{shown}' gave no frame; expected a film, a camera or a stream that can be read")
     return reader.passed_over
 
 
 def is_live(source: str) -> bool:
     """Whether frames come whether or not somebody reads them: a camera or a stream, no film."""
     return source.isdecimal() or source.lower().startswith(LIVE)
+
+
+def without_password(source: str) -> str:
+    """A source as files and messages name it: a stream's address may hold a name and a password, which stay secret."""
+    scheme, separator, rest = source.partition("://")
+    if not separator or not is_live(source):
+        return source
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def picture_folder(source: str) -> Path:
@@ -114,7 +123,8 @@ def _opened(source: str) -> Iterator[Any]:
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     try:
         if not capture.isOpened():
-            raise DataError(f"cannot open '{source}'; expected a film, a camera or a stream that OpenCV can read")
+            shown = without_password(source)
+            raise DataError(f"cannot open '{shown}'; expected a film, a camera or a stream that OpenCV can read")
         yield capture
     finally:
         capture.release()
