@@ -1,6 +1,7 @@
 """``vtadl compare``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.cells import Cell
     from vtadl.compare.compare import compare
     from vtadl.compare.findings import number
-    from vtadl.compare.grid import plan_cells, soonest_preset
+    from vtadl.compare.grid import plan_cells
     from vtadl.compare.outcomes import Outcome
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
@@ -67,13 +68,10 @@ def run(options: argparse.Namespace) -> int:
     sweep = parse_sweep(*options.sweep) if options.sweep else None
     objectives = [*options.objective, *(sweep.objectives.values() if sweep else ())]
     device = pick_device(options.device)
-    presets = options.preset or [soonest_preset(objectives, options.set)]
-    if not options.preset:
-        say(options, f"preset {presets[0]}: it serves the objectives and trains soonest (--preset chooses another)")
     cells = plan_cells(
         options.root,
         categories=_names(options.categories),
-        presets=presets,
+        presets=options.preset or [_preset(options, objectives)],
         objectives=objectives,
         seeds=_seeds(options.seeds),
         settings=options.set,
@@ -101,6 +99,15 @@ def run(options: argparse.Namespace) -> int:
     if results.failed:
         print(f"{results.failed} of {len(cells)} cells failed; the same command tries them again")
     return 1 if results.failed else 0
+
+
+def _preset(options: argparse.Namespace, objectives: Sequence[str]) -> str:
+    """The one that is taken where none is asked for."""
+    from vtadl.compare.grid import soonest_preset
+
+    preset = soonest_preset(objectives, options.set)
+    say(options, f"preset {preset}: it serves the objectives and trains soonest (--preset chooses another)")
+    return preset
 
 
 def _check(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
