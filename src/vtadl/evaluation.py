@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample

@@ -115,7 +115,9 @@ def test_what_was_changed_of_a_preset_is_said(finished, root, tmp_path):
         "gaussian": ["model.image_size (288, now 64)"],  # which is not trained
         "paper": ["model.image_size (512, now 64)", "model.patch_size (64, now 16)", "training.batch_size (8, now 2)"],
     }
-    results = Results(out=tmp_path, cells=tuple(plan_cells(root, seeds=[3])), outcomes={}, metric=DEFAULT_METRIC)
+    results = Results(
+        out=tmp_path, cells=tuple(plan_cells(root, presets=["paper"], seeds=[3])), outcomes={}, metric=DEFAULT_METRIC
+    )
     assert settings_text(results.settings) == "Settings: paper as it comes."
 
 

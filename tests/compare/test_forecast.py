@@ -147,8 +147,8 @@ def test_the_published_schedule_is_never_a_surprise(root, tmp_path, capsys, monk
         "cpu",
     ]
     assert main(arguments) == 1
-    printed = capsys.readouterr()
-    assert "preset paper: it serves the objectives and trains soonest" in printed.out
-    assert "2 cells to do, about 40 min" in printed.out
+    printed = capsys.readouterr().err
+    assert "vtadl: preset paper: it serves the objectives and trains soonest" in printed
+    assert "vtadl: 2 cells to do, about 40 min" in printed
     assert main([*arguments, "--seeds", "0,1,2"]) == 1
     assert "warning: this comparison takes about 2.0 h" in capsys.readouterr().err

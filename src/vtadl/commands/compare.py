@@ -1,12 +1,12 @@
 """``vtadl compare``."""
 
 import argparse
-from collections.abc import Sequence
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, progress_of, say
+from vtadl.commands.arguments import add_command, add_device, progress_of
 from vtadl.config.aliases import preset_name
 from vtadl.errors import ConfigError
 
@@ -62,22 +62,22 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.compare.results import METRICS
     from vtadl.compare.sweep import parse_sweep
     from vtadl.inference.predict import pick_device
-    from vtadl.training.distributed import launched_rank
 
     _check(options, METRICS)
-    if launched_rank() is not None:
-        raise ConfigError("a comparison is not started by torchrun; --workers N runs cells side by side")
     sweep = parse_sweep(*options.sweep) if options.sweep else None
     objectives = [*options.objective, *(sweep.objectives.values() if sweep else ())]
     device = pick_device(options.device)
     cells = plan_cells(
         options.root,
         categories=_names(options.categories),
-        presets=options.preset or [_soonest(options, objectives)],
+        presets=options.preset,
         objectives=objectives,
         seeds=_seeds(options.seeds),
         settings=options.set,
     )
+
+    if not (options.preset or options.quiet):
+        _say(f"preset {cells[0].config.preset}: it serves the objectives and trains soonest (--preset chooses another)")
 
     results = compare(
         cells,
@@ -90,20 +90,12 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
         done=partial(_print_cell, options.metric),
         progress=progress_of(options),
-        say=None if options.quiet else lambda line: say(options, line),
+        say=None if options.quiet else _say,
     )
     print(f"page: {options.out / 'comparison.html'}")
     if results.failed:
         print(f"{results.failed} of {len(cells)} cells failed; the same command tries them again")
     return 1 if results.failed else 0
-
-
-def _soonest(options: argparse.Namespace, objectives: Sequence[str]) -> str:
-    from vtadl.compare.grid import soonest_preset
-
-    preset = soonest_preset(objectives, options.set)
-    say(options, f"preset {preset}: it serves the objectives and trains soonest (--preset chooses another)")
-    return preset
 
 
 def _print_cell(metric: str, cell: "Cell", outcome: "Outcome") -> None:
@@ -114,11 +106,20 @@ def _print_cell(metric: str, cell: "Cell", outcome: "Outcome") -> None:
     print(f"{outcome.status}  {what}  {ending}", flush=True)
 
 
+def _say(line: str) -> None:
+    """On stderr, as results are on stdout."""
+    print(f"vtadl: {line}", file=sys.stderr, flush=True)
+
+
 def _check(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:
+    from vtadl.training.distributed import launched_rank
+
     if options.metric not in metrics:
         raise ConfigError(f"unknown metric '{options.metric}'; choose from: {', '.join(metrics)}")
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; expected 1 or more")
+    if launched_rank() is not None:
+        raise ConfigError("a comparison is not started by torchrun; --workers N runs cells side by side")
     if options.workers > 1 and options.ray is not None:
         raise ConfigError("--workers runs cells on this machine and --ray on a cluster; give one of them")
 
