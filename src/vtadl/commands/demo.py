@@ -17,7 +17,7 @@ REPORT, IMAGES, RUNS = "report.html", "images", "runs"
 
 NEXT_STEPS = """\
 On a page, with pictures to try (pip install 'vtadl[server]'):
-  vtadl serve --demo
+  vtadl serve --demo{demo}
 With your own images, PARTS being a folder of good ones:
   vtadl train PARTS --out runs/parts --calibrate      learn from them
   vtadl predict runs/parts NEW --out predictions      see where new ones differ
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(metric_lines(one.report)))
     print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")
     print(f"report: {options.out / REPORT}\n")
-    print(NEXT_STEPS)
+    print(NEXT_STEPS.format(demo="" if options.out == DEFAULT_OUT else f" {options.out}"))
     return 0
 
 
