@@ -39,12 +39,14 @@ def main() -> None:
 
 
 def take(page: Page, images: Path, out: Path) -> None:
-    files = sorted(images.glob("*/*.jpg"))
+    files = [file for label in ("good", "bad") for file in sorted((images / label).iterdir())]
     page.goto(f"{URL}/?detector=macaroni")
     for file in files:
         page.set_input_files("#files", str(file))
         page.wait_for_selector("#result:not([aria-busy]) .result")
         page.wait_for_timeout(500)
+    page.click("#recent .defective")
+    page.wait_for_selector(".result[data-verdict=defective]")
     page.locator(".heat").evaluate("image => image.decode()")
     keep(page, out / "server_inspect.jpg")
     page.goto(f"{URL}/history?detector=macaroni")
