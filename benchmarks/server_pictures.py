@@ -31,7 +31,7 @@ def main() -> None:
             with sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
                 page = chromium.new_context(viewport=SIZE).new_page()
-                take(page, demo / "images/flange/test", out)
+                take(page, demo / "images/macaroni/test", out)
                 chromium.close()
         finally:
             os.killpg(server.pid, signal.SIGTERM)
@@ -39,15 +39,17 @@ def main() -> None:
 
 
 def take(page: Page, images: Path, out: Path) -> None:
-    files = sorted(images.glob("*/*.png"))
-    page.goto(f"{URL}/?detector=flange")
+    files = [file for label in ("good", "bad") for file in sorted((images / label).iterdir())]
+    page.goto(f"{URL}/?detector=macaroni")
     for file in files:
         page.set_input_files("#files", str(file))
         page.wait_for_selector("#result:not([aria-busy]) .result")
         page.wait_for_timeout(500)
+    page.click("#recent .defective")
+    page.wait_for_selector(".result[data-verdict=defective]")
     page.locator(".heat").evaluate("image => image.decode()")
     keep(page, out / "server_inspect.jpg")
-    page.goto(f"{URL}/history?detector=flange")
+    page.goto(f"{URL}/history?detector=macaroni")
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(1000)
     keep(page, out / "server_history.jpg")

@@ -38,7 +38,9 @@ def test_the_demo_leaves_images_runs_and_a_report(done):
     assert sorted(path.name for path in out.iterdir()) == ["images", "report.html", "runs"]
     assert [path.name for path in (out / "images").iterdir()] == [demo.CATEGORY]
     assert [path.name for path in (out / "runs").iterdir()] == [demo.CATEGORY]
-    assert load_run(out / "runs" / demo.CATEGORY).source.category == demo.CATEGORY
+    run = load_run(out / "runs" / demo.CATEGORY)
+    assert run.source.category == demo.CATEGORY
+    assert run.card.threshold == max(run.held_out.scores)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "CC BY 4.0" in page
     assert demo.ATTRIBUTION in page

@@ -96,12 +96,16 @@ def test_leftovers_of_a_kill_are_removed(client, monkeypatch):
     path.write_bytes(GOOD)
     arrived, _ = server.storage.arriving(orphan)
     arrived.write_bytes(GOOD)
+    folders = [server.storage.incoming / "images-x", server.storage.versions / NAME / ".new-x"]
+    for folder in folders:
+        (folder / "in").mkdir(parents=True)
     monkeypatch.setattr("vtadl.server.storage.ORPHAN_SECONDS", -3600)
+    monkeypatch.setattr("vtadl.server.storage.WORK_SECONDS", 0)
     monkeypatch.setattr(
         server.storage, "recent", lambda hours: [(p.stem, p) for p in server.storage.root.glob("pictures/*/*/*")]
     )
     retention.remove_orphans(server.database, server.storage)
-    assert not path.exists() and not arrived.exists()
+    assert not any(one.exists() for one in (path, arrived, *folders))
     assert client.get(kept["links"]["image"]).content == GOOD
 
 

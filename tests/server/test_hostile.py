@@ -58,4 +58,4 @@ def test_odd_requests_are_no_server_error(client, method, path, body):
 @pytest.mark.timeout(3600)
 def test_the_document_against_the_server(client):
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    assert try_document(client, EXAMPLES) > 15
+    assert len(try_document(client, EXAMPLES)) > 15

@@ -46,6 +46,7 @@ def test_every_command_of_the_document_runs(workplace, client):
     ("arguments", "code", "message"),
     [
         (["nowhere"], 1, "no detector at 'nowhere'"),
+        (["--demo", "runs/demo"], 1, "make it with: vtadl demo --out runs/demo"),
         (["runs/parts", "--host", "0.0.0.0"], 2, "without a token"),
         ([], 2, "name a detector"),
         (["token", "add", "x"], 2, "expected token add NAME"),

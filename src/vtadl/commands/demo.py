@@ -17,7 +17,7 @@ REPORT, IMAGES, RUNS = "report.html", "images", "runs"
 
 NEXT_STEPS = """\
 On a page, with pictures to try (pip install 'vtadl[server]'):
-  vtadl serve --demo
+  vtadl serve --demo{demo}
 With your own images, PARTS being a folder of good ones:
   vtadl train PARTS --out runs/parts --calibrate      learn from them
   vtadl predict runs/parts NEW --out predictions      see where new ones differ
@@ -56,14 +56,17 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(metric_lines(one.report)))
     print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")
     print(f"report: {options.out / REPORT}\n")
-    print(NEXT_STEPS)
+    print(NEXT_STEPS.format(demo="" if options.out == DEFAULT_OUT else f" {options.out}"))
     return 0
 
 
 def _train_and_evaluate(root: Path, runs: Path, device: "torch.device", options: argparse.Namespace) -> "Evaluated":
+    from vtadl.calibration.calibrate import Request, calibrate
+    from vtadl.calibration.images import gather
     from vtadl.config.presets import DEFAULT_PRESET, preset_config
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
+    from vtadl.reports.card import write_card
     from vtadl.reports.evaluation import Evaluated
     from vtadl.runs.run import save_run
     from vtadl.training.train import train_run
@@ -72,6 +75,10 @@ def _train_and_evaluate(root: Path, runs: Path, device: "torch.device", options:
     say(options, f"learning from {len(category.train)} good images of {category.name} ...")
     trained = train_run(preset_config(DEFAULT_PRESET), category, device, progress=progress_of(options))
     save_run(trained, runs / category.name)
+    # So few are held out that the lowest rate that they support is what is asked for.
+    rate = 1 / (len(trained.held_out.scores) + 1)
+    card = calibrate(trained, gather(trained, device), Request(false_reject_rate=rate))
+    write_card(runs / category.name, card)
     say(options, f"scoring {len(category.test)} test images of {category.name} ...")
     return Evaluated(
         run=trained, category=category, report=evaluate_run(trained, category, device, progress=progress_of(options))

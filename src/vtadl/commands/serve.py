@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEMO = Path("vtadl-demo")
 GRACE_SECONDS = 60
 CONNECTIONS = 256
-USAGE = "vtadl serve RUN_OR_EXPORT... | --demo | token add NAME --role ROLE | token remove NAME"
+USAGE = "vtadl serve RUN_OR_EXPORT... | --demo [DIR] | token add NAME --role ROLE | token remove NAME"
 
 
 def add_to(commands: Any) -> None:
@@ -26,7 +26,9 @@ def add_to(commands: Any) -> None:
     parser.usage = USAGE
     parser.epilog = "token add NAME --role operator|engineer|admin makes a token, and shows it once."
     parser.add_argument("detectors", nargs="*", metavar="RUN_OR_EXPORT", help="a detector's name is its folder's")
-    parser.add_argument("--demo", action="store_true", help="the detectors of vtadl demo, made first if need be")
+    parser.add_argument(
+        "--demo", nargs="?", type=Path, const=DEMO, metavar="DIR", help=f"what vtadl demo wrote there (default {DEMO})"
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, this machine only"
     )
@@ -90,7 +92,7 @@ def _settings(options: argparse.Namespace, watched: "tuple[Watched, ...]" = ()) 
         queue=options.queue,
         tls=options.tls_cert is not None,
         watched=watched,
-        samples=DEMO / "images" if options.demo else None,
+        samples=options.demo / "images" if options.demo else None,
     )
 
 
@@ -189,9 +191,9 @@ def _serve(options: argparse.Namespace, create_app: Callable[..., Any]) -> int:
 def _folders(options: argparse.Namespace) -> list[Path]:
     folders = [Path(name) for name in options.detectors]
     if options.demo:
-        runs = DEMO / "runs"
+        runs = options.demo / "runs"
         if not runs.is_dir():
-            raise DataError(f"there is no demo at '{DEMO}'; make it with: vtadl demo")
+            raise DataError(f"there is no demo at '{options.demo}'; make it with: vtadl demo --out {options.demo}")
         folders += sorted(runs.iterdir())
     if not folders and not options.data.is_dir():
         raise ConfigError(f"name a detector: {USAGE}")

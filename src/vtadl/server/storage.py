@@ -10,6 +10,7 @@ DATA/versions/NAME/2/   run folders that the server made
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from vtadl.runs.files import write_bytes
 CHUNK = 1 << 20
 ORPHAN_SECONDS = 3600
 """A file without a row that is older was left by a kill: nobody was told of it."""
+WORK_SECONDS = 7200
+"""That a command may work in a folder."""
 KINDS = {
     b"\x89PNG": "png",
     b"\xff\xd8\xff": "jpg",
@@ -86,10 +89,12 @@ class Storage:
             write_bytes(self.thumbnail(identifier), content)
 
     def sweep(self) -> None:
-        """Remove arrivals that nobody will finish."""
+        """Remove arrivals, and folders of work on a version, that nobody will finish."""
         oldest = time.time() - ORPHAN_SECONDS
-        for path in self.incoming.iterdir():
-            if _changed(path) < oldest:
+        for path in (*self.incoming.iterdir(), *self.versions.glob("*/.new-*")):
+            if path.is_dir() and _changed(path) < oldest - WORK_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+            elif not path.is_dir() and _changed(path) < oldest:
                 path.unlink(missing_ok=True)
 
     def recent(self, hours: int) -> Iterator[tuple[str, Path]]:

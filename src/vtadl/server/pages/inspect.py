@@ -64,4 +64,4 @@ def _samples(server: Server, name: str) -> list[int]:
 def _sample_files(server: Server, name: str) -> list[str]:
     if server.settings.samples is None:
         return []
-    return sorted(str(path) for path in (server.settings.samples / name / "test").glob("*/*.png"))
+    return sorted(str(path) for path in (server.settings.samples / name / "test").glob("*/*.*"))
