@@ -86,13 +86,12 @@ def histograms(groups: Sequence[Histogram], *, title: str, x_label: str, mark: f
     return svg(WIDTH, height, title, "".join(parts))
 
 
-def colour_bar(low: float, high: float, identifier: str) -> Markup:
+def colour_bar(low: float, high: float) -> Markup:
     """The heat maps' colour scale over the grey of a photo, with the scores it stands for.
 
     Args:
         low: score of a calm pixel.
         high: score of the last colour.
-        identifier: unique in the page.
     """
     before = 0.25  # the share of the bar that shows scores without colour
     steps = np.linspace(0, 1, 21, dtype=np.float32)
@@ -111,8 +110,8 @@ def colour_bar(low: float, high: float, identifier: str) -> Markup:
     )
     bar = f'x="{RIGHT}" y="{TOP}" width="{width}" height="{BAR_HEIGHT}" rx="2"'
     content = (
-        f'<defs><linearGradient id="{identifier}">{stops}</linearGradient></defs>'
-        f'<rect {bar} class="photo-grey"/><rect {bar} fill="url(#{identifier})"/>{ticks}'
+        f'<defs><linearGradient id="scale">{stops}</linearGradient></defs>'
+        f'<rect {bar} class="photo-grey"/><rect {bar} fill="url(#scale)"/>{ticks}'
     )
     return svg(WIDTH, bottom + 24, "Colour scale of the heat maps, from no colour to the highest scores", content)
 
