@@ -154,5 +154,5 @@ def test_numbers_have_the_digits_that_tell_them_apart(value, span, shown):
 
 
 def test_the_colour_bar_names_the_scores_where_colour_begins_and_ends():
-    shown = [text.text for text in ET.fromstring(colour_bar(1.0, 7.0, "bar")).iter("text")]
+    shown = [text.text for text in ET.fromstring(colour_bar(1.0, 7.0)).iter("text")]
     assert shown == ["2.00", "3.45", "7.00"]

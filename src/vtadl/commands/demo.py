@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     with new_folder(options.out, force=options.force) as folder:
         one = _train_and_evaluate(copy_demo(folder / IMAGES), folder / RUNS, device, options)
         say(options, "writing the report ...")
-        write_report(folder / REPORT, [one], device, title=f"vtadl demo: {DEFAULT_PRESET}", note=ATTRIBUTION)
+        write_report(folder / REPORT, one, device, title=f"vtadl demo: {DEFAULT_PRESET}", note=ATTRIBUTION)
     print(f"\n{one.category.name}")
     print("\n".join(metric_lines(one.report)))
     print(f"\nall of it in {time.perf_counter() - started:.0f} s: {options.out / IMAGES}, {options.out / RUNS}")

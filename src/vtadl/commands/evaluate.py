@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         from vtadl.reports.evaluation import Evaluated, write_report
 
         evaluated = Evaluated(run=loaded, category=category, report=report)
-        write_report(options.report, [evaluated], device, title=f"{category.name}: {loaded.config.preset}")
+        write_report(options.report, evaluated, device, title=f"{category.name}: {loaded.config.preset}")
     if str(options.json) != "-":
         print("\n".join(metric_lines(report)))
         if options.report:

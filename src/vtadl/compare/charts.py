@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 
 from markupsafe import Markup
 
 from vtadl.compare.sweep import Sweep
 from vtadl.compare.tables import Entry, Method, Table
-from vtadl.reports.charts import ticks
+from vtadl.reports.charts import svg, text, ticks
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 130, 20, 14, 44
 ROW, DOT = 18, 4.5
@@ -16,6 +15,7 @@ SWEEP_HEIGHT = 320
 LINE = 13
 """Height of a line of text."""
 MEAN = "mean"
+STYLE = "max-width:52rem"
 COLOURS = 6
 """The page's style has as many; further methods get other shapes."""
 
@@ -36,12 +36,12 @@ def dot_chart(table: Table) -> Markup:
     for place, (name, entries) in enumerate(rows):
         middle = TOP + lane * (place + 0.5)
         parts.append(f'<path class="grid" d="M{LEFT} {middle + lane / 2:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 10, middle + 4, name, "end", "name"))
+        parts.append(text(LEFT - 10, middle + 4, name, "end", name=True))
         for index, entry in enumerate(entries.values()):
             y = middle + 7 * (index - (len(entries) - 1) / 2)
             if entry.mean is not None:
                 parts.append(_dot(index, across(entry.mean), y, across, entry))
-    return _svg(base + BOTTOM, f"{table.metric} of each method, by category", "".join(parts))
+    return svg(WIDTH, base + BOTTOM, f"{table.metric} of each method, by category", "".join(parts), STYLE)
 
 
 def method_key(table: Table) -> list[tuple[Markup, str]]:
@@ -73,7 +73,7 @@ def sweep_chart(table: Table, sweep: Sweep) -> Markup:
     for index, ((name, _), points) in enumerate(zip(lines, places, strict=True)):
         if points:
             parts.append(_curve(index, name, points, named[points[-1][1]]))
-    return _svg(SWEEP_HEIGHT, f"{table.metric} over {sweep.name} in {sweep.expression}", "".join(parts))
+    return svg(WIDTH, SWEEP_HEIGHT, f"{table.metric} over {sweep.name} in {sweep.expression}", "".join(parts), STYLE)
 
 
 def _sweep_lines(table: Table, sweep: Sweep) -> list[tuple[str, list[tuple[float, float | None]]]]:
@@ -106,7 +106,7 @@ def _curve(index: int, name: str, points: Sequence[tuple[float, float]], name_at
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>' for x, y in points)
     line = f'<path style="stroke:{colour};stroke-width:{width}" d="M{path}"/>'
-    return line + dots + _text(points[-1][0] + 8, name_at + 4, name, "start", "name")
+    return line + dots + text(points[-1][0] + 8, name_at + 4, name, "start", name=True)
 
 
 def _sweep_axes(
@@ -120,15 +120,14 @@ def _sweep_axes(
     parts = []
     for tick in ticks(*extent):
         parts.append(f'<path class="grid" d="M{LEFT} {y_of(tick):.1f}H{right:.1f}"/>')
-        parts.append(_text(LEFT - 8, y_of(tick) + 4, f"{tick:g}", "end"))
+        parts.append(text(LEFT - 8, y_of(tick) + 4, f"{tick:g}", "end"))
     for value in sweep.values:
         parts.append(f'<path class="axis" d="M{x_of(value):.1f} {bottom}v4"/>')
-        parts.append(_text(x_of(value), bottom + 17, f"{value:g}"))
+        parts.append(text(x_of(value), bottom + 17, f"{value:g}"))
     parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right:.1f}"/>')
     middle = (TOP + bottom) / 2
-    parts.append(_text((LEFT + right) / 2, SWEEP_HEIGHT - 6, f"{sweep.name} in {sweep.expression}", style="name"))
-    turned = f' transform="rotate(-90 60 {middle:.1f})"'
-    parts.append(_text(60, middle, metric.replace("_", " "), style="name", extra=turned))
+    parts.append(text((LEFT + right) / 2, SWEEP_HEIGHT - 6, f"{sweep.name} in {sweep.expression}", name=True))
+    parts.append(text(60, middle, metric.replace("_", " "), name=True, turned=True))
     return "".join(parts)
 
 
@@ -173,18 +172,6 @@ def _value_axis(low: float, high: float, across: Callable[[float], float], base:
     parts = [f'<path class="axis" d="M{LEFT} {base}H{WIDTH - RIGHT}"/>']
     for tick in ticks(low, high):
         parts.append(f'<path class="grid" d="M{across(tick):.1f} {TOP}V{base}"/>')
-        parts.append(_text(across(tick), base + 17, f"{tick:g}"))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, base + 37, metric.replace("_", " "), style="name"))
+        parts.append(text(across(tick), base + 17, f"{tick:g}"))
+    parts.append(text((LEFT + WIDTH - RIGHT) / 2, base + 37, metric.replace("_", " "), name=True))
     return "".join(parts)
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = "", extra: str = "") -> str:
-    kind = f' class="{style}"' if style else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}{extra}>{escape(text)}</text>'
-
-
-def _svg(height: float, title: str, content: str) -> Markup:
-    return Markup(  # noqa: S704  `_text` escapes all text in it
-        f'<svg class="chart" style="max-width:52rem" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
-        f'aria-label="{escape(title)}">{content}</svg>'
-    )

@@ -11,8 +11,6 @@ from vtadl.errors import DataError
 from vtadl.metrics.evaluation import LIMITS, evaluate
 from vtadl.metrics.images import ScoredImage
 from vtadl.metrics.intervals import CONFIDENCE, can_resample, fewest, perfect_bound
-from vtadl.metrics.pixels import rank_pixels
-from vtadl.metrics.resampling import resample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +46,14 @@ def compare_metrics(
     first, second = (sorted(images, key=lambda i: i.name) for images in (first, second))
     _check_same(first, second)
     is_good = np.array([i.is_good for i in first], dtype=bool)
-    values, draws = [], []
-    for images in (first, second):
-        values.append(evaluate(images, bootstrap=0, limits=limits).metrics)
-        draws.append(resample(images, rank_pixels(images), limits, bootstrap, seed).metrics)
+    ours, theirs = (evaluate(images, bootstrap=bootstrap, seed=seed, limits=limits) for images in (first, second))
     found: dict[str, Comparison | None] = {}
-    for name, a in values[0].items():
-        b = values[1][name]
+    for name, a in ours.metrics.items():
+        b = theirs.metrics[name]
         if a is None or b is None or not can_resample(is_good):
             found[name] = None
         else:
-            found[name] = compare_resampled(a, b, draws[0][name], draws[1][name], is_good)
+            found[name] = compare_resampled(a, b, ours.resampled[name], theirs.resampled[name], is_good)
     return found
 
 

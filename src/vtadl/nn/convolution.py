@@ -192,20 +192,11 @@ class _NormReluConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        gain_C: Tensor,
-        shift_C: Tensor,
-        mean_C: Tensor,
-        inverse_C: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        geometry: tuple[int, int, int],
-    ) -> Tensor:
-        ctx.save_for_backward(x, gain_C, shift_C, mean_C, inverse_C, weight)
-        ctx.geometry = geometry
-        return _images_convolved(x, gain_C, shift_C, mean_C, inverse_C, weight, bias, geometry)
+    def forward(ctx: Any, *operands: Any) -> Tensor:
+        """`_images_convolved`."""
+        *tensors, _bias, ctx.geometry = operands
+        ctx.save_for_backward(*tensors)
+        return _images_convolved(*operands)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -59,7 +59,7 @@ def line_chart(
         parts.append(_path("chance", np.array([0.0, x_limit]), np.array([0.0, x_limit]), x_limit))
     parts += [_path(f"line s{i}", *_cut(line, x_limit), x_limit) for i, line in enumerate(lines)]
     parts.append(_legend([line.label for line in lines], legend))
-    return _svg(HEIGHT, title, "".join(parts))
+    return svg(WIDTH, HEIGHT, title, "".join(parts))
 
 
 def histograms(groups: Sequence[Histogram], *, title: str, x_label: str, mark: float | None = None) -> Markup:
@@ -86,16 +86,15 @@ def histograms(groups: Sequence[Histogram], *, title: str, x_label: str, mark: f
         # Beside the bars alone: between them it would cross the rows' labels.
         down = "".join(f"M{x:.1f} {floor - ROW_HEIGHT}V{floor}" for floor in floors)
         parts.append(f'<path class="mark" d="{down}"/>')
-    return _svg(height, title, "".join(parts))
+    return svg(WIDTH, height, title, "".join(parts))
 
 
-def colour_bar(low: float, high: float, identifier: str) -> Markup:
+def colour_bar(low: float, high: float) -> Markup:
     """The heat maps' colour scale over the grey of a photo, with the scores it stands for.
 
     Args:
         low: score of a calm pixel.
         high: score of the last colour.
-        identifier: unique in the page.
     """
     before = 0.25  # the share of the bar that shows scores without colour
     steps = np.linspace(0, 1, 21, dtype=np.float32)
@@ -108,16 +107,16 @@ def colour_bar(low: float, high: float, identifier: str) -> Markup:
     )
     width, bottom = WIDTH - 2 * RIGHT, TOP + BAR_HEIGHT
     ticks = "".join(
-        _text(RIGHT + width * (before + (1 - before) * place), bottom + 16, shown, "end" if place == 1 else "middle")
+        text(RIGHT + width * (before + (1 - before) * place), bottom + 16, shown, "end" if place == 1 else "middle")
         for place in (0.0, 0.5, 1.0)
         for shown in [significant(heatmap.score_at(place, low, high), high - low)]
     )
     bar = f'x="{RIGHT}" y="{TOP}" width="{width}" height="{BAR_HEIGHT}" rx="2"'
     content = (
-        f'<defs><linearGradient id="{identifier}">{stops}</linearGradient></defs>'
-        f'<rect {bar} class="photo-grey"/><rect {bar} fill="url(#{identifier})"/>{ticks}'
+        f'<defs><linearGradient id="scale">{stops}</linearGradient></defs>'
+        f'<rect {bar} class="photo-grey"/><rect {bar} fill="url(#scale)"/>{ticks}'
     )
-    return _svg(bottom + 24, "Colour scale of the heat maps, from no colour to the highest scores", content)
+    return svg(WIDTH, bottom + 24, "Colour scale of the heat maps, from no colour to the highest scores", content)
 
 
 def outline(mask: NDArray[np.bool_]) -> str:
@@ -155,6 +154,22 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
+def svg(width: int, height: float, title: str, content: str, style: str = "") -> Markup:
+    """A drawing of so many units; ``title`` says what it shows to those who cannot see it."""
+    styled = f' style="{style}"' if style else ""
+    return Markup(  # noqa: S704  `text` escapes all text in it
+        f'<svg class="chart"{styled} viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f"{content}</svg>"
+    )
+
+
+def text(x: float, y: float, words: str, anchor: str = "middle", *, name: bool = False, turned: bool = False) -> str:
+    """Words at a place; ``name`` is the style of what names an axis or a row, ``turned`` runs upwards."""
+    style = ' class="name"' if name else ""
+    turn = f' transform="rotate(-90 {x:g} {y:.1f})"' if turned else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}{turn}>{escape(words)}</text>'
+
+
 def _across(share: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * share
 
@@ -163,28 +178,18 @@ def _up(share: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
 
 
-def _svg(height: int, title: str, content: str) -> Markup:
-    label = escape(title)
-    drawn = f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{content}</svg>'
-    return Markup(drawn)  # noqa: S704  `_text` escapes all text in it
-
-
-def _text(x: float, y: float, text: str, anchor: str = "middle", extra: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
-
-
 def _axes(x_label: str, y_label: str, x_limit: float) -> str:
     left, right, top, bottom = _across(0), _across(1), _up(1), _up(0)
     grid, labels = "", ""
     for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
         grid += f"M{left} {_up(share):.1f}H{right}"
-        labels += _text(left - 7, _up(share) + 4, f"{share:g}", "end")
+        labels += text(left - 7, _up(share) + 4, f"{share:g}", "end")
     for tick in ticks(0, x_limit):
         grid += f"M{_across(tick / x_limit):.1f} {top}V{bottom}"
-        labels += _text(_across(tick / x_limit), bottom + 17, f"{tick:g}")
+        labels += text(_across(tick / x_limit), bottom + 17, f"{tick:g}")
     middle = (top + bottom) / 2
-    names = _text((left + right) / 2, HEIGHT - 6, x_label, extra=' class="name"')
-    names += _text(12, middle, y_label, extra=f' class="name" transform="rotate(-90 12 {middle:.1f})"')
+    names = text((left + right) / 2, HEIGHT - 6, x_label, name=True)
+    names += text(12, middle, y_label, name=True, turned=True)
     return f'<path class="grid" d="{grid}"/>{labels}{names}'
 
 
@@ -192,8 +197,8 @@ def _value_axis(low: float, high: float, base: float, x_label: str) -> str:
     labels = f'<path class="axis" d="M{_across(0)} {base}H{_across(1)}"/>'
     for tick in ticks(low, high):
         x = _across((tick - low) / (high - low))
-        labels += f'<path class="axis" d="M{x:.1f} {base}v4"/>' + _text(x, base + 17, f"{tick:.10g}")
-    return labels + _text((_across(0) + _across(1)) / 2, base + 38, x_label, extra=' class="name"')
+        labels += f'<path class="axis" d="M{x:.1f} {base}v4"/>' + text(x, base + 17, f"{tick:.10g}")
+    return labels + text((_across(0) + _across(1)) / 2, base + 38, x_label, name=True)
 
 
 def _bars(counts: NDArray[np.int64], floor: float, group: Histogram) -> str:
@@ -205,7 +210,7 @@ def _bars(counts: NDArray[np.int64], floor: float, group: Histogram) -> str:
         if height > 0
     )
     line = f'<path class="grid" d="M{_across(0)} {floor}H{_across(1)}"/>'
-    name = _text(_across(1), floor - ROW_HEIGHT - 6, f"{group.label}: {len(group.values)}", "end")
+    name = text(_across(1), floor - ROW_HEIGHT - 6, f"{group.label}: {len(group.values)}", "end")
     return f'{line}<path class="bars {group.style}" d="{path}"/>{name}'
 
 
@@ -231,7 +236,7 @@ def _legend(labels: Sequence[str], side: Literal["left", "right"]) -> str:
     for i, label in enumerate(labels):
         y = _up(0.05) - 16 * (len(labels) - 1 - i)
         parts.append(f'<path class="line s{i}" d="M{x:.1f} {y - 4:.1f}h{swatch}"/>')
-        parts.append(_text(x + swatch + 6, y, label, "start"))
+        parts.append(text(x + swatch + 6, y, label, "start"))
     return "".join(parts)
 
 

@@ -1,14 +1,13 @@
 """A period's scores and image statistics over time, beside those of calibration: one HTML file."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from vtadl.calibration.drift import Drift, Shift
-from vtadl.reports.charts import significant, ticks
+from vtadl.reports.charts import significant, svg, text, ticks
 from vtadl.reports.page import TableContent, page
 
 WIDTH, HEIGHT = 360, 180
@@ -57,18 +56,10 @@ def _over_time(values: Sequence[float], reference: Sequence[float], name: str) -
         f'<rect class="bars held-out" opacity="0.3" x="{LEFT}" y="{up(ceiling):.1f}" width="{right - LEFT}" '
         f'height="{up(floor) - up(ceiling):.1f}"/>'
     )
-    labels = "".join(
-        f'<text x="{LEFT - 6}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:.6g}</text>'
-        for tick in ticks(low, high, 4)
-    )
+    labels = "".join(text(LEFT - 6, up(tick) + 4, f"{tick:.6g}", "end") for tick in ticks(low, high, 4))
     axis = f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>'
-    middle = (LEFT + right) / 2
-    legend = f'<text class="name" x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">image 1 to {len(values)}</text>'
-    label = escape(f"{name} over time")
-    return Markup(  # noqa: S704  numbers, and the name escaped
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
-        f"{band}{axis}{labels}{legend}{_line(medians, up)}</svg>"
-    )
+    legend = text((LEFT + right) / 2, HEIGHT - 8, f"image 1 to {len(values)}", name=True)
+    return svg(WIDTH, HEIGHT, f"{name} over time", f"{band}{axis}{labels}{legend}{_line(medians, up)}")
 
 
 def _line(medians: NDArray[np.float64], up: Callable[[float], float]) -> str:

@@ -42,15 +42,13 @@ class Evaluated:
     report: Report
 
 
-def write_report(
-    path: Path, evaluated: Sequence[Evaluated], device: torch.device, *, title: str, note: str = ""
-) -> None:
+def write_report(path: Path, one: Evaluated, device: torch.device, *, title: str, note: str = "") -> None:
     """Write the report; the images that it shows are scored once more.
 
     Args:
         path: the HTML file; one that is there is replaced.
-        evaluated: at least one; each gets a section.
-        device: where the models run.
+        one: what to report.
+        device: where the model runs.
         title: the page's heading.
         note: what to say at its end, such as whose the images are.
 
@@ -63,8 +61,7 @@ def write_report(
         title,
         version=__version__,
         note=note,
-        overview=_overview(evaluated) if len(evaluated) > 1 else None,
-        sections=[_section(one, f"scale-{i}", device) for i, one in enumerate(evaluated)],
+        **_content(one, device),
     )
     # A file's name need not be valid text; what cannot be shown becomes a question mark.
     write_bytes(path, html.encode("utf-8", errors="replace"))
@@ -94,34 +91,20 @@ def protocol_text(report: Report) -> str:
     )
 
 
-def _overview(evaluated: Sequence[Evaluated]) -> TableContent:
-    names = list(MEANINGS)
-    values = [[one.report.metrics[name] for name in names] for one in evaluated]
-    rows = [[one.category.name, *map(_shown, row)] for one, row in zip(evaluated, values, strict=True)]
-    means = [
-        None if None in column else sum(v for v in column if v is not None) / len(column)
-        for column in zip(*values, strict=True)
-    ]
-    heads = ["category", *(name.replace("_", " ") for name in names)]
-    rows.append(["mean", *map(_shown, means)])
-    return TableContent(caption="All categories", head=heads, rows=rows)
-
-
-def _section(one: Evaluated, scale_id: str, device: torch.device) -> dict[str, Any]:
+def _content(one: Evaluated, device: torch.device) -> dict[str, Any]:
     run, report = one.run, one.report
     source = run.source
     trained = f"Preset {run.config.preset}, trained on {source.trained_on} good images of {source.category}"
     held_out = f"; {source.held_out} more were held out to set the colours." if source.held_out else "; none held out."
     return {
-        "name": one.category.name,
         "trained": f"{trained}{held_out}",
         "warnings": report.warnings,
         "metrics": _metric_table(report),
         "protocol": protocol_text(report),
         "types": _type_table(report),
-        "charts": _charts(run, report),
+        "curves": _charts(run, report),
         "scale": _scale_text(run),
-        "colour_bar": colour_bar(run.held_out.colour_low, run.held_out.colour_high, scale_id),
+        "colour_bar": colour_bar(run.held_out.colour_low, run.held_out.colour_high),
         "has_masks": any(sample.mask is not None for sample in report.samples),
         **_galleries(one, device),
         "settings": to_toml(run.config),
