@@ -20,12 +20,13 @@ import torch
 
 from helpers.categories import make_category
 from vtadl.cli import main
+from vtadl.commands.compare import METRIC as DEFAULT_METRIC
 from vtadl.compare.cells import run_cell
 from vtadl.compare.charts import BOTTOM, LINE, SWEEP_HEIGHT, _apart, sweep_chart
 from vtadl.compare.compare import compare
 from vtadl.compare.grid import plan_cells
 from vtadl.compare.outcomes import CELL_FILE, Outcome, read_outcome
-from vtadl.compare.results import DEFAULT_METRIC, METRICS, Results
+from vtadl.compare.results import METRICS, Results
 from vtadl.compare.snapshots import choose_images
 from vtadl.compare.sweep import parse_sweep
 from vtadl.compare.tables import tabulate

@@ -25,7 +25,6 @@ METRICS = (
     *(f"{level}_{name}" for level in ("image", "pixel") for name in ("AUROC", "AP", "F1Max")),
     *(f"pixel_AUPRO@{limit:g}" for limit in LIMITS),
 )
-DEFAULT_METRIC = "pixel_AUPRO@0.3"
 
 
 @dataclass(frozen=True, kw_only=True)

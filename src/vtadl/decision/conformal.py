@@ -63,15 +63,15 @@ def conformal_threshold(scores: Sequence[float], rate: float) -> float:
     return sorted(scores)[-rank_of_rate(rate, len(scores))]
 
 
-def rate_interval(rank: int, count: int, level: float = LEVEL) -> tuple[float, float]:
-    """Where the true rate lies with probability ``level``, when the threshold is the ``rank``-th highest score."""
-    low, high = stats.beta.interval(level, rank, count + 1 - rank)
+def rate_interval(rank: int, count: int) -> tuple[float, float]:
+    """Where the true rate lies with probability `LEVEL`, when the threshold is the ``rank``-th highest score."""
+    low, high = stats.beta.interval(LEVEL, rank, count + 1 - rank)
     return float(low), float(high)
 
 
-def share_interval(hits: int, count: int, level: float = LEVEL) -> tuple[float, float]:
+def share_interval(hits: int, count: int) -> tuple[float, float]:
     """The Clopper-Pearson interval of a share that was counted as ``hits`` of ``count``, all independent."""
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low = float(stats.beta.ppf(tail, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
     return low, high

@@ -21,16 +21,14 @@ def interval(
     resampled: NDArray[np.float64],
     spread: float,
     is_good: NDArray[np.bool_],
-    confidence: float = CONFIDENCE,
 ) -> tuple[float, float] | None:
-    """The interval of a metric in [0, 1].
+    """The interval of a metric in [0, 1] that covers the truth in `CONFIDENCE` of all test sets.
 
     Args:
         metric: its exact value.
         resampled: ``(S,)`` its values on resampled sets.
         spread: its standard error.
         is_good: ``(N,)`` which images were drawn from.
-        confidence: the share of test sets whose interval is to cover the truth.
 
     Returns:
         ``None`` where one image alone is good, or defective: nothing is known of how such images differ. A perfect
@@ -39,23 +37,23 @@ def interval(
     if not can_resample(is_good):
         return None
     if metric in (0.0, 1.0):
-        bound = perfect_bound(is_good, confidence)
+        bound = perfect_bound(is_good)
         return (bound, 1.0) if metric == 1.0 else (0.0, 1 - bound)
     slope = 1 / (metric * (1 - metric))  # of the logit at the metric
-    half_width = stdtrit(fewest(is_good) - 1, (1 + confidence) / 2) * spread * slope
+    half_width = stdtrit(fewest(is_good) - 1, (1 + CONFIDENCE) / 2) * spread * slope
     centre = logit(metric) - (np.nanmean(resampled) - metric) * slope
     low, high = expit(centre + half_width * np.array([-1, 1]))
     return min(float(low), metric), max(float(high), metric)
 
 
-def perfect_bound(is_good: NDArray[np.bool_], confidence: float = CONFIDENCE) -> float:
+def perfect_bound(is_good: NDArray[np.bool_]) -> float:
     """What a metric that came out perfect surely exceeds.
 
     Good and defective images make ``n`` disjoint pairs, ``n`` the number of the rarer kind. All were perfect, so the
-    share of perfect pairs exceeds ``(1 - confidence) ** (1 / n)`` (Clopper-Pearson, one-sided), and the chance of a
+    share of perfect pairs exceeds ``(1 - CONFIDENCE) ** (1 / n)`` (Clopper-Pearson, one-sided), and the chance of a
     right order is at least that share. For AUROC the bound is exact; the other metrics borrow it.
     """
-    return float((1 - confidence) ** (1 / fewest(is_good)))
+    return float((1 - CONFIDENCE) ** (1 / fewest(is_good)))
 
 
 def can_resample(is_good: NDArray[np.bool_]) -> bool:
