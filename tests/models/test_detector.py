@@ -8,7 +8,7 @@ from vtadl.backbones.build import build_backbone
 from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.errors import ConfigError
 from vtadl.models.detector import GaussianDetector, MemoryDetector
-from vtadl.models.protocol import Detector
+from vtadl.models.protocol import Model
 
 
 def images(count, seed=0, side=64):
@@ -31,7 +31,7 @@ def detector(request):
 
 
 def test_anomaly_maps_have_the_inputs_size(detector):
-    assert isinstance(detector, Detector)
+    assert isinstance(detector, Model)
     maps = detector.anomaly_map(images(3, seed=1))
     assert maps.shape == (3, 64, 64)
     assert torch.isfinite(maps).all()

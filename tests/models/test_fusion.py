@@ -14,7 +14,7 @@ from vtadl.density.standardisation import LogMoments
 from vtadl.errors import BundleError
 from vtadl.models.components import GaussianComponent, MemoryComponent
 from vtadl.models.fusion import FusionDetector
-from vtadl.models.protocol import Detector
+from vtadl.models.protocol import Model
 
 
 def images(count, seed=0, side=64):
@@ -35,7 +35,7 @@ def detector():
 
 
 def test_it_is_a_detector_with_maps_of_the_inputs_size(detector):
-    assert isinstance(detector, Detector)
+    assert isinstance(detector, Model)
     maps = detector.anomaly_map(images(3, seed=1))
     assert maps.shape == (3, 64, 64)
     assert torch.isfinite(maps).all()

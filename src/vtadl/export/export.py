@@ -33,7 +33,7 @@ from vtadl.runs.folders import new_folder
 from vtadl.runs.processor import processor
 from vtadl.runs.run import Run, now, weights_sha256
 from vtadl.runtime import manifest as written
-from vtadl.runtime.detector import Detector, load
+from vtadl.runtime.detector import ExportedDetector, load
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime
 from vtadl.version import __version__
 
@@ -105,7 +105,9 @@ def export_run(
     return Exported(manifest=manifest, megabytes=size / 1e6, milliseconds=times["milliseconds"])
 
 
-def compare(run: Run, exported: Detector, images: Iterable[Image], tolerance: float = TOLERANCE) -> dict[str, Any]:
+def compare(
+    run: Run, exported: ExportedDetector, images: Iterable[Image], tolerance: float = TOLERANCE
+) -> dict[str, Any]:
     """How closely an exported detector agrees with the run it came from.
 
     Returns:
@@ -208,7 +210,7 @@ def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
     )
 
 
-def _times(run: Run, exported: Detector) -> dict[str, Any]:
+def _times(run: Run, exported: ExportedDetector) -> dict[str, Any]:
     image = np.random.default_rng(0).integers(0, 256, (*run.input_size, 3), dtype=np.uint8)
     times = {
         exported.manifest.runtime: _median_ms(lambda: exported.predict(image)),

@@ -13,7 +13,7 @@ from vtadl.losses.objective import Objective
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What `Detector.fit` says of itself, beside the tensors that it leaves in the detector."""
+    """What `Model.fit` says of itself, beside the tensors that it leaves in the detector."""
 
     record: Mapping[str, Any] = field(default_factory=dict)
     """What was chosen and how many steps there were: the same in equal trainings."""
@@ -88,14 +88,14 @@ class Pictured(Protocol):
     input_size: tuple[int, int]
 
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:
-        """As `Detector.anomaly_map`."""
+        """As `Model.anomaly_map`."""
 
     def reconstruct(self, images_B3HW: Tensor) -> Tensor | None:
         """The images as the network sees them, ``(B, 3, H, W)``; ``None``: its objective reconstructs nothing."""
 
 
 class Session(Protocol):
-    """What a training lends to `Detector.fit`: where it runs, how its images come, and optimiser steps."""
+    """What a training lends to `Model.fit`: where it runs, how its images come, and optimiser steps."""
 
     @property
     def seed(self) -> int:
@@ -130,7 +130,7 @@ class Teachable(Protocol):
     """A detector that can learn more good images without the earlier ones."""
 
     def teach(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor]) -> Fitted:
-        """Learn more good images, as if `Detector.fit` had had them too.
+        """Learn more good images, as if `Model.fit` had had them too.
 
         Args:
             images: none of which it has learned.
@@ -140,7 +140,7 @@ class Teachable(Protocol):
 
 
 @runtime_checkable
-class Detector(Protocol):
+class Model(Protocol):
     """What training, prediction, evaluation and export ask of a model; an ``nn.Module`` besides."""
 
     input_size: tuple[int, int]

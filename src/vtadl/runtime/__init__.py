@@ -5,6 +5,6 @@ prediction = detector.predict("part.png")  # .score, .anomaly_map, .verdict, .p_
 """
 
 from vtadl.decision.decide import Prediction
-from vtadl.runtime.detector import Detector, load
+from vtadl.runtime.detector import ExportedDetector, load
 
-__all__ = ["Detector", "Prediction", "load"]
+__all__ = ["ExportedDetector", "Prediction", "load"]

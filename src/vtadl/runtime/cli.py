@@ -10,7 +10,7 @@ from typing import Any
 
 from vtadl.data.layouts import find_images
 from vtadl.errors import ConfigError, DataError, VtadlError
-from vtadl.runtime.detector import Detector, load
+from vtadl.runtime.detector import ExportedDetector, load
 from vtadl.terminal import write_all_names
 from vtadl.version import __version__
 
@@ -46,7 +46,7 @@ def _say(line: str) -> None:
     print(f"vtadl-runtime: {line}", file=sys.stderr)
 
 
-def _row(detector: Detector, file: Path) -> dict[str, Any]:
+def _row(detector: ExportedDetector, file: Path) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         prediction = detector.predict(file)

@@ -17,7 +17,7 @@ from vtadl.runtime.manifest import MODEL_FILES, Manifest, damaged, read_card, re
 from vtadl.threads import thread_count
 
 
-class Detector:
+class ExportedDetector:
     """Scores one image at a time. Make one with `load`."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Detector:
         return decide(anomaly_map, self.card, None if self.roi_mask is None else fitted_mask(self.roi_mask, size))
 
 
-def load(folder: str | Path, *, threads: int | None = None) -> Detector:
+def load(folder: str | Path, *, threads: int | None = None) -> ExportedDetector:
     """Read an export folder.
 
     Args:
@@ -71,7 +71,7 @@ def load(folder: str | Path, *, threads: int | None = None) -> Detector:
         raise
     except Exception as error:  # a runtime fed with a damaged model may raise anything
         raise damaged(folder / MODEL_FILES[manifest.runtime][0], error) from error
-    return Detector(manifest, card, roi_mask, session)
+    return ExportedDetector(manifest, card, roi_mask, session)
 
 
 def as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
