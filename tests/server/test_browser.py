@@ -118,7 +118,9 @@ def test_the_camera_takes_a_picture(page, server):
     page.context.grant_permissions(["camera"])
     page.goto(server.url)
     page.click("#camera")
-    page.wait_for_function("document.getElementById('video').videoWidth > 0")
+    ready = "video => video.videoWidth || new Promise(done => video.addEventListener('loadedmetadata', done))"
+    page.locator("#video").evaluate(f"async video => {{ await ({ready})(video); }}")
+    page.focus("#snap")
     page.keyboard.press("Enter")
     page.wait_for_selector(".result")
     assert "camera.png" in page.inner_text(".facts")

@@ -105,6 +105,7 @@ function startCamera() {
   });
   get("camera-off").addEventListener("click", close);
   get("snap").addEventListener("click", () => {
+    if (!video.videoWidth) return; // It has no picture yet.
     const canvas = document.createElement("canvas");
     Object.assign(canvas, { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
