@@ -1,4 +1,4 @@
-"""Is anything lost or broken by kills, odd requests and hostile uploads? The slow tests' helpers, with their counts.
+"""Is anything lost or broken by kills, malformed requests and hostile uploads? The slow tests' helpers, with their counts.
 
     python benchmarks/server_faults.py kills|requests|uploads [--count N] [--write]
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=COUNTS)
     parser.add_argument("--count", type=int)
-    parser.add_argument("--write", action="store_true", help="the figures into docs/server.md")
+    parser.add_argument("--write", action="store_true", help="the numbers into docs/server.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         started, root = time.monotonic(), Path(scratch)

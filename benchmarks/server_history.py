@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", type=Path, help="fill this folder, or take it as an earlier call left it")
-    parser.add_argument("--write", action="store_true", help="the figures into docs/server.md")
+    parser.add_argument("--write", action="store_true", help="the numbers into docs/server.md")
     options = parser.parse_args()
     rows, lines = options.rows, []
     with tempfile.TemporaryDirectory() as scratch:

@@ -41,7 +41,7 @@ async def make_version(
     why: str,
     by: str,
     change: Callable[[Path], None] | None = None,
-    figures: dict[str, float | None] | None = None,
+    metrics: dict[str, float | None] | None = None,
 ) -> Version | None:
     """Copy a folder, let a function change the copy, and let it judge from now on.
 
@@ -52,7 +52,7 @@ async def make_version(
         why: for people who read the list of versions.
         by: whose wish it is.
         change: changes the copy.
-        figures: of an evaluation, by metric.
+        metrics: of an evaluation, by metric.
 
     Returns:
         The version; ``None`` where the detector has one of the same content already.
@@ -65,7 +65,7 @@ async def make_version(
         await run_in_threadpool(_copy, source, folder, change)
         description = await server.scorer.describe(str(folder))
         await server.scorer.warm(str(folder))
-        about = {**description, "figures": figures or {}}
+        about = {**description, "metrics": metrics or {}}
         added = await run_in_threadpool(_add, server, name, folder, about, why, by)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What people judged, scored by the versions that did not judge it: a new version is tried on what was really missed.
 
-It goes on while nobody waits for the line, so that the line waits for one picture at most.
+It works while nobody waits for the line, so that the line waits for one picture at most.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ class Version(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     """Of the folder's small files: tells whether a folder of the command line was changed."""
     description: Mapped[dict[str, Any]]
-    """What `vtadl.server.detectors.describe` says of it, and ``figures`` of an evaluation."""
+    """What `vtadl.server.detectors.describe` says of it, and ``metrics`` of an evaluation."""
     why: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(100))
     created_ms: Mapped[int] = mapped_column(BigInteger)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vtadl.server.server import Server
 
 INTERVAL_SECONDS, GRACE_SECONDS = 1.0, 2.0
-RUN, FIGURES = "run", "figures.json"
+RUN, METRICS_FILE = "run", "metrics.json"
 SHOWN = ("image_AUROC", "pixel_AUROC", "pixel_AUPRO@0.3")
 """Of an evaluation, on the detector's page."""
 TAIL_BYTES = 8000
@@ -125,7 +125,7 @@ class Trainings:
                     return
             if await asyncio.to_thread(has_test_images, images):
                 # A detector that cannot be measured is one all the same: the log says why.
-                await self._command(["eval", run, images, "--json", str(folder / FIGURES)], log, lock, stop)
+                await self._command(["eval", run, images, "--json", str(folder / METRICS_FILE)], log, lock, stop)
             if not (folder / RUN / "card.json").exists():
                 # Few images support no rate: then those that it was trained on are scored by others.
                 for further in ([], ["--cross-fit", images]):
@@ -161,11 +161,11 @@ class Trainings:
 
     async def _add(self, training: Training) -> None:
         state, folder = "done", self.folder(training.name)
-        evaluated = json.loads((folder / FIGURES).read_text()) if (folder / FIGURES).exists() else {}
-        figures = {name: evaluated.get(name) for name in SHOWN if evaluated}
+        evaluated = json.loads((folder / METRICS_FILE).read_text()) if (folder / METRICS_FILE).exists() else {}
+        metrics = {name: evaluated.get(name) for name in SHOWN if evaluated}
         try:
             await make_version(
-                self._server, training.name, folder / RUN, why="trained here", by=training.by, figures=figures
+                self._server, training.name, folder / RUN, why="trained here", by=training.by, metrics=metrics
             )
         except VtadlError:
             state = "failed"

@@ -75,7 +75,7 @@ def verdicts_by_hour(session: Session, wanted: Filters) -> list[Bar]:
     hour = Inspection.created_ms // HOUR_MS
     conditions = wanted.model_copy(update={"since": None, "until": None}).conditions()
     if conditions:
-        # An id begins with its time: every index of a filter goes on with it.
+        # An id begins with its time: every index of a filter continues with it.
         period = [Inspection.id >= first_id(first * HOUR_MS), Inspection.id < first_id(end + 1)]
     else:
         period = [Inspection.created_ms >= first * HOUR_MS, Inspection.created_ms <= end]
