@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 5000
 LONGEST_SECONDS = 3600
-Lesson = Literal["rejects", "good"]
-"""What a calibration learns from: rejects that were fine, or all good parts of a period."""
-REASONS: dict[Lesson, str] = {"rejects": "rejects that were fine", "good": "good parts"}
+Lesson = Literal["teach", "rejects", "good"]
+"""What is learnt: rejects that were fine, by the detector itself or by its calibration; or all good parts of a period."""
+REASONS: dict[Lesson, str] = {
+    "teach": "rejects that were fine taught to the detector",
+    "rejects": "rejects that were fine added to the calibration",
+    "good": "good parts added to the calibration",
+}
 
 
 async def make_version(
@@ -115,9 +119,12 @@ async def learn_from(server: "Server", name: str, what: Lesson, filters: Filters
 
     def learn(copy: Path) -> None:
         with _linked(pictures, server.storage) as images:
-            run_command("calibrate", str(copy), f"--add-{what}", images, *rate)
+            if what == "teach":
+                run_command("teach", str(copy), images)
+            else:
+                run_command("calibrate", str(copy), f"--add-{what}", images, *rate)
 
-    why = f"{len(pictures)} {REASONS[what]} added to the calibration"
+    why = f"{len(pictures)} {REASONS[what]}"
     await make_version(server, name, server.storage.root / active.folder, why=why, by=by, change=learn)
 
 
@@ -149,7 +156,7 @@ def _add(server: "Server", name: str, folder: Path, description: dict[str, Any],
 
 def _lesson(what: Lesson) -> list[ColumnElement[bool]]:
     said = Inspection.label == "good"
-    if what == "rejects":
+    if what != "good":
         return [said, Inspection.corrected.is_(True)]
     # Without what people found defective or unsure: whatever passed, and rejects that were fine.
     return [said | ((Inspection.verdict == "good") & Inspection.label.is_(None))]
@@ -176,7 +183,9 @@ def _copy(source: Path, target: Path, change: Callable[[Path], None] | None) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
         copy = Path(scratch) / target.name
-        shutil.copytree(source, copy, copy_function=shutil.copyfile)
+        # The server has versions of its own.
+        ignored = shutil.ignore_patterns("versions")
+        shutil.copytree(source, copy, copy_function=shutil.copyfile, ignore=ignored)
         if change is not None:
             change(copy)
         for place, _, names in os.walk(copy):
