@@ -1,4 +1,4 @@
-"""Is anything lost or broken by kills, malformed requests and hostile uploads? The slow tests' helpers, with their counts.
+"""Is anything lost or broken by kills, bad requests and hostile uploads? The slow tests' helpers, with their counts.
 
     python benchmarks/server_faults.py kills|requests|uploads [--count N] [--write]
 

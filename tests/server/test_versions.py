@@ -105,22 +105,28 @@ def test_a_picture_that_a_version_cannot_read_is_passed_over(client, other_run):
 
 
 @pytest.mark.parametrize(
-    ("what", "days", "flag", "count"),
-    [("rejects", "", "--add-rejects", 1), ("good", "", "--add-good", 2), ("good", "1", "--add-good", 2)],
+    ("what", "days", "command", "count"),
+    [
+        ("teach", "", ("teach",), 1),
+        ("rejects", "", ("calibrate", "--add-rejects"), 1),
+        ("good", "", ("calibrate", "--add-good"), 2),
+        ("good", "1", ("calibrate", "--add-good"), 2),
+    ],
 )
-def test_a_version_learns_from_the_history(client, monkeypatch, what, days, flag, count):
+def test_a_version_learns_from_the_history(client, monkeypatch, what, days, command, count):
     for content, label in ((GOOD, None), (DEFECTIVE, "good"), (DEFECTIVE, "unsure"), (DEFECTIVE, None)):
         client.put(f"/v1/inspections/{judged(client, content)['id']}/label", json={"label": label})
     seen = SimpleNamespace(arguments=(), pictures=0)
 
     def run(*arguments):
-        seen.arguments, seen.pictures = arguments, len(list(changes.Path(arguments[3]).iterdir()))
-        (changes.Path(arguments[1]) / "card.json").touch()
+        name, copy, *flag, images = arguments[: len(command) + 2]
+        seen.arguments, seen.pictures = (name, *flag), len(list(changes.Path(images).iterdir()))
+        (changes.Path(copy) / "card.json").touch()
 
     monkeypatch.setattr(changes, "run_command", run)
     answer = client.post(f"/detectors/{NAME}/learn", data={"what": what, "days": days}, follow_redirects=False)
     assert answer.status_code == 303, answer.text
-    assert (seen.arguments[0], seen.arguments[2], seen.pictures) == ("calibrate", flag, count)
+    assert (seen.arguments, seen.pictures) == (command, count)
 
 
 def test_an_old_period_has_nothing_to_learn_from(client):

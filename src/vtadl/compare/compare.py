@@ -59,9 +59,9 @@ def compare(
             forget(out / cell.place)
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
-        todo = [cell for cell, outcome in outcomes.items() if outcome.status != "done"]
-        for cell in [cell for cell in cells if cell not in todo]:
-            done(cell, outcomes[cell])
+        for cell, outcome in outcomes.items():
+            if outcome.status == "done":
+                done(cell, outcome)
 
         def note(cell: Cell, outcome: Outcome) -> None:
             outcomes[cell] = outcome
@@ -69,13 +69,12 @@ def compare(
             write_results(results)
 
         with _told_how_far(outcomes):
-            _run(todo, results, device, note, workers=workers, ray=ray, progress=progress, say=say)
+            _run(results, device, note, workers=workers, ray=ray, progress=progress, say=say)
         write_results(results)
     return results
 
 
 def _run(
-    todo: Sequence[Cell],
     results: Results,
     device: torch.device,
     note: Done,
@@ -85,7 +84,8 @@ def _run(
     progress: Progress,
     say: Callable[[str], object] | None,
 ) -> None:
-    """Run cells on a cluster, side by side, or in turn, and say how long it takes."""
+    """Run what is not done: on a cluster, side by side, or in turn; and say how long it takes."""
+    todo = [cell for cell, outcome in results.outcomes.items() if outcome.status != "done"]
     if ray is not None:  # a cluster's machines are not this one: nothing to measure
         run_on_ray(todo, results.out, device, ray, note)
         return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_PICTURES = 5000
 LONGEST_SECONDS = 3600
 Lesson = Literal["teach", "rejects", "good"]
-"""What is learnt: rejects that were fine, by the detector itself or by its calibration; or all good parts of a period."""
+"""What is learnt: rejects that were fine, by the detector or its calibration; or a period's good parts."""
 REASONS: dict[Lesson, str] = {
     "teach": "rejects that were fine taught to the detector",
     "rejects": "rejects that were fine added to the calibration",
