@@ -59,9 +59,8 @@ def compare(
             forget(out / cell.place)
         outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
-        for cell, outcome in outcomes.items():
-            if outcome.status == "done":
-                done(cell, outcome)
+        for cell in (cell for cell, outcome in outcomes.items() if outcome.status == "done"):
+            done(cell, outcomes[cell])
 
         def note(cell: Cell, outcome: Outcome) -> None:
             outcomes[cell] = outcome
