@@ -11,7 +11,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src/vtadl"
 MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 30, 350, 50
 LONG_FUNCTIONS = {
-    "commands/train.py:run",
     "data/walk.py:walk",
     "inference/batch.py:inspect_files",
     "inference/batch.py:inspect_into",

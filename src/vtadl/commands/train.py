@@ -59,7 +59,6 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.runs.folders import check_free
     from vtadl.runs.origin import remember_category
     from vtadl.training.distributed import launched_rank
-    from vtadl.training.train import train_to
 
     if options.force and options.resume:
         raise ConfigError("--force starts again and --resume resumes; give one of them")
@@ -78,8 +77,25 @@ def run(options: argparse.Namespace) -> int:
     # All of them: what vtadl data check calls an error ends a training.
     skip = usable(category.samples, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     finished = options.resume and (options.out / "run.json").exists()
+    trained = _train(options, config, category, device, skip)
+    if trained is None:
+        return 0
+    remember_category(options.out, trained.times, options.category)
+    if finished:
+        print(f"'{options.out}' was finished already, with these images and settings")
+    else:
+        _print_trained(options, trained)
+    if options.calibrate:
+        _calibrate(options, trained, device)
+    return 0
+
+
+def _train(options: argparse.Namespace, config: Any, category: Any, device: Any, skip: Any) -> "Run | None":
+    """Train, and say after Ctrl-C what is left."""
+    from vtadl.training.train import train_to
+
     try:
-        trained = train_to(
+        return train_to(
             options.out,
             config,
             category,
@@ -94,16 +110,6 @@ def run(options: argparse.Namespace) -> int:
         raise
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(_interrupted(options.out)) from interrupt
-    if trained is None:
-        return 0
-    remember_category(options.out, trained.times, options.category)
-    if finished:
-        print(f"'{options.out}' was finished already, with these images and settings")
-    else:
-        _print_trained(options, trained)
-    if options.calibrate:
-        _calibrate(options, trained, device)
-    return 0
 
 
 def _interrupted(out: Path) -> str:
