@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from loss_study.jobs import SHOWN, TRACED, Job
 from vtadl.config.schema import PaperConfig
-from vtadl.data.images import image_size, read_mask, resize_map
+from vtadl.data.images import image_size
 from vtadl.data.layouts import Category, read_category
 from vtadl.data.loading import load_images
+from vtadl.data.mask_files import read_mask
+from vtadl.data.resizing import resize_map
 from vtadl.data.training_images import TrainingImages, good_images
 from vtadl.errors import TrainingError
 from vtadl.losses.objective import Objective

@@ -8,11 +8,11 @@ import torch
 
 from helpers.categories import make_category
 from vtadl.cli import main
+from vtadl.commands.compare import METRIC as DEFAULT_METRIC
 from vtadl.compare import forecast
 from vtadl.compare.compare import compare
 from vtadl.compare.forecast import Forecast, Rates
 from vtadl.compare.grid import plan_cells, soonest_preset
-from vtadl.compare.results import DEFAULT_METRIC
 from vtadl.errors import ConfigError, DataError, VtadlWarning
 
 CPU = torch.device("cpu")
