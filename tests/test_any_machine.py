@@ -57,7 +57,13 @@ def place(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("home", [None, "/proc/1/nowhere"], ids=["no home", "a home that cannot be written"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        pytest.param(None, marks=pytest.mark.slow, id="no home"),
+        pytest.param("/proc/1/nowhere", id="a home that cannot be written"),
+    ],
+)
 def test_nothing_is_written_but_where_a_command_says(place, home, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -145,6 +151,7 @@ def test_eight_threads_load_and_score_one_run(place):
     assert shared == own == [expected] * 8
 
 
+@pytest.mark.slow
 def test_eight_processes_score_one_run(place, tmp_path):
     begin = [sys.executable, "-m", "vtadl", "predict", str(place / "run"), str(place / "new"), "--out"]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}

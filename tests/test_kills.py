@@ -28,10 +28,16 @@ def place(tmp_path_factory):
 
 
 KILLS = {"train at once": 1, "calibrate": 2, "predict": 3, "watch": 2, "compare": 1, "export": 1}
-"""Ten; five of a training with checkpoints are in tests/training/test_train.py."""
+"""Ten, of which those of `LONG` are among the slow tests; five of a training with checkpoints are in tests/training/test_train.py."""
+LONG = {"export", "watch", "compare"}
 
 
-@pytest.mark.parametrize("name", KILLS)
+def marked(names):
+    """The commands that take long, among the slow tests."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in names]
+
+
+@pytest.mark.parametrize("name", marked(KILLS))
 def test_killed_and_given_again_a_command_makes_what_it_makes_undisturbed(place, name):
     found = tried(place, {name: KILLS[name]}, 9)
     assert len(found) == KILLS[name]
@@ -47,7 +53,7 @@ def test_killed_at_more_moments(place, name):
         assert one["equal"] and one["code"] in (0, -15), one
 
 
-@pytest.mark.parametrize("name", ["train", "calibrate", "predict", "watch", "export"])
+@pytest.mark.parametrize("name", marked(["train", "calibrate", "predict", "watch", "export"]))
 def test_sigterm_ends_as_ctrl_c_does_and_says_how_to_resume(place, name):
     for one in tried(place, {name: 1}, 15):
         assert one["equal"], one

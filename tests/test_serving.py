@@ -84,6 +84,7 @@ def answer(port, content):
     return status, said
 
 
+@pytest.mark.slow
 def test_celery(place):
     pytest.importorskip("celery")
     root, score = place
