@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 
 
 KILLS = {"train at once": 1, "calibrate": 2, "predict": 3, "watch": 2, "compare": 1, "export": 1}
-"""Ten, those of `LONG` among the slow tests; five of a training with checkpoints are in tests/training/test_train.py."""
+"""Ten, those of `LONG` among the slow tests; five of a training with checkpoints are in training/test_train.py."""
 LONG = {"export", "watch", "compare"}
 
 
