@@ -51,7 +51,8 @@ def predict(folder: str, preset: str, run: str) -> dict[str, float]:
     import vtadl
 
     detector = vtadl.load(run, device="cpu")
-    files = sorted(file for file in Path(folder).rglob("*") if file.suffix in (".jpg", ".png"))[:60]
+    found = (file for file in Path(folder).rglob("*") if file.suffix in (".jpg", ".png"))
+    files = sorted(file for file in found if "ground_truth" not in file.parts)[:60]
     times = []
     for file in files:
         started = time.perf_counter()
