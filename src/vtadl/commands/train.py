@@ -16,6 +16,7 @@ from vtadl.errors import ConfigError, TrainingInterrupted
 if TYPE_CHECKING:
     import torch
 
+    from vtadl.data.layouts import Category, Sample
     from vtadl.runs.run import Run
 
 
@@ -90,7 +91,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(options: argparse.Namespace, config: Any, category: Any, device: Any, skip: Any) -> "Run | None":
+def _train(
+    options: argparse.Namespace,
+    config: Config,
+    category: "Category",
+    device: "torch.device",
+    skip: frozenset["Sample"],
+) -> "Run | None":
     """Train, and say after Ctrl-C what is left."""
     from vtadl.training.train import train_to
 

@@ -55,12 +55,11 @@ def compare(
         KeyboardInterrupt: after checkpoints were written; the message says how to resume.
     """
     with _claimed(out):
-        for cell in cells if force else ():
-            forget(out / cell.place)
-        outcomes = {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
+        outcomes = _earlier(cells, out, force=force)
         results = Results(out=out, cells=tuple(cells), outcomes=outcomes, metric=metric, sweep=sweep)
-        for cell in (cell for cell, outcome in outcomes.items() if outcome.status == "done"):
-            done(cell, outcomes[cell])
+        for cell, outcome in outcomes.items():
+            if outcome.status == "done":
+                done(cell, outcome)
 
         def note(cell: Cell, outcome: Outcome) -> None:
             outcomes[cell] = outcome
@@ -71,6 +70,14 @@ def compare(
             _run(results, device, note, workers=workers, ray=ray, progress=progress, say=say)
         write_results(results)
     return results
+
+
+def _earlier(cells: Sequence[Cell], out: Path, *, force: bool) -> dict[Cell, Outcome]:
+    """What came of each cell in earlier calls, which ``force`` forgets."""
+    if force:
+        for cell in cells:
+            forget(out / cell.place)
+    return {cell: read_outcome(out / cell.place) or pending(cell) for cell in cells}
 
 
 def _run(
