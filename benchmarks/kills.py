@@ -10,7 +10,6 @@ times are not.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from helpers.kills import CASES  # noqa: E402
+from helpers.forks import in_fork  # noqa: E402
+from helpers.kills import CASES, make_all, tries  # noqa: E402
 
 
 def main() -> None:
@@ -36,12 +36,8 @@ def main() -> None:
     for number, name in enumerate(CASES):
         kills = options.kills // len(CASES) + (number < options.kills % len(CASES))
         with tempfile.TemporaryDirectory() as folder:
-            task = {"root": folder, "cases": {name: kills}, "seed": options.seed, "signal": options.signal}
-            command = [sys.executable, str(ROOT / "tests/helpers/kills.py"), json.dumps(task)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = [json.loads(line) for line in done.stdout.splitlines()]
-        if len(found) < kills:
-            raise SystemExit(f"'{name}' could not be tried: {done.stderr[-2000:]}")
+            in_fork(make_all, Path(folder))
+            found = in_fork(tries, Path(folder), name, kills, options.seed, options.signal)
         bad = [one for one in found if not one["equal"] or one["code"] not in (0, -15)]
         killed = sum(one["killed"] != 0 for one in found)
         left = sum(bool(one["left"]) for one in found)

@@ -1,30 +1,21 @@
 """Commands end in order at SIGTERM, and survive SIGKILL at any moment; benchmarks/kills.py tries 200 moments."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from helpers.kills import CASES
-
-HELPER = Path(__file__).parent / "helpers/kills.py"
-
-
-def tried(root, cases, number):
-    task = {"root": str(root), "cases": cases, "seed": 0, "signal": number}
-    done = subprocess.run([sys.executable, str(HELPER), json.dumps(task)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+from helpers.forks import in_fork
+from helpers.kills import CASES, make_all, tries
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """What the commands need, made once."""
     root = tmp_path_factory.mktemp("kills")
-    tried(root, {}, 9)
+    in_fork(make_all, root)
     return root
+
+
+def tried(root, name, kills, number):
+    return in_fork(tries, root, name, kills, 0, number)
 
 
 KILLS = {"train at once": 1, "calibrate": 2, "predict": 3, "watch": 2, "compare": 1, "export": 1}
@@ -39,7 +30,7 @@ def marked(names):
 
 @pytest.mark.parametrize("name", marked(KILLS))
 def test_killed_and_given_again_a_command_makes_what_it_makes_undisturbed(place, name):
-    found = tried(place, {name: KILLS[name]}, 9)
+    found = tried(place, name, KILLS[name], 9)
     assert len(found) == KILLS[name]
     for one in found:
         assert one["equal"], one
@@ -49,13 +40,13 @@ def test_killed_and_given_again_a_command_makes_what_it_makes_undisturbed(place,
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_more_moments(place, name):
-    for one in tried(place, {name: 6}, 9):
+    for one in tried(place, name, 6, 9):
         assert one["equal"] and one["code"] in (0, -15), one
 
 
 @pytest.mark.parametrize("name", marked(["train", "calibrate", "predict", "watch", "export"]))
 def test_sigterm_ends_as_ctrl_c_does_and_says_how_to_resume(place, name):
-    for one in tried(place, {name: 1}, 15):
+    for one in tried(place, name, 1, 15):
         assert one["equal"], one
         assert "Traceback" not in one["said"], one
         assert one["left"] == [], one

@@ -14,6 +14,7 @@ from PIL import Image
 
 import vtadl
 from helpers.categories import defective_image, good_image, make_category
+from helpers.forks import run_command
 from vtadl.cli import main
 from vtadl.errors import VtadlWarning
 
@@ -43,6 +44,12 @@ def vtadl_says(*arguments: object, **environment: str) -> subprocess.CompletedPr
     return done
 
 
+def says(arguments: list[str], folder: Path, encoding: str) -> int:
+    code = run_command(arguments, folder / "said.txt", encoding=encoding)
+    assert b"Traceback" not in (folder / "said.txt").read_bytes(), (folder / "said.txt").read_bytes()
+    return code
+
+
 class TestNames:
     @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
     def test_every_command_prints_any_name(self, place, tmp_path, encoding):
@@ -51,17 +58,17 @@ class TestNames:
             save(tmp_path / "новые" / name, good_image(300 + number))
         (tmp_path / "новые/сломан.png").write_bytes(b"nothing")
         new = tmp_path / "новые"
+        predict = ["predict", str(place / "run"), str(new)]
         # Pipes, C locale and an old code page: what a service or a Windows console gives.
-        how = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "LANG": "C"}
-        printed = vtadl_says("predict", place / "run", new, **how)
+        printed = vtadl_says(*predict, PYTHONIOENCODING=encoding, LC_ALL="C", LANG="C")
         assert printed.returncode == 1  # one cannot be read
         assert printed.stdout.decode(encoding).count("scored ") == len(names)
         assert b"cannot be read" in printed.stdout + printed.stderr or b"not an image" in printed.stderr
-        assert vtadl_says("predict", place / "run", new, "--out", tmp_path / "out", **how).returncode == 1
+        assert says([*predict, "--out", str(tmp_path / "out")], tmp_path, encoding) == 1
         rows = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
         assert sorted(Path(row["file"]).name for row in rows) == sorted([*names, "сломан.png"])
-        assert vtadl_says("predict", place / "run", new, "--json", "-", **how).returncode == 1
-        assert vtadl_says("data", "check", new, **how).returncode == 1
+        assert says([*predict, "--json", "-"], tmp_path, encoding) == 1
+        assert says(["data", "check", str(new)], tmp_path, encoding) == 1
 
     def test_a_name_that_is_a_formula_is_text_in_the_table(self, place, tmp_path):
         names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "'d.png", "plain, with a comma.png", 'a "quote".png']

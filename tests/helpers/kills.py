@@ -1,10 +1,6 @@
 """Commands that are killed at any moment and given again: what must come of them is what comes of them undisturbed.
 
-python tests/helpers/kills.py '{"root": FOLDER, "cases": {NAME: KILLS}, "seed": 0, "signal": 9}'
-
-Commands run in forks of one process, so that each need not load torch again. Prints a JSON line for each kill: case,
-after how many seconds, the code that the killed command ended with, the code of the one that continued, what was said,
-and whether the result is that of an undisturbed command.
+Commands run in forks of the process that calls `tries`, which must be a fork itself: see `helpers.forks`.
 """
 
 import ctypes
@@ -20,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
-import torch
 from PIL import Image
 
 from helpers.categories import good_image, make_category
@@ -179,8 +172,16 @@ def _to_its_end(case: Case, folder: Path) -> int:
     return _ended(child)
 
 
-def tries(root: Path, name: str, kills: int, seed: int, number: int) -> Iterator[dict[str, Any]]:
-    """Kill a command so many times, each time from the beginning, and let it be given again."""
+def tries(root: Path, name: str, kills: int, seed: int, number: int) -> list[dict[str, Any]]:
+    """Kill a command so many times by a signal, each time from the beginning, and let it be given again.
+
+    Returns for each: after how many seconds, the code that the killed command ended with, the code of the one that
+    continued, what was said, and whether the result is that of an undisturbed command.
+    """
+    return list(_tries(root, name, kills, seed, number))
+
+
+def _tries(root: Path, name: str, kills: int, seed: int, number: int) -> Iterator[dict[str, Any]]:
     case, rng = CASES[name], np.random.default_rng([seed, *name.encode()])
     folder = _fresh(root, case)
     started = time.monotonic()
@@ -205,16 +206,3 @@ def tries(root: Path, name: str, kills: int, seed: int, number: int) -> Iterator
             **{"case": name, "after": round(delay, 3), "killed": killed, "code": code},
             **{"equal": equal, "said": said[-600:], "then": after[-600:], "left": left},
         }
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # loads what the first optimiser of a process loads
-    task = json.loads(sys.argv[1])
-    place = Path(task["root"])
-    if not (place / "made").exists():
-        make_all(place)
-    for one, count in task["cases"].items():
-        for found in tries(place, one, count, task["seed"], task["signal"]):
-            sys.stdout.write(json.dumps(found) + "\n")
-            sys.stdout.flush()

@@ -4,7 +4,6 @@ import concurrent.futures
 import hashlib
 import http.client
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -17,6 +16,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from helpers.forks import context
 from helpers.server_client import DEFECTIVE, GOOD
 from vtadl.cli import main
 
@@ -77,9 +77,7 @@ class ForkedServer(ServerProcess):
 
     def start(self, seconds: float = SECONDS) -> None:
         """Start, and wait until it is ready."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", "vtadl.server.app", "vtadl.runtime", "onnxruntime", "uvicorn"])
-        self.process = context.Process(target=_serve, args=(self._arguments,), daemon=True)
+        self.process = context().Process(target=_serve, args=(self._arguments,), daemon=True)
         self.process.start()
         self._wait_until_ready(seconds)
 

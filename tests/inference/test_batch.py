@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ from PIL import Image
 import vtadl
 from helpers.categories import defective_image, good_image, make_category
 from helpers.exports import card_for
+from helpers.forks import run_command, start_command
 from vtadl.errors import BundleError, DependencyError
 from vtadl.inference import ray_batch as ray_inspection
 from vtadl.inference.batch import Options, inspect_files
@@ -240,14 +239,15 @@ def test_killed_and_called_again_each_image_is_there_once(detector, tmp_path):
     detector.save(tmp_path / "run")
     fill(tmp_path / "in", 200)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vtadl", "predict", str(tmp_path / "run"), str(tmp_path / "in"), "--out", str(out)]
-    with subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        while process.poll() is None and rows_written(out) < 40:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    command = ["predict", str(tmp_path / "run"), str(tmp_path / "in"), "--out", str(out), "--device", "cpu"]
+    process = start_command(command, tmp_path / "said.txt")
+    while process.is_alive() and rows_written(out) < 40:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
     assert 40 <= rows_written(out) < 200
-    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, check=True)
-    assert "resumed after" in done.stdout
+    assert run_command(command, tmp_path / "said.txt") == 0
+    assert "resumed after" in (tmp_path / "said.txt").read_text()
     expected = sorted(str(path) for path in (tmp_path / "in").iterdir())
     assert sorted(row["file"] for row in table_of(out)) == expected
     assert sorted(row["file"] for row in rows_of(out)) == expected

@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from helpers.forked import NETWORKS, train_each
+from helpers.forks import in_fork
+from helpers.process_group import (
+    NETWORKS,
+    interrupt_group,
+    normalise_in_group,
+    run_group,
+    train_each,
+    train_each_in_group,
+)
 from vtadl.cli import main
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import read_category
@@ -21,7 +28,6 @@ from vtadl.errors import ConfigError
 from vtadl.training.distributed import ProcessGroup, SharedBatchNorm2d, share_batch_statistics
 from vtadl.training.train import train_to
 
-FORKED = str(Path(__file__).parents[1] / "helpers/forked.py")
 SETTINGS = [
     *("model.image_size=32", "model.patch_size=8", "model.width=32", "model.depth=2", "model.heads=2"),
     *("model.mlp_width=32", "model.mixtures=2", "training.batch_size=6", "training.steps=20"),
@@ -35,15 +41,8 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run_two(mode, **task):
-    done = subprocess.run(
-        [sys.executable, FORKED, mode, json.dumps({**task, "port": free_port()})],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == [0, 0], done.stderr
-    return done
+def in_two(function, *arguments, said=None):
+    assert in_fork(function, free_port(), *arguments, said=said) == [0, 0], said and said.read_text()
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 2), (7, 2), (1, 2), (5, 4), (3, 8), (6, 1)])
@@ -72,7 +71,7 @@ def statistics(tmp_path_factory):
     torch.manual_seed(1)
     images = {"split": torch.randn(5, 3, 4, 4) * 3 + 100, "idle": torch.randn(1, 3, 4, 4)}
     save_file(images, folder / "images.safetensors")
-    run_two("normalise", folder=str(folder))
+    in_two(normalise_in_group, folder)
     return folder, images
 
 
@@ -127,8 +126,9 @@ def loss_differences(first, second):
 def pair(category, tmp_path_factory):
     """The run of two processes."""
     folder = tmp_path_factory.mktemp("runs") / "pair"
-    done = run_two("group", arguments=arguments_of(category, folder))
-    assert done.stdout.count("trained 'paper'") == 1  # one process speaks and writes
+    said = folder.with_suffix(".txt")
+    in_two(run_group, arguments_of(category, folder), said=said)
+    assert said.read_text().count("trained 'paper'") == 1  # one process speaks and writes
     return folder
 
 
@@ -136,7 +136,7 @@ def pair(category, tmp_path_factory):
 def both(tmp_path_factory):
     """Eleven images; batches of 4 leave 3 (2 and 1 images), batches of 5 leave 1 (1 and no image)."""
     folder = make_noise(tmp_path_factory.mktemp("both") / "noise", 11) / "train/good"
-    run_two("each", folder=str(folder), batch_sizes=[4, 5])
+    in_two(train_each_in_group, folder, [4, 5])
     train_each(folder, [4, 5])
     return folder
 
@@ -169,9 +169,10 @@ def test_the_published_network_agrees_until_a_relu_flips(category, pair, tmp_pat
 @pytest.mark.parametrize("category", [21], indirect=True)
 def test_two_processes_resume_from_what_two_processes_left(category, pair, tmp_path):
     folder = tmp_path / "run"
-    done = run_two("interrupt", arguments=arguments_of(category, folder), log=str(folder / "log.jsonl"), lines=9)
-    assert done.stderr.count("interrupted after step") == 2
-    run_two("group", arguments=arguments_of(category, folder, "--resume"))
+    said = tmp_path / "said.txt"
+    in_two(interrupt_group, arguments_of(category, folder), folder / "log.jsonl", 9, said=said)
+    assert said.read_text().count("interrupted after step") == 2
+    in_two(run_group, arguments_of(category, folder, "--resume"), said=said)
     for name in ("weights.safetensors", "log.jsonl", "run.json"):
         assert (folder / name).read_bytes() == (pair / name).read_bytes()
 
@@ -213,8 +214,8 @@ def test_the_preset_context_learns_the_same_in_two_processes(category, tmp_path,
     """Of 17 images, in batches of 5 and a last one of 2; dropout and noise depend on the image, not on the process."""
     flags = [word for setting in CONTEXT for word in ("--set", setting)]
     words = ["train", str(category), "--preset", "context", "--device", "cpu", "--objective", objective, *flags]
-    done = run_two("group", arguments=[*words, "--out", str(tmp_path / "two")])
-    assert done.stdout.count("trained 'context'") == 1
+    in_two(run_group, [*words, "--out", str(tmp_path / "two")], said=tmp_path / "said.txt")
+    assert (tmp_path / "said.txt").read_text().count("trained 'context'") == 1
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     assert max(loss_differences(tmp_path / "one", tmp_path / "two")) < 1e-4
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))

@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +12,8 @@ from safetensors.torch import save_file
 import vtadl
 from drawn.dataset import make_demo
 from helpers.categories import good_image, make_category
+from helpers.forks import in_fork
+from helpers.process_group import kill_and_resume
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import Category, read_category
@@ -286,16 +285,9 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_bytes(category, tmp_
     arguments += [word for setting in settings for word in ("--set", setting)]
     train_to(tmp_path / "plain", apply_settings(preset_config("paper"), settings), read_category(category), CPU)
     moments = np.random.default_rng(0).uniform(0, 0.2, 5).tolist()
-    task = {"arguments": [*arguments, "--out", str(tmp_path / "run")], "log": str(tmp_path / "run/log.jsonl")}
-    forked = str(Path(__file__).parents[1] / "helpers/forked.py")
-    done = subprocess.run(
-        [sys.executable, forked, "kill", json.dumps({**task, "moments": moments})],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    codes = json.loads(done.stdout.splitlines()[-1])
-    assert codes == [-9] * 5 + [0], done.stderr
+    run, said = tmp_path / "run", tmp_path / "said.txt"
+    codes = in_fork(kill_and_resume, [*arguments, "--out", str(run)], run / "log.jsonl", moments, said=said)
+    assert codes == [-9] * 5 + [0], said.read_text()
     assert content(tmp_path / "run") == content(tmp_path / "plain")
 
 

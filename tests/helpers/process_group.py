@@ -1,8 +1,4 @@
-"""Runs `vtadl` in processes that are killed or work together, without loading torch again for each.
-
-python forked.py kill FILE_OF_ARGUMENTS   one JSON object a line: arguments, and the lines of the log at which to kill
-python forked.py group FILE_OF_ARGUMENTS   an object: arguments and port; two processes, as torchrun would start them
-"""
+"""`vtadl` in processes that are killed, or that work together as torchrun would start them. Called in a fork."""
 
 import itertools
 import json
@@ -84,7 +80,7 @@ def as_team(port: int, work: Callable[[int], int]) -> list[int]:
     return children
 
 
-def interrupt_together(arguments: list[str], port: int, log: Path, lines: int) -> list[int]:
+def interrupt_group(port: int, arguments: list[str], log: Path, lines: int) -> list[int]:
     """Press Ctrl-C when the log has so many lines; 0 for each process that ends with 130, as it should."""
     children = as_team(port, lambda rank: main(arguments))
     while not log.exists() or log.read_bytes().count(b"\n") < lines:
@@ -161,18 +157,16 @@ def train_each(folder: Path, batch_sizes: list[int]) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # loads what the first optimiser of a process loads
-    mode, task = sys.argv[1], json.loads(sys.argv[2])
-    if mode == "kill":
-        codes = kill_and_resume(task["arguments"], Path(task["log"]), task["moments"])
-    elif mode == "interrupt":
-        codes = interrupt_together(task["arguments"], task["port"], Path(task["log"]), task["lines"])
-    elif mode == "group":
-        codes = all_ended(as_team(task["port"], lambda rank: main(task["arguments"])))
-    elif mode == "each":
-        codes = all_ended(as_team(task["port"], lambda rank: train_each(Path(task["folder"]), task["batch_sizes"])))
-    else:
-        codes = all_ended(as_team(task["port"], lambda rank: normalise(rank, Path(task["folder"]))))
-    sys.stdout.write(json.dumps(codes) + "\n")
+def run_group(port: int, arguments: list[str]) -> list[int]:
+    """A command in two processes; their exit codes."""
+    return all_ended(as_team(port, lambda rank: main(arguments)))
+
+
+def train_each_in_group(port: int, folder: Path, batch_sizes: list[int]) -> list[int]:
+    """`train_each` in two processes."""
+    return all_ended(as_team(port, lambda rank: train_each(folder, batch_sizes)))
+
+
+def normalise_in_group(port: int, folder: Path) -> list[int]:
+    """`normalise` in two processes."""
+    return all_ended(as_team(port, lambda rank: normalise(rank, folder)))
