@@ -35,7 +35,7 @@ def test_by_cosine_only_directions_count():
 def test_fewer_patches_than_it_may_hold_are_all_kept_and_load():
     density = PatchMemory(6, 1000)
     x = clustered(30, 6)
-    density.fit(x, generator())
+    density.fit(x.clone(), generator())
     assert len(density.patches) == 30
     other = PatchMemory(6, 1000)
     other.load_state_dict(density.state_dict())
@@ -54,7 +54,7 @@ def test_a_memory_over_its_size_is_refused():
 def test_a_memory_that_resumes_covers_what_it_had_and_what_is_new():
     old, new = clustered(400, 6), clustered(300, 6) + 20
     density, whole = PatchMemory(6, 60), PatchMemory(6, 60)
-    density.fit(old, generator())
+    density.fit(old.clone(), generator())
     scale = density.scale.clone()
     density.extend(new, generator())
     assert len(density.patches) == 60 and torch.equal(density.scale, scale)
@@ -69,7 +69,7 @@ def test_a_memory_that_resumes_covers_what_it_had_and_what_is_new():
 def test_a_memory_with_room_keeps_all():
     density = PatchMemory(6, 1000)
     x, more = clustered(30, 6), clustered(10, 6) + 9
-    density.fit(x, generator())
+    density.fit(x.clone(), generator())
     density.extend(more, generator())
     assert density(torch.cat([x, more]).T.reshape(1, 6, 5, 8)).max() < 2e-2
 
@@ -127,7 +127,7 @@ def test_without_a_weight_places_change_nothing():
     images = torch.randn(4, 6, 5, 5, generator=generator(2))
     patches, _, where = drawn_from(images)
     plain, told = PatchMemory(6, 30), PatchMemory(6, 30, position_weight=0.0)
-    plain.fit(patches, generator())
+    plain.fit(patches.clone(), generator())
     told.fit(patches, generator(), where)
     assert plain.patches.shape == (30, 6)
     assert torch.equal(plain.patches, told.patches)
@@ -192,9 +192,9 @@ def test_a_search_by_place_needs_nothing_near_a_tile_and_knows_other_grids_and_m
     corner, elsewhere = torch.randn(1, 6, 3, 3, generator=generator(2)), torch.randn(1, 6, 9, 9, generator=generator(3))
     density = PatchMemory(6, 1000, position_weight=2.0)
     where = torch.full((9, 2), -1.0)
-    density.fit(corner.flatten(2)[0].T, generator(), where)
+    density.fit(corner.flatten(2)[0].T.clone(), generator(), where)
     found = density(elsewhere)
     assert found.isfinite().all() and found[0, -1, -1] > 4  # two sides away, each of the weight's 2
     assert density(corner).shape == (1, 3, 3)
-    density.fit(corner.flatten(2)[0].T, generator(), -where)
+    density.fit(corner.flatten(2)[0].T.clone(), generator(), -where)
     assert density(elsewhere)[0, -1, -1] < found[0, -1, -1]

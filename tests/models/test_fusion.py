@@ -146,7 +146,7 @@ def test_a_principal_projection_keeps_distances_within_the_subspace():
     generator = torch.Generator().manual_seed(0)
     flat = torch.randn(500, 3, generator=generator) @ torch.randn(3, 80, generator=generator)
     component = MemoryComponent(80, (2, 2), 500, cosine=False)
-    component.density.fit(flat, generator)
+    component.density.fit(flat.clone(), generator)
     assert component.density.patches.shape == (500, 64)
     new = flat[:4].T.reshape(1, 80, 2, 2) + 0.0
     assert float(component.density(new).max()) < 5e-3

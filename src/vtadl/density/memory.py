@@ -61,7 +61,7 @@ class PatchMemory(nn.Module):
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
 
         Args:
-            patches_ND: good patches.
+            patches_ND: good patches; overwritten, since a copy of them would be a training's peak of memory.
             generator: decides the coreset.
             places_N2: where each patch was (`places`), if position counts.
 
@@ -73,19 +73,25 @@ class PatchMemory(nn.Module):
         """
         if len(patches_ND) == 0:
             raise DataError("a memory needs at least one good image; got none")
-        if not self.cosine:
+        if self.cosine:
+            patches_ND = self._scaled(patches_ND)
+        else:
             self.scale = patches_ND.std(0, correction=0).clamp_min(1e-6)
+            patches_ND.div_(self.scale)
         if self.projection is not None:
-            self.projection = principal_axes(patches_ND / self.scale, self.projection.shape[1])
+            self.projection = principal_axes(patches_ND, self.projection.shape[1])
         self.patches = self.patches[:0].to(patches_ND.device)
-        return self.extend(patches_ND, generator, places_N2)
+        return self._keep(self._projected(patches_ND, places_N2), generator)
 
     def extend(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> Tensor:
         """Keep the coreset of what the memory holds and more patches, on the earlier scale; as `fit`.
 
         The numbers that come back count what the memory held first.
         """
-        all_MD = torch.cat([self.patches.float(), self._comparable(patches_ND, places_N2)])
+        return self._keep(self._comparable(patches_ND, places_N2), generator)
+
+    def _keep(self, more_ND: Tensor, generator: torch.Generator) -> Tensor:
+        all_MD = torch.cat([self.patches.float(), more_ND])
         kept_M = greedy_coreset(all_MD, self.size, generator)
         self.patches = all_MD[kept_M].half()
         self._searched = self._by_place = None
@@ -131,8 +137,14 @@ class PatchMemory(nn.Module):
         return self._searched
 
     def _comparable(self, x_ND: Tensor, places_N2: Tensor | None) -> Tensor:
+        return self._projected(self._scaled(x_ND), places_N2)
+
+    def _scaled(self, x_ND: Tensor) -> Tensor:
+        return F.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
+
+    def _projected(self, x_ND: Tensor, places_N2: Tensor | None) -> Tensor:
+        """Scaled patches as they are compared: by principal components, or with their places."""
         width = x_ND.shape[1]
-        x_ND = F.normalize(x_ND, dim=1) if self.cosine else x_ND / self.scale
         if self.projection is not None:
             x_ND = torch.matmul(x_ND, self.projection)
         if places_N2 is None or not self.position_weight:
@@ -166,31 +178,34 @@ class SampledPatches:
     """
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
-        self.share = max(CANDIDATES // max(count, 1), 1)
+        self.count, self.share = count, max(CANDIDATES // max(count, 1), 1)
         self.generator = generator
-        self.patches: list[Tensor] = []
-        self.places: list[Tensor] = []
         self.images: list[int] = []
         """Patches that each image gave, in the order of the images, over all draws."""
+        self._patches_ND, self._places_N2 = torch.empty(0, 0), torch.empty(0, 2)
+        self._filled = 0
 
     def add(self, embeddings_BDHW: Tensor) -> None:
         """Take from some images, ``(B, D, H, W)``."""
-        _, _, rows, columns = embeddings_BDHW.shape
+        _, width, rows, columns = embeddings_BDHW.shape
         where_P2 = places(rows, columns, embeddings_BDHW.device)
+        if not len(self._patches_ND):
+            # Room for all at once: to join pieces later would take twice the memory. It costs none until it is filled.
+            room = self.count * min(self.share, rows * columns)
+            self._patches_ND, self._places_N2 = (embeddings_BDHW.new_empty(room, size) for size in (width, 2))
         for embeddings_DP in embeddings_BDHW.flatten(2):
             keep = torch.randperm(embeddings_DP.shape[1], generator=self.generator)[: self.share]
             keep = keep.to(embeddings_DP.device)
-            self.patches.append(embeddings_DP[:, keep].T)
-            self.places.append(where_P2[keep])
+            taken = slice(self._filled, self._filled + len(keep))
+            self._patches_ND[taken], self._places_N2[taken] = embeddings_DP[:, keep].T, where_P2[keep]
             self.images.append(len(keep))
+            self._filled += len(keep)
 
-    def drawn(self) -> tuple[Tensor, torch.Generator, Tensor | None]:
+    def drawn(self) -> tuple[Tensor, torch.Generator, Tensor]:
         """What `PatchMemory.fit` or `extend` takes of the images since the last call."""
-        if not self.patches:
-            return torch.empty(0, 0), self.generator, None
-        patches_ND, places_N2 = torch.cat(self.patches), torch.cat(self.places)
-        self.patches, self.places = [], []
-        return patches_ND, self.generator, places_N2
+        found = self._patches_ND[: self._filled], self.generator, self._places_N2[: self._filled]
+        self._patches_ND, self._places_N2, self._filled = torch.empty(0, 0), torch.empty(0, 2), 0
+        return found
 
 
 def places(height: int, width: int, device: torch.device) -> Tensor:

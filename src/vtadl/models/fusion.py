@@ -141,7 +141,8 @@ class FusionDetector(nn.Module):
                 fitting.add(embeddings_BDHW)
             kept.add(embedded)
         now = {"images": torch.tensor(count)}
-        for position, (fitting, before) in enumerate(zip(fittings, earlier, strict=True)):
+        for position, before in enumerate(earlier):
+            fitting = fittings.pop(0)  # and what it holds goes before the next one is fitted
             fitting.finish()
             logs = self._standardise(position, fitting, kept, before, images.roi_mask)
             now |= {f"components.{position}.{name}": value for name, value in {**fitting.learned(), **logs}.items()}
