@@ -135,15 +135,6 @@ def test_exports_of_it_say_the_same(finished, tmp_path, kind):
         assert np.abs(ours.anomaly_map - theirs.anomaly_map).max() <= TOLERANCE * ours.score
 
 
-def test_a_manifest_of_before_is_of_a_square(square, tmp_path):
-    export_run(load_run(square), tmp_path / "onnx", to="onnx", images=[concrete(61)])
-    path = tmp_path / "onnx/manifest.json"
-    values = json.loads(path.read_text())
-    assert values.pop("input_size") == [96, 96]
-    path.write_text(json.dumps(values))
-    assert load(tmp_path / "onnx").manifest.input_size == (96, 96)
-
-
 def test_an_interrupted_training_resumes_as_if_nothing_had_happened(category, tmp_path, monkeypatch):
     terms = ContextNetwork.terms
 

@@ -27,7 +27,9 @@ OTHERS = {
 
 Of oneDNN less than AVX2 cannot be asked for: OpenVINO, which has it too, mixes it with instructions of its own choice.
 """
-NATIVE = [TESTS / name for name in ("nn", "density", "export")]
+NATIVE = [TESTS / name for name in ("nn", "density")]
+
+RUNTIME = "import sys; from vtadl.runtime.cli import main; sys.exit(main())"
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="instructions of other processors"
@@ -60,6 +62,9 @@ def trained(tmp_path_factory):
     run = tiny_run(root, "gaussian")
     worst = max(run.held_out.scores)
     save_run(dataclasses.replace(run, card=card_for(run, 1.5 * worst)), root / "calibrated")
+    for to in ("onnx", "openvino"):
+        words = ["export", str(root / "calibrated"), "--to", to, "--images", str(root / "stripes/train/good")]
+        assert main([*words, "--out", str(root / to)]) == 0
     (root / "new").mkdir()
     for number in range(4):
         Image.fromarray(good_image(50 + number)).save(root / f"new/good{number}.png")
@@ -68,7 +73,11 @@ def trained(tmp_path_factory):
 
 
 def rows(folder):
-    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    return rows_of((folder / "predictions.jsonl").read_text())
+
+
+def rows_of(text):
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_a_run_says_on_what_it_was_trained(trained, capsys):
@@ -101,7 +110,18 @@ def test_another_processor_comes_to_the_same_verdicts(trained, tmp_path, name):
         *(name, "-m", "vtadl", "predict", trained / "calibrated", images),
         *("--out", tmp_path / "there", "--no-overlays", "--no-maps"),
     )
-    here, there = rows(tmp_path / "here"), rows(tmp_path / "there")
+    assert_alike(rows(tmp_path / "here"), rows(tmp_path / "there"))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_export_comes_to_the_same_verdicts_there(trained, tmp_path, name, to):
+    images = str(trained / "new")
+    assert main(["predict", str(trained / "calibrated"), images, "--out", str(tmp_path), "--no-overlays"]) == 0
+    assert_alike(rows(tmp_path), rows_of(python(name, "-c", RUNTIME, trained / to, images)))
+
+
+def assert_alike(here, there):
     assert {row["verdict"] for row in here} == {"good", "defective"}
     for ours, theirs in zip(here, there, strict=True):
         assert (ours["file"], ours["verdict"]) == (theirs["file"], theirs["verdict"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -82,7 +83,15 @@ def test_an_export_says_what_it_is(run, exported):
     assert b".py" not in (exported / "model.onnx").read_bytes()
 
 
-@pytest.mark.native
+def test_a_manifest_of_before_is_of_a_square(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "before")
+    path = tmp_path / "before/manifest.json"
+    values = json.loads(path.read_text())
+    assert values.pop("input_size") == [64, 64]
+    path.write_text(json.dumps(values))
+    assert load(tmp_path / "before").manifest.input_size == (64, 64)
+
+
 def test_openvino_agrees_too_and_keeps_to_the_region_of_interest(gaussian, tmp_path):
     roi_mask = np.zeros((40, 50), bool)
     roi_mask[5:30, 10:45] = True
