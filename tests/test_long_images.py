@@ -1,7 +1,6 @@
 """Long images: trained at their own shape, stored with it, resumed, exported; and earlier runs stay square."""
 
 import dataclasses
-import json
 import shutil
 import signal
 from pathlib import Path
