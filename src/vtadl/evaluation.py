@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vtadl.data.image_scores import check_complete, read_scores
 from vtadl.data.images import image_size, orientation_of
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.maps import (
@@ -33,6 +34,8 @@ from vtadl.metrics.images import has_pixels
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run
+
+HIGHEST = "the highest value of its map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,23 +121,26 @@ def evaluate_maps(
     *,
     resolution: int | None = None,
     geometry: str = "whole",
+    scores: Path | None = None,
     skip: frozenset[Sample] = frozenset(),
     seed: int = 0,
     progress: Progress = silent,
 ) -> Report:
-    """Compute every metric of anomaly maps that any tool saved; an image's score is the highest value of its map.
+    """Compute every metric of anomaly maps that any tool saved.
 
     Args:
         folder: mirrors the category, see `find_maps`.
         category: whose test images and masks.
         resolution: as in `evaluate_run`; maps of another size than their image are resampled to it first.
         geometry: how maps lie on their images, one of `vtadl.data.maps.GEOMETRIES`.
+        scores: file of image scores (`vtadl.data.image_scores`); ``None``: the highest value of each map.
         skip: samples not to use, because they cannot be read.
         seed: of the bootstrap behind the intervals.
         progress: shows how far it is.
 
     Raises:
-        DataError: no maps, or one that cannot be used; the message names the file.
+        DataError: no maps, or one that cannot be used, or scores that are not those of the images; the message names
+            the file.
         ConfigError: a resolution that cannot be.
     """
     test = _test_set(category, skip, resolution)
@@ -142,6 +148,10 @@ def evaluate_maps(
     found = find_maps(folder, names)
     test.warnings += missing_warnings(folder, names, found)
     test.samples = tuple(sample for sample, name in zip(test.samples, names, strict=True) if name in found)
+    own = {}
+    if scores is not None:
+        own = read_scores(scores, {category.relative(sample.path): sample.path for sample in category.test})
+        check_complete(scores, own, list(found))
     summaries: list[MapSummary] = []
     resampled = 0
     with progress("reading", len(test.samples)) as advance:
@@ -149,10 +159,12 @@ def evaluate_maps(
             stored, size = read_map(path), image_size(sample.path)
             summaries.append(summarize_map(name, stored))
             resampled += stored.shape != size
-            test.add(sample, float(stored.max()), place_map(stored, size, path, geometry))
+            score = own[name] if scores is not None else float(stored.max())
+            test.add(sample, score, place_map(stored, size, path, geometry))
             advance(1)
     report = test.report(seed, None, map_warnings(summaries))
     best_known = report.metrics["pixel_AUROC"] if test.masks else report.metrics["image_AUROC"]
+    report.protocol["image_score"] = HIGHEST if scores is None else f"as '{scores}' gives it"
     report.protocol["maps_resampled"] = resampled
     report.protocol["map_geometry"] = geometry
     report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"

@@ -141,3 +141,27 @@ def test_a_preset_that_draws_nothing_is_one_cell_whatever_the_seeds():
     seeds = [config.seed for config in configurations(["gaussian"], [], [3, 4, 5], [])]
     assert seeds == [3]
     assert [config.seed for config in configurations(["memory"], [], [3, 4], [])] == [3, 4]
+
+
+def test_a_preset_with_settings_of_its_own_is_a_method_beside_it(root):
+    presets = ["padim", "gaussian model.smoothing=2 training.batch_size=3", "gaussian model.smoothing=4"]
+    cells = plan_cells(root, categories=["cloth"], presets=presets, settings=["model.image_size=64"])
+    assert [cell.preset for cell in cells] == ["gaussian", presets[1]]  # the last changes nothing
+    assert [(cell.config.preset, cell.config.model.smoothing) for cell in cells] == [("gaussian", 4), ("gaussian", 2)]
+    assert all(cell.config.model.image_size == 64 for cell in cells)
+    assert len({cell.place for cell in cells}) == 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ("gaussian model.smothing=2", r"unknown key 'model.smothing' \(did you mean 'smoothing'\?\)"),
+        ("gaussian seed=2", "--set seed=2: a comparison takes it as --seeds"),
+        ("gaussian smoothing", "--set expects KEY=VALUE"),
+        ("gausian model.smoothing=2", r"unknown preset 'gausian' \(did you mean 'gaussian'\?\)"),
+        ("", "unknown preset ''"),
+    ],
+)
+def test_a_preset_with_settings_that_cannot_be(preset, message):
+    with pytest.raises(ConfigError, match=message):
+        configurations([preset], [], [0], [])

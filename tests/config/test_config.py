@@ -1,6 +1,7 @@
 """Settings: presets, TOML there and back, and errors that list the choices."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,53 @@ def test_settings_reach_their_section():
     assert (config.training.steps, config.model.variant) == (20, "faithful")
     assert (config.training.learning_rate, config.model.smoothing) == (1.0, 2.0)
     assert isinstance(config.training.learning_rate, float)
+
+
+SETTINGS = (
+    "model.variant=repaired",
+    "model.residual=squared",
+    "model.residual=gms",
+    "model.anomaly_map=objective",
+    "model.anomaly_map=sum",
+    "model.pretrained_patches=false",
+    "model={width = 64}",
+    "model.depth=3",
+    "model=3",
+    "model.radius=1",
+    "model.mask_radius=1",
+    "training.steps=20",
+    "training.step=20",
+    "seed=4",
+)
+
+
+def outcome(settings):
+    """The configuration, or the error: the same whatever the order."""
+    with warnings.catch_warnings(action="ignore", category=VtadlWarning):
+        try:
+            return apply_settings(preset_config("paper"), settings)
+        except ConfigError as error:
+            return str(error)
+
+
+@given(st.lists(st.sampled_from(SETTINGS), unique_by=lambda setting: setting.partition("=")[0]), st.randoms())
+def test_the_order_of_settings_does_not_matter(settings, random):
+    shuffled = random.sample(settings, len(settings))
+    found, other = outcome(settings), outcome(shuffled)
+    if isinstance(found, Config):
+        assert other == found
+        for key, value in (setting.partition("=")[::2] for setting in settings):
+            if key in ("model.residual", "model.anomaly_map"):  # what is asked for is what is set
+                assert getattr(found.model, key.partition(".")[2]) == value
+    else:
+        assert isinstance(other, str)  # of several mistakes either may be named
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_setting_that_contradicts_the_variant_is_never_overridden(order):
+    settings = ["model.residual=squared", "model.variant=repaired"][::order]
+    with pytest.raises(ConfigError, match=r"model\.residual is 'squared', and variant 'repaired' has 'gms'"):
+        apply_settings(preset_config("paper"), settings)
 
 
 def test_auto_leaves_a_setting_to_the_training():

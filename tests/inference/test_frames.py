@@ -13,6 +13,7 @@ import torch
 
 from helpers.categories import defective_image, good_image, make_category
 from vtadl.cli import main
+from vtadl.errors import DataError
 from vtadl.inference import frames
 from vtadl.inference.batch import Options
 from vtadl.inference.frames import inspect_frames
@@ -111,7 +112,10 @@ class Stream(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         try:
+            cut = getattr(self.server, "cut", threading.Event())
             for number in range(100):
+                if cut.is_set():
+                    return
                 encoded = cv2.imencode(".jpg", picture(number)[..., ::-1].copy())[1].tobytes()
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(encoded)}\r\n\r\n".encode()
                 self.wfile.write(head + encoded + b"\r\n")
@@ -135,7 +139,7 @@ def stream():
 
 def test_of_a_stream_the_newest_frame_is_scored_and_the_others_are_counted(bench, stream):
     sink = Rows(seconds=0.3)
-    passed_over = inspect_frames(load_run(bench / "run"), stream, sink, CPU, NOTHING)
+    passed_over = inspect_frames(load_run(bench / "run"), stream, sink, CPU, NOTHING, reconnect=0)
     assert 2 <= len(sink.rows) < 50
     assert passed_over > len(sink.rows)
     names = [row["file"].rpartition("#")[2] for row in sink.rows]
@@ -158,6 +162,96 @@ def test_the_password_of_a_stream_is_written_nowhere(bench, stream, tmp_path, ca
     assert "word" not in written + capfd.readouterr().err
 
 
+class Camera:
+    """A stream that can be cut and come back under the same address."""
+
+    def __init__(self):
+        self.server, self.port, self.starts = None, 0, 0
+        self.start()
+
+    def start(self):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Stream)
+        self.server.daemon_threads = True
+        self.port, self.cut = self.server.server_port, threading.Event()
+        self.server.cut = self.cut
+        self.starts += 1
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.cut.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def camera():
+    camera = Camera()
+    yield camera
+    if not camera.cut.is_set():
+        camera.stop()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """How long it waits between two tries, a hundred times as fast."""
+    waited = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            return super().wait(timeout / 100)
+
+    return Stop(), waited
+
+
+def test_a_stream_that_is_cut_is_tried_again_until_it_comes_back(bench, camera, waits):
+    stop, waited = waits
+    lines, sink = [], Rows()
+
+    def add(row):
+        sink.rows.append(row)
+        if len(sink.rows) == 3:
+            camera.stop()
+        if camera.starts == 2:
+            stop.set()
+
+    def say(line):
+        lines.append(line)
+        threading.Timer(0.05, camera.start).start()
+
+    sink.add = add
+    address = f"http://127.0.0.1:{camera.port}/camera"
+    secret = address.replace("http://", "http://line:word@")
+    inspect_frames(load_run(bench / "run"), secret, sink, CPU, NOTHING, say=say, stop=stop)
+    assert lines == [f"'{address}' gives no more frames; trying it again, 10 times in a row"]
+    assert waited[:2] == [1.0, 2.0] and len(sink.rows) > 3
+
+
+def test_a_stream_that_does_not_come_back_ends_in_a_line(bench, camera, waits):
+    stop, waited = waits
+    lines, sink = [], Rows()
+    sink.add = lambda row: (sink.rows.append(row), camera.cut.is_set() or camera.stop())
+    address = f"http://127.0.0.1:{camera.port}/camera"
+    with pytest.raises(DataError, match=rf"'{address}' did not come back in 7 tries; the same command continues"):
+        inspect_frames(load_run(bench / "run"), address, sink, CPU, NOTHING, reconnect=7, say=lines.append, stop=stop)
+    assert waited == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert len(lines) == 1 and sink.rows
+
+
+def test_a_wait_for_a_stream_ends_at_once_when_it_is_told_to(bench, camera):
+    stop, sink = threading.Event(), Rows()
+    sink.add = lambda row: camera.cut.is_set() or camera.stop()
+    address = f"http://127.0.0.1:{camera.port}/camera"
+    began = []
+
+    def say(line):
+        began.append(time.monotonic())
+        threading.Timer(0.1, stop.set).start()
+
+    inspect_frames(load_run(bench / "run"), address, sink, CPU, NOTHING, say=say, stop=stop)
+    assert time.monotonic() - began[0] < 1
+
+
 def test_a_stream_stops_when_it_is_told_to(bench, stream):
     stop = threading.Event()
     sink = Rows()
@@ -174,6 +268,7 @@ def test_what_cannot_be_is_an_error_in_a_line(bench, tmp_path, monkeypatch, capf
         ("--source", str(tmp_path / "text.mp4")): (1, "cannot open"),
         ("--source", "77"): (1, "cannot open '77'"),
         ("--source", str(bench / "film.avi"), "--every", "0"): (2, "--every is 0"),
+        ("--source", "http://127.0.0.1:9/x", "--reconnect", "-1"): (2, "--reconnect is -1"),
         ("--source", str(bench / "film.avi"), "--watch"): (2, "--watch and --ray go with folders"),
         ("--source", str(bench / "film.avi"), str(tmp_path)): (2, "--source takes no images beside it"),
     }

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from helpers.categories import make_category
 from vtadl.cli import main
@@ -84,3 +85,42 @@ def test_maps_of_different_images_are_no_pair(bench, tmp_path, capsys):
     assert "have maps of different images" in capsys.readouterr().err
     assert main(["metrics", str(fewer), str(fewer), str(bench / "parts")]) == 2
     assert "given twice" in capsys.readouterr().err
+
+
+def test_own_image_scores_stand_in_place_of_the_maps_maximum(bench, tmp_path, capsys):
+    category = read_category(bench / "parts")
+    names = {category.relative(sample.path): sample.is_defective for sample in category.test}
+    rng = np.random.default_rng(1)
+    own = {name: float(rng.normal(0.5 * is_defective)) for name, is_defective in names.items()}
+    (tmp_path / "own.csv").write_text("file,score\n" + "".join(f"{name},{score}\n" for name, score in own.items()))
+    turned = "".join(json.dumps({"file": name, "score": -score}) + "\n" for name, score in own.items())
+    (tmp_path / "turned.jsonl").write_text(turned)
+    command = ["metrics", str(bench / "sharp"), str(bench / "parts")]
+    assert main([*command, "--json", str(tmp_path / "highest.json")]) == 0
+    assert "score       of an image: the highest value of its map\n" in capsys.readouterr().out
+    assert main([*command, "--scores", str(tmp_path / "own.csv"), "--json", str(tmp_path / "own.json")]) == 0
+    assert f"score       of an image: as '{tmp_path / 'own.csv'}' gives it\n" in capsys.readouterr().out
+    highest, ours = (json.loads((tmp_path / name).read_text()) for name in ("highest.json", "own.json"))
+    assert ours["image_AUROC"] == pytest.approx(roc_auc_score(list(names.values()), list(own.values())))
+    assert ours["image_AUROC"] != highest["image_AUROC"]
+    assert {n: v for n, v in ours.items() if n.startswith("pixel_")} == {
+        n: v for n, v in highest.items() if n.startswith("pixel_")
+    }
+    assert ours["protocol"]["image_score"] == f"as '{tmp_path / 'own.csv'}' gives it"
+
+    both = [*command[:2], str(bench / "blunt"), command[2], "--scores", str(tmp_path / "own.csv")]
+    turned_too = ["--scores", str(tmp_path / "turned.jsonl"), "--report", str(tmp_path / "maps.html")]
+    assert main([*both, *turned_too, "--json", str(tmp_path / "both.json")]) == 0
+    maps = json.loads((tmp_path / "both.json").read_text())["maps"]
+    assert maps["sharp"]["image_AUROC"] == ours["image_AUROC"]
+    assert maps["blunt"]["image_AUROC"] == pytest.approx(1 - ours["image_AUROC"])
+    page = (tmp_path / "maps.html").read_text()
+    assert "of sharp, as" in page and "of blunt, as" in page
+
+    capsys.readouterr()
+    assert main(both) == 2
+    assert "--scores is given 1 times for 2 MAPS; give a file for each, or none" in capsys.readouterr().err
+    (tmp_path / "own.csv").write_text("file,score\n" + next(iter(own)) + ",1\n")
+    assert main([*command, "--scores", str(tmp_path / "own.csv")]) == 1
+    err = capsys.readouterr().err
+    assert "and 10 more test images; give one for each" in err and err.count("\n") == 1

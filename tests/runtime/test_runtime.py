@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -16,7 +17,7 @@ from PIL import Image
 
 from helpers.categories import defective_image, good_image
 from helpers.exports import card_for, tiny_run
-from vtadl.errors import BundleError, DataError, DependencyError
+from vtadl.errors import BundleError, DataError, DependencyError, VtadlWarning
 from vtadl.export.export import export_run
 from vtadl.runtime import load
 from vtadl.runtime.backends import OPENERS
@@ -104,6 +105,56 @@ def test_the_program_prints_a_line_an_image(export, images, capsys):
     assert "is not an image" in json.loads(out.splitlines()[0])["error"] and "1 files" in err
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_the_row_in_hand(export, images, tmp_path, number):
+    many = tmp_path / "many"
+    many.mkdir()
+    for copy in range(500):
+        os.link(images / "good.png", many / f"{copy:03}.png")
+    command = [sys.executable, "-c", "import sys; from vtadl.runtime.cli import main; sys.exit(main())"]
+    variables = {**os.environ, "PYTHONPATH": str(SOURCE / "src")}
+    with subprocess.Popen(
+        [*command, export, many], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(number)
+        rest, err = process.communicate(timeout=60)
+    rows = [json.loads(line) for line in ("".join(lines) + rest).splitlines()]
+    assert process.returncode == 130
+    assert 3 <= len(rows) < 500 and all(row["verdict"] == "good" for row in rows)
+    assert err == f"vtadl-runtime: interrupted after {len(rows)} of 500 images; their rows are whole\n"
+
+
+def test_a_picture_unlike_the_training_images_is_warned_of_once(export, tmp_path, capsys):
+    new = tmp_path / "new"
+    new.mkdir()
+    Image.fromarray(good_image(70)).save(new / "0.png")
+    for name in ("1.png", "2.png"):
+        Image.fromarray(good_image(71)[:, :30, 0].astype(np.uint16) * 16).save(new / name)
+    assert main([str(export), str(new)]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    start = f"vtadl-runtime: warning: '{new / '1.png'}' is "
+    assert [line.partition(":")[2].rpartition(": scores")[0] for line in err.splitlines()] == [
+        f"{start}{words}".partition(":")[2]
+        for words in (
+            "30 pixels wide, the training images are 72 to 72",
+            "of another aspect ratio, 0.42, the training images have 1.00 to 1.00",
+            "of 16 bits a channel, the training images have 8",
+            "grey, the training images are in colour",
+            f"far darker: its values reach {16 * int(good_image(71)[:, :30, 0].max())} of 65535",
+        )
+    ]
+    with pytest.warns(VtadlWarning, match="'the image' is grey, the training images are in colour"):
+        load(export).predict(good_image(70).mean(2).astype(np.uint8))
+    # What was exported before says nothing of its training images.
+    manifest = json.loads((export / "manifest.json").read_text())
+    del manifest["training_images"]
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    assert main([str(export), str(new)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -149,6 +200,8 @@ def test_a_model_gets_as_many_threads_as_the_process_may_use(export, monkeypatch
         ({"files": {"../../model.onnx": "0"}}, "checksums of model.onnx"),
         ({"files": {"model.onnx": "0" * 64}}, "its checksum differs"),
         ({"agreement": []}, "agreement"),
+        ({"training_images": []}, "the training images is damaged"),
+        ({"training_images": {"bits": [8]}}, "the training images is damaged"),
         ({"more": 1}, "an object with the keys"),
         ({"weights_sha256": "0" * 64}, "belongs to a detector with other weights"),
     ],

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtadl.commands.arguments import add_command, add_device, progress_of
-from vtadl.config.aliases import preset_name
 from vtadl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--categories", metavar="A,B", help="default: every category under ROOT")
     parser.add_argument(
         "--preset",
-        type=preset_name,
         action="append",
-        metavar="NAME",
-        help="repeat for several (default: what serves the objectives and trains soonest)",
+        metavar='"NAME [KEY=VALUE...]"',
+        help="repeat for several, with settings of its own or without (default: what serves the objectives and trains "
+        "soonest)",
     )
     parser.add_argument(
         "--objective",
@@ -101,7 +100,10 @@ def run(options: argparse.Namespace) -> int:
 def _print_cell(metric: str, cell: "Cell", outcome: "Outcome") -> None:
     from vtadl.compare.findings import number
 
-    what = f"{cell.name}  {cell.config.objective or cell.config.preset}  seed {cell.config.seed}"
+    method = cell.config.objective or cell.preset
+    if cell.config.objective and cell.own_settings:
+        method = f"{cell.preset}: {cell.config.objective}"
+    what = f"{cell.name}  {method}  seed {cell.config.seed}"
     ending = outcome.error or f"{metric} {number(outcome.metrics.get(metric))}"
     print(f"{outcome.status}  {what}  {ending}", flush=True)
 

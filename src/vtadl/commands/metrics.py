@@ -41,6 +41,13 @@ def add_to(commands: Any) -> None:
         help="what of its image a map shows (default whole, at its aspect)",
     )
     parser.add_argument(
+        "--scores",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="image scores, CSV or JSON lines, in place of each map's highest value; one for each MAPS, in their order",
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="FILE.html", help="also write a page with curves and differences"
     )
     add_json(parser)
@@ -58,15 +65,19 @@ def run(options: argparse.Namespace) -> int:
     from vtadl.runs.files import write_text
 
     names = _names(options.maps)
+    scores = options.scores or [None] * len(names)
+    if len(scores) != len(names):
+        raise ConfigError(f"--scores is given {len(scores)} times for {len(names)} MAPS; give a file for each, or none")
     category = read_category(options.category)
     skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     reports = {}
-    for name, folder in names.items():
+    for (name, folder), own in zip(names.items(), scores, strict=True):
         reports[name] = evaluate_maps(
             folder,
             category,
             resolution=options.resolution,
             geometry=options.map_geometry,
+            scores=own,
             skip=skip,
             progress=progress_of(options),
         )
@@ -110,7 +121,7 @@ def _print(reports: "Mapping[str, Report]", pairs: Mapping[tuple[str, str], Mapp
         if len(reports) > 1:
             print(name)
         print("\n".join(metric_lines(report)))
-        print("score       of an image: the highest value of its map" + "\n" * (len(reports) > 1))
+        print(f"score       of an image: {report.protocol['image_score']}" + "\n" * (len(reports) > 1))
     rows = difference_rows(pairs)
     if rows:
         width = max(len(row[0]) for row in rows)

@@ -40,6 +40,14 @@ def add_to(commands: Any) -> None:
         help="frames instead: a film, a camera's number, http: or rtsp: (extra: camera)",
     )
     parser.add_argument("--every", type=int, default=1, metavar="N", help="with --source: one frame of N (default 1)")
+    parser.add_argument(
+        "--reconnect",
+        type=int,
+        default=10,
+        metavar="N",
+        help="with --source: tries in a row to get back a stream or camera that ended (default 10, in 3 minutes; 0: "
+        "its end is the end)",
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="spread the images over a Ray cluster; local starts one")
     add_device(parser)
     add_force(parser)
@@ -85,6 +93,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError("--source takes frames as they come; --watch and --ray go with folders")
     if options.every < 1:
         raise ConfigError(f"--every is {options.every}; expected 1 frame of so many, from 1 on")
+    if options.reconnect < 0:
+        raise ConfigError(f"--reconnect is {options.reconnect}; expected a number of tries, from 0 on")
     if options.watch and options.ray:
         raise ConfigError("--watch takes images as they come, --ray many at once; give one of them")
     if options.overlay_only and options.no_overlays:
@@ -183,7 +193,8 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
 
     tally, show = Tally(), print_json if options.json else print_row
     with finishing_the_item() as stop:
-        inspect = partial(inspect_frames, loaded, options.source, device=device, every=options.every, stop=stop)
+        how = {"every": options.every, "reconnect": options.reconnect, "say": warn, "stop": stop}
+        inspect = partial(inspect_frames, loaded, options.source, device=device, **how)
         if options.out is None:
             passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
         else:

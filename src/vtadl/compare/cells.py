@@ -47,14 +47,21 @@ class Cell:
     config: Config
     data_sha256: str
     """Of all images and masks, from `data_hash`."""
+    own_settings: tuple[str, ...] = ()
+    """Settings that its preset has in this comparison, and that are part of the preset's name there."""
     backbone_sha256: str = ""
     """Of a backbone's weights that are the user's own, from `vtadl.runs.weights.backbone_checksum`."""
+
+    @property
+    def preset(self) -> str:
+        """As tables call it: with settings of its own, ``gaussian model.smoothing=2``."""
+        return " ".join([self.config.preset, *self.own_settings])
 
     @property
     def place(self) -> Path:
         """The cell's folder, below that of the comparison."""
         config = self.config
-        words = f"{config.preset} {config.objective or ''}"
+        words = f"{self.preset} {config.objective or ''}"
         described = f"{self.name}\n{self.data_sha256}\n{to_toml(config)}{self.backbone_sha256}"
         exact = hashlib.sha256(described.encode()).hexdigest()
         return Path(CELLS_FOLDER, _slug(self.name), f"{_slug(words)}-seed{config.seed}-{exact[:10]}")
@@ -145,7 +152,7 @@ def _outcome(cell: Cell, status: Status, **values: Any) -> Outcome:
     config = cell.config
     return Outcome(
         category=cell.name,
-        preset=config.preset,
+        preset=cell.preset,
         objective=config.objective,
         seed=config.seed,
         status=status,

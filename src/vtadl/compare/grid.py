@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.compare.cells import Cell, data_hash
+from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS, preset_config
 from vtadl.config.schema import Config, GaussianConfig
@@ -15,8 +16,6 @@ from vtadl.losses.objective import parse_objective
 from vtadl.models.build import check_model
 from vtadl.runs.weights import backbone_checksum
 
-SEEDLESS = (GaussianConfig,)
-"""Models that draw nothing: every seed gives the same detector, to the bit."""
 SOONEST = (DEFAULT_PRESET, "context", "paper")
 """From what is fitted in seconds, over minutes, to hours on a CPU."""
 
@@ -35,7 +34,8 @@ def plan_cells(
     Args:
         root: the folder of the categories' folders.
         categories: names below the root; ``None``: every one.
-        presets: names; ``None``: `soonest_preset`.
+        presets: names, each alone or with settings of its own, ``gaussian model.smoothing=2``; ``None``:
+            `soonest_preset`.
         objectives: expressions; without any, each preset's own. A preset that takes none is one cell, without one.
         seeds: of everything random; a model that draws nothing is one cell, of the first.
         settings: ``section.key=value``, each applied to the presets that have the key.
@@ -58,24 +58,26 @@ def plan_cells(
             category=category,
             name=name,
             config=config,
+            own_settings=own,
             data_sha256=hashes[name],
             backbone_sha256=backbones[config.model],
         )
         for name, category in found.items()
-        for config in configs
+        for config, own in configs.items()
     ]
 
 
 def configurations(
     presets: Sequence[str], objectives: Sequence[str], seeds: Sequence[int], settings: Sequence[str]
-) -> list[Config]:
-    """The settings of each preset, objective and seed.
+) -> dict[Config, tuple[str, ...]]:
+    """The settings of each preset, objective and seed, with those that are the preset's own in this comparison.
 
     Raises:
         ConfigError: one of them cannot be.
     """
     canonical = [str(parse_objective(expression)) for expression in objectives]
-    plain = [preset_config(name) for name in dict.fromkeys(presets)]
+    methods = [(_preset_of(text), tuple(text.split()[1:])) for text in dict.fromkeys(presets)]
+    plain = [config for config, _ in methods]
     trained = [name for name, preset in PRESETS.items() if preset.objective is not None]
     if canonical and not any(config.preset in trained for config in plain):
         raise ConfigError(
@@ -83,17 +85,30 @@ def configurations(
         )
     for setting in settings:
         _check_setting(setting, plain)
-    found = []
-    for config in plain:
-        own = [setting for setting in settings if _takes(config, setting)]
+    found: dict[Config, tuple[str, ...]] = {}
+    for config, own in methods:
+        for setting in own:
+            _check_setting(setting, [config])
+        applied = [*(setting for setting in settings if _takes(config, setting)), *own]
         for objective in dict.fromkeys(canonical if config.objective and canonical else [config.objective]):
             objective = str(parse_objective(objective)) if objective else None
-            configured = apply_settings(dataclasses.replace(config, objective=objective), own)
+            configured = apply_settings(dataclasses.replace(config, objective=objective), applied)
             check_model(configured)
             # What no seed changes is one cell, not several that agree with a spread of 0.
-            own_seeds = list(dict.fromkeys(seeds))[: 1 if isinstance(configured.model, SEEDLESS) else None]
-            found += [dataclasses.replace(configured, seed=seed) for seed in own_seeds]
+            own_seeds = list(dict.fromkeys(seeds))[: 1 if _is_seedless(configured) else None]
+            for seed in own_seeds:
+                found.setdefault(dataclasses.replace(configured, seed=seed), own)
     return found
+
+
+def _is_seedless(config: Config) -> bool:
+    """Whether the model draws nothing, so that every seed gives the same detector, to the bit."""
+    return isinstance(config.model, GaussianConfig)
+
+
+def _preset_of(text: str) -> Config:
+    """The preset that a text begins with."""
+    return preset_config(preset_name((text.split() or [text])[0]))
 
 
 def soonest_preset(objectives: Sequence[str], settings: Sequence[str]) -> str:

@@ -47,11 +47,11 @@ class Results:
     def settings(self) -> dict[str, list[str]]:
         """For each preset, the settings in which it differs from the preset as it comes."""
         found = {}
-        for config in {cell.config.preset: cell.config for cell in self.cells}.values():
+        for preset, config in {cell.preset: cell.config for cell in self.cells}.items():
             own = replace(preset_config(config.preset), seed=config.seed, objective=config.objective)
             if config.objective is None:  # nothing is trained
                 own = replace(own, training=config.training)
-            found[config.preset] = differences(own, config)
+            found[preset] = differences(own, config)
         return found
 
     def findings(self) -> dict[str, Findings]:
@@ -75,7 +75,7 @@ class Results:
 
 
 def write_results(results: Results) -> None:
-    """Write ``table.json``, ``table.csv``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.tex``, ``.json``,
+    """Write ``table.json``, ``.csv``, ``.tex``, ``pairs.csv`` and ``comparison.md``, ``.csv``, ``.json``,
     ``.html``.
 
     Each appears whole.
@@ -95,7 +95,7 @@ def write_results(results: Results) -> None:
             }
         ),
         "comparison.csv": entries_csv(findings),
-        "comparison.tex": latex(findings, results.metric),
+        "table.tex": latex(findings, results.metric),
         "comparison.md": markdown(findings, results.metric, outcomes, settings, results.sweep),
         "comparison.html": comparison_page(
             findings, results.metric, results.outcomes, results.out, settings, results.sweep

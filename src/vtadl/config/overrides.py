@@ -68,17 +68,21 @@ def overlay(
 def apply_settings(config: Config, settings: Iterable[str]) -> Config:
     """Apply ``section.key=value`` strings, as given to ``--set``, values in TOML (bare words are strings).
 
+    All at once, so that their order does not matter; of one key that is given twice the last value counts.
+
     Raises:
-        ConfigError: a string without ``=``, an unknown key, or a value of the wrong type.
+        ConfigError: a string without ``=``, an unknown key, a value of the wrong type, or values that contradict.
     """
+    values: dict[str, Any] = {}
+    settings = list(settings)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError(f"--set expects KEY=VALUE, such as training.steps=1000; got '{setting}'")
         if key.strip() == "preset":
             raise ConfigError(f"--set {setting}: settings are changes to a preset; choose it with --preset")
-        config = merge(config, _nested(key.strip(), _toml_value(text.strip())), source=f"--set {setting}")
-    return config
+        values = _joined(values, _nested(key.strip(), _toml_value(text.strip())))
+    return merge(config, values, source=f"--set {settings[0]}" if len(settings) == 1 else "--set")
 
 
 def with_values(config: Config, *, model: Mapping[str, Any] | None, training: Mapping[str, Any] | None) -> Config:
@@ -214,6 +218,19 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _nested(key: str, value: Any) -> dict[str, Any]:
     head, dot, rest = key.partition(".")
     return {head: _nested(rest, value) if dot else value}
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both nested mappings; where both have a key, the value of the second. A section stays what is no section."""
+    joined = dict(first)
+    for key, value in second.items():
+        known = first.get(key, {})
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            value = _joined(known, value)
+        elif key in first and isinstance(value, Mapping):
+            value = known  # which `merge` refuses, in any order
+        joined[key] = value
+    return joined
 
 
 def _toml_value(text: str) -> Any:

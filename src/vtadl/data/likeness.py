@@ -1,6 +1,7 @@
 """How unlike its training images a picture is, in what a file shows at a glance: size, aspect, depth, colours."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,50 @@ def merged_look(look: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, A
         "coloured": look["coloured"] and more["coloured"],
         "brightest": min(look["brightest"], more["brightest"]),
     }
+
+
+def checked_look(look: Any) -> dict[str, Any]:
+    """What a file says of training images, if it is what `look_of` gives, or nothing.
+
+    Raises:
+        ValueError: it is something else.
+    """
+
+    def is_number(value: Any) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)
+
+    if look == {}:
+        return {}
+    spans = [look.get(name) for name in ("heights", "widths", "aspects")] if isinstance(look, dict) else [None]
+    if not (
+        all(isinstance(span, list) and len(span) == 2 and all(map(is_number, span)) for span in spans)
+        and isinstance(look.get("bits"), list)
+        and all(map(is_number, look["bits"]))
+        and isinstance(look.get("grey"), bool)
+        and isinstance(look.get("coloured"), bool)
+        and is_number(look.get("brightest"))
+    ):
+        raise ValueError("what it says of the training images is damaged")
+    return dict(look)
+
+
+def tell_unlike(
+    look: Mapping[str, Any], name: str, image: NDArray[Any], told: set[str], warn: Callable[[str], None]
+) -> None:
+    """Say of a picture what is far from the training images, each kind of thing once.
+
+    Args:
+        look: of the training images.
+        name: of the picture.
+        image: ``(H, W, 3)`` with its range stretched already.
+        told: what has been said; it is added to.
+        warn: called with each line.
+    """
+    for words in unlike(image, look):
+        kind = "".join(letter for letter in words.partition(",")[0] if not letter.isdigit())
+        if kind not in told:
+            told.add(kind)
+            warn(f"'{name}' is {words}: scores mean little on such pictures (said once; others may be like it)")
 
 
 def unlike(image: NDArray[Any], look: Mapping[str, Any]) -> Iterator[str]:

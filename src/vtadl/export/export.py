@@ -8,6 +8,7 @@ import json
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -25,13 +26,13 @@ from vtadl.decision.card import CARD_FILE, Card
 from vtadl.decision.card import to_json as card_to_json
 from vtadl.decision.decide import Prediction
 from vtadl.demo.photographs import sample_photographs
-from vtadl.errors import ConfigError, ExportError
+from vtadl.errors import ConfigError, ExportError, VtadlWarning
 from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
 from vtadl.inference.predict import predict_image
 from vtadl.runs.folders import new_folder
 from vtadl.runs.processor import processor
-from vtadl.runs.run import Run, now, weights_sha256
+from vtadl.runs.run import LOOK, Run, now, weights_sha256
 from vtadl.runtime import manifest as written
 from vtadl.runtime.detector import ExportedDetector, load
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, Runtime
@@ -97,8 +98,9 @@ def export_run(
         manifest = _manifest(run, partial, to)
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         exported = load(partial)
-        manifest = replace(manifest, agreement=compare(run, exported, chain([first], images)))
-        times = _times(run, exported)
+        with warnings.catch_warnings(action="ignore", category=VtadlWarning):  # samples may be unlike its images
+            manifest = replace(manifest, agreement=compare(run, exported, chain([first], images)))
+            times = _times(run, exported)
         (partial / written.MANIFEST_FILE).write_text(written.to_json(manifest), encoding="utf-8")
         (partial / written.TIMES_FILE).write_text(json.dumps(times, indent=2) + "\n", encoding="utf-8")
         size = sum((partial / name).stat().st_size for name in MODEL_FILES[to])
@@ -198,6 +200,7 @@ def _manifest(run: Run, folder: Path, to: Runtime) -> Manifest:
         image_size=run.config.model.image_size,
         input_size=run.input_size,
         value_range=run.config.data.pair,
+        training_images=run.training.get(LOOK, {}),
         weights_sha256=weights_sha256(run.model),
         colour_low=run.held_out.colour_low,
         colour_high=run.held_out.colour_high,

@@ -24,6 +24,12 @@ from vtadl.runs.run import Run
 
 LIVE = ("http://", "https://", "rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://")
 """Beginnings of streams, which do not wait for who reads them."""
+TRIES = 10
+"""How often in a row a live source that dropped is tried again: three minutes in all."""
+LONGEST_WAIT = 30.0
+"""Seconds between two tries; the first waits a second, each next one twice as long."""
+TIMEOUT_MS = 5_000
+"""A stream that sends nothing for so long has dropped; Ctrl-C waits for it no longer."""
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT"}
 """Environment of OpenCV in which it does not speak on stderr."""
 
@@ -46,6 +52,8 @@ def inspect_frames(
     options: Options,
     *,
     every: int = 1,
+    reconnect: int = TRIES,
+    say: Callable[[str], object] = lambda line: None,
     done: Callable[[str], bool] = lambda name: False,
     stop: threading.Event | None = None,
 ) -> int:
@@ -58,6 +66,8 @@ def inspect_frames(
         device: where the model runs.
         options: which pictures to write.
         every: score one frame of so many; under load a live source gives fewer.
+        reconnect: how often in a row a live source that ended or dropped is tried again; 0: its end is the end.
+        say: called with a line when it dropped.
         done: whether a frame of this ``file`` has a row already.
         stop: ends it after the frame that is being scored.
 
@@ -66,14 +76,13 @@ def inspect_frames(
 
     Raises:
         ConfigError: no such source.
-        DataError: it cannot be opened, or gave no frame at all.
+        DataError: it cannot be opened, gave no frame at all, or did not come back.
         DependencyError: OpenCV is missing.
     """
-    stop, count = stop or threading.Event(), 0
-    reader_of = _Newest if is_live(source) else _Film
-    with _opened(source) as capture, closing(reader_of(capture, every)) as reader:
-        for frame in reader.frames(stop):
-            count += 1
+    stop = stop or threading.Event()
+    connection = _Connection(source, every, reconnect if is_live(source) else 0, say)
+    with closing(connection.frames(stop)) as frames:
+        for frame in frames:
             name = f"{without_password(source)}#{frame.name}"
             if not done(name):
                 scored = _scored(run, frame, Path(name), device)
@@ -81,10 +90,7 @@ def inspect_frames(
                 sink.add({**row, "file": name, "identity": [name, 0, 0]})  # a path would make one slash of two
             if stop.is_set():
                 break
-    if not count and not stop.is_set():
-        shown = without_password(source)
-        raise DataError(f"'{shown}' gave no frame; expected a film, a camera or a stream that can be read")
-    return reader.passed_over
+    return connection.passed_over
 
 
 def is_live(source: str) -> bool:
@@ -108,6 +114,47 @@ def picture_folder(source: str) -> Path:
     return Path("stream") if is_live(source) else Path(Path(source).name)
 
 
+class _Connection:
+    """A source; a live one that drops is tried again, less and less often."""
+
+    def __init__(self, source: str, every: int, reconnect: int, say: Callable[[str], object]) -> None:
+        self.source, self.every, self.reconnect, self.say = source, every, reconnect, say
+        self.shown = without_password(source)
+        self.passed_over = 0
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Its frames; once there was one, whatever happens to it."""
+        seen, tries = False, 0
+        while True:
+            try:
+                for frame in self._once(stop):
+                    seen, tries = True, 0
+                    yield frame
+            except DataError:  # it cannot be opened, or not yet again
+                if not seen:
+                    raise
+            if stop.is_set() or (seen and not self.reconnect):
+                return
+            if not seen:
+                expected = "expected a film, a camera or a stream that can be read"
+                raise DataError(f"'{self.shown}' gave no frame; {expected}")
+            if tries == self.reconnect:
+                raise DataError(f"'{self.shown}' did not come back in {tries} tries; the same command continues")
+            if tries == 0:
+                self.say(f"'{self.shown}' gives no more frames; trying it again, {self.reconnect} times in a row")
+            if stop.wait(min(2.0**tries, LONGEST_WAIT)):
+                return
+            tries += 1
+
+    def _once(self, stop: threading.Event) -> Iterator[Frame]:
+        reader_of = _Newest if is_live(self.source) else _Film
+        with _opened(self.source) as capture, closing(reader_of(capture, self.every)) as reader:
+            try:
+                yield from reader.frames(stop)
+            finally:
+                self.passed_over += reader.passed_over
+
+
 @contextmanager
 def _opened(source: str) -> Iterator[Any]:
     # What a broken source makes OpenCV and FFmpeg say, the error says; they read this when they are first used.
@@ -120,7 +167,14 @@ def _opened(source: str) -> Iterator[Any]:
         ) from error
     if not is_live(source) and not Path(source).is_file():
         raise ConfigError(f"'{source}' is no file; --source takes a film, a camera's number such as 0, or http:, rtsp:")
-    capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    capture = cv2.VideoCapture()
+    if source.isdecimal():
+        capture.open(int(source))
+    elif is_live(source):
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
+        capture.open(source, cv2.CAP_FFMPEG, timeouts)
+    else:
+        capture.open(source)
     try:
         if not capture.isOpened():
             shown = without_password(source)

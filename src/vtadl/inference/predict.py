@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.likeness import unlike
+from vtadl.data.likeness import tell_unlike
 from vtadl.data.loading import load_images
 from vtadl.data.resizing import resize_image, resize_map
 from vtadl.data.roi import blanked, fitted_mask
@@ -113,20 +113,9 @@ def predict_files(
 def warn_of_unlike(
     run: Run, name: str, image: NDArray[Any] | None, told: set[str], warn: Callable[[str], None]
 ) -> None:
-    """Say of a picture what is far from the training images, each kind of thing once.
-
-    Args:
-        run: the detector.
-        name: of the picture.
-        image: ``(H, W, 3)`` with its range stretched already; ``None``: nothing is known.
-        told: what has been said; it is added to.
-        warn: called with each line.
-    """
-    for words in () if image is None else unlike(image, run.training.get(LOOK, {})):
-        kind = "".join(letter for letter in words.partition(",")[0] if not letter.isdigit())
-        if kind not in told:
-            told.add(kind)
-            warn(f"'{name}' is {words}: scores mean little on such pictures (said once; others may be like it)")
+    """`vtadl.data.likeness.tell_unlike`, of a detector's training images; of no image (``None``) nothing is known."""
+    if image is not None:
+        tell_unlike(run.training.get(LOOK, {}), name, image, told, warn)
 
 
 class _Process:

@@ -88,7 +88,7 @@ def maps_page(reports: Mapping[str, Report], title: str) -> str:
         "maps.html",
         title,
         version=__version__,
-        protocol=protocol_text(first),
+        protocol=f"{protocol_text(first)} {_scored(reports)}",
         warnings=[f"{name}: {line}" for name, report in reports.items() for line in report.warnings],
         metrics=TableContent(
             caption="Metrics, each with its 95 % interval",
@@ -105,6 +105,13 @@ def maps_page(reports: Mapping[str, Report], title: str) -> str:
         ),
         curves=[chart for kind in CURVES for chart in _chart(kind, reports)],
     )
+
+
+def _scored(reports: Mapping[str, Report]) -> str:
+    ways = {name: report.protocol["image_score"] for name, report in reports.items()}
+    if len(set(ways.values())) == 1:
+        return f"An image's score: {next(iter(ways.values()))}."
+    return f"An image's score: {'; '.join(f'of {name}, {way}' for name, way in ways.items())}."
 
 
 def _value(report: Report, name: str) -> str:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vtadl.errors import BundleError
-from vtadl.runs.ownership import check_unlocked, foreign_file
+from vtadl.runs.ownership import check_unlocked, foreign_file, is_abandoned, owner_mark
 from vtadl.runs.record import RECORD_FILE, is_unfinished, so_far
 
+PARTIAL, OLD = "partial", "old"
+"""Kinds of hidden folders: what is being written, and what it replaces."""
 SAMPLES_FILE = "samples.json"
 """In a folder of generated images (`vtadl.inference.generate`)."""
 
@@ -18,19 +20,23 @@ SAMPLES_FILE = "samples.json"
 def new_folder(folder: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``folder`` that takes its place when the block ends well, and is removed otherwise.
 
+    What processes left beside it that were killed is removed first.
+
     Raises:
         BundleError: ``folder`` exists (and no ``force``), or its place cannot be written.
     """
     check_free(folder, force=force)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.partial-", dir=folder.parent))
+        _sweep(folder, PARTIAL)
+        partial = _beside(folder, PARTIAL)
     except OSError as error:
         raise BundleError(f"cannot write to '{folder.parent}': {error.strerror}") from error
     try:
         yield partial
         partial.chmod(0o755)
         _replace(partial, folder)
+        _sweep(folder, OLD)
     except OSError as error:
         raise BundleError(f"cannot write '{folder}': {error.strerror}; nothing was left behind") from error
     finally:
@@ -70,7 +76,20 @@ def _replace(partial: Path, folder: Path) -> None:
     if not folder.exists():
         partial.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.old-", dir=folder.parent))
+    old = _beside(folder, OLD)
     folder.replace(old)
     partial.rename(folder)
     shutil.rmtree(old)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    """A new hidden folder, whose name says of which process it is."""
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.{kind}-{owner_mark()}", dir=folder.parent))
+
+
+def _sweep(folder: Path, kind: str) -> None:
+    """Remove the hidden folders of processes that are gone."""
+    start = f".{folder.name[:20]}.{kind}-"
+    for path in folder.parent.iterdir():
+        if path.name.startswith(start) and is_abandoned(path.name.removeprefix(start)):
+            shutil.rmtree(path, ignore_errors=True)

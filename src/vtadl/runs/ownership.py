@@ -1,5 +1,6 @@
 """Whose files are in a folder, and which process writes to it: nothing of others is replaced or written over."""
 
+import hashlib
 import json
 import os
 import re
@@ -89,6 +90,24 @@ def check_unlocked(folder: Path, *, mine: bool = True) -> None:
     )
 
 
+def owner_mark() -> str:
+    """What names this process in a file's name: host, number and beginning."""
+    return f"{_host()}-{os.getpid()}-{_started(os.getpid())}-"
+
+
+def is_abandoned(mark: str) -> bool:
+    """Whether what begins with an `owner_mark` is that of a process of this host that is gone."""
+    found = re.match(r"([0-9a-f]{8})-(\d+)-(\d+|None)-", mark)
+    if found is None or found[1] != _host():
+        return False
+    pid = int(found[2])
+    return not _alive(pid) or found[3] != str(_started(pid))
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _lock_of(folder: Path) -> Path:
     folder = folder.absolute()
     return folder.with_name(f".{shortened(folder.name, 8)}.lock")
@@ -127,8 +146,11 @@ def _alive(pid: int) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks; tells it from a later one of its number."""
+    """When a process began, in the kernel's ticks; tells it from a later one of its number. ``None`` of one that has
+    ended and that nobody waited for.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return None

@@ -29,6 +29,7 @@ from torch import nn
 
 from vtadl.config.overrides import from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
+from vtadl.data.likeness import checked_look
 from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
 from vtadl.decision.card import CARD_FILE, Card, to_json
@@ -217,6 +218,7 @@ def load_run(folder: Path) -> Run:
         config = with_aspect(from_toml(read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
         source, held_out = _source(record["source"]), _held_out(record["held_out"])
         training = dict(record.get("training", {}))
+        checked_look(training.get(LOOK, {}))
         expected_hash = record["weights_sha256"]
         check_weights(folder / WEIGHTS_FILE, config)
         weights = (folder / WEIGHTS_FILE).read_bytes()

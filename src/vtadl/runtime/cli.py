@@ -4,14 +4,15 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vtadl.data.layouts import find_images
-from vtadl.errors import ConfigError, DataError, VtadlError
+from vtadl.errors import ConfigError, DataError, VtadlError, VtadlWarning
 from vtadl.runtime.detector import ExportedDetector, load
-from vtadl.terminal import write_all_names
+from vtadl.terminal import finishing_the_item, terminable, write_all_names
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -21,24 +22,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Score images.
 
     Returns:
-        The exit code: 0 done, 1 a file or the export cannot be used, 2 the command line is wrong.
+        The exit code: 0 done, 1 a file or the export cannot be used, 2 the command line is wrong,
+        130 Ctrl-C or SIGTERM.
     """
     write_all_names()
     options = _parser().parse_args(arguments)
     try:
-        detector = load(options.export, threads=options.threads)
-        rows = (_row(detector, file) for file in find_images(options.images, _say))
-        failed = 0
-        for row in rows:
-            failed += "error" in row
-            print(json.dumps(row), flush=True)
+        with terminable(), warnings.catch_warnings(action="always", category=VtadlWarning):
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+            return _score(load(options.export, threads=options.threads), find_images(options.images, _say))
     except KeyboardInterrupt:
         return INTERRUPTED
     except (VtadlError, OSError) as error:
         print(f"vtadl-runtime: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG_COMMAND if isinstance(error, ConfigError) else FAILED
+
+
+def _score(detector: ExportedDetector, files: Sequence[Path]) -> int:
+    """Print a row for each file; a signal ends it after the row of the file in hand."""
+    failed = 0
+    with finishing_the_item() as asked:
+        for number, file in enumerate(files, 1):
+            row = _row(detector, file)
+            failed += "error" in row
+            print(json.dumps(row), flush=True)
+            if asked.is_set():
+                _say(f"interrupted after {number} of {len(files)} images; their rows are whole")
+                return INTERRUPTED
     if failed:
-        print(f"vtadl-runtime: {failed} files could not be scored: see the rows with an error", file=sys.stderr)
+        _say(f"{failed} files could not be scored: see the rows with an error")
     return FAILED if failed else OK
 
 

@@ -1,5 +1,6 @@
 """An exported detector, ready to score images."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vtadl.data.images import pixels_of
+from vtadl.data.likeness import tell_unlike
 from vtadl.data.roi import fitted_mask
 from vtadl.data.value_range import in_range
 from vtadl.decision.card import Card
 from vtadl.decision.decide import Prediction, decide
-from vtadl.errors import DataError, DependencyError
+from vtadl.errors import DataError, DependencyError, VtadlWarning
 from vtadl.runtime.backends import OPENERS, Session
 from vtadl.runtime.manifest import MODEL_FILES, Manifest, damaged, read_card, read_manifest, read_model, read_region
 from vtadl.threads import thread_count
@@ -26,6 +28,7 @@ class ExportedDetector:
         self.manifest = manifest
         self.card = card
         self.roi_mask = roi_mask
+        self._told: set[str] = set()
         self._session = session
 
     def predict(self, image: Any) -> Prediction:
@@ -34,17 +37,24 @@ class ExportedDetector:
         Args:
             image: a file, pixels, a Pillow image or a file's bytes, as `vtadl.data.images.pixels_of` takes them.
 
+        A picture that is far from the training images is warned of, each kind of thing once.
+
         Raises:
             DataError: a file that cannot be read, an array of another kind, or one that the model cannot score.
         """
         pixels = in_range(pixels_of(image), self.manifest.value_range)
-        name = f"'{image}'" if isinstance(image, str | Path) else "the image"
+        name = str(image) if isinstance(image, str | Path) else "the image"
+
+        def warn(line: str) -> None:
+            warnings.warn(VtadlWarning(line), stacklevel=4)
+
+        tell_unlike(self.manifest.training_images, name, pixels, self._told, warn)
         try:
             anomaly_map = self._session(as_bytes(pixels))
         except Exception as error:  # whatever a runtime raises: too little memory, above all
-            raise DataError(f"the model cannot score {name}: {' '.join(str(error).split())[:200]}") from error
+            raise DataError(f"the model cannot score '{name}': {' '.join(str(error).split())[:200]}") from error
         if anomaly_map.shape != pixels.shape[:2] or not np.isfinite(anomaly_map).all():
-            raise DataError(f"the model gives no anomaly map of finite numbers for {name}; run vtadl export again")
+            raise DataError(f"the model gives no anomaly map of finite numbers for '{name}'; run vtadl export again")
         size = (anomaly_map.shape[0], anomaly_map.shape[1])
         return decide(anomaly_map, self.card, None if self.roi_mask is None else fitted_mask(self.roi_mask, size))
 

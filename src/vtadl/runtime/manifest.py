@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.data.likeness import checked_look
 from vtadl.data.roi import REGION_FILE, read_stored_mask
 from vtadl.data.value_range import TOP
 from vtadl.decision.card import CARD_FILE, Card, from_json
@@ -56,6 +57,8 @@ class Manifest:
     value_range: tuple[int, int] | None
     """Of 16-bit images, the values that count as black and white: stretched to 0..65535 before the model sees them;
     ``None``: all of them."""
+    training_images: dict[str, Any]
+    """What the training images have in common (`vtadl.data.likeness`); empty in what was written before."""
     weights_sha256: str
     """Of the detector that was exported; the card belongs to the same."""
     colour_low: float
@@ -168,7 +171,12 @@ def damaged(path: Path, reason: object) -> BundleError:
 def _checked(content: Any) -> Manifest:
     kinds = {field.name: field.type for field in dataclasses.fields(Manifest)}
     if isinstance(content, dict) and "image_size" in content:
-        content = {"input_size": [content["image_size"]] * 2, "value_range": None, **content}
+        earlier: dict[str, Any] = {
+            "input_size": [content["image_size"]] * 2,
+            "value_range": None,
+            "training_images": {},
+        }
+        content = {**earlier, **content}
     if not isinstance(content, dict) or content.keys() != kinds.keys():
         raise ValueError(f"expected an object with the keys {', '.join(kinds)}")
     for name, kind in kinds.items():
@@ -192,6 +200,7 @@ def _checked(content: Any) -> Manifest:
         raise ValueError(f"files is not an object with the checksums of {' and '.join(names)}")
     if not isinstance(content["agreement"], dict):
         raise ValueError("agreement is no object")
+    checked_look(content["training_images"])
     value_range = content["value_range"]
     if value_range is not None:
         if not isinstance(value_range, list) or [type(value) for value in value_range] != [int, int]:

@@ -21,7 +21,7 @@ def columns_of(table: Path) -> list[str]:
             return [str(name) for name in _parquet(table).schema_arrow.names]
         with table.open(newline="", encoding="utf-8-sig") as file:
             line = file.readline(100_000)
-        return next(csv.reader([line], delimiter=_delimiter(line)), [])
+        return next(csv.reader([line], delimiter=delimiter_of(line)), [])
     except (OSError, UnicodeDecodeError, csv.Error, DataError):
         return []
 
@@ -39,7 +39,7 @@ def read_csv(table: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            delimiter = _delimiter(file.readline(100_000))
+            delimiter = delimiter_of(file.readline(100_000))
             file.seek(0)
             reader = csv.DictReader(file, delimiter=delimiter)
             _check_columns(table, list(reader.fieldnames or ()), columns)
@@ -83,7 +83,8 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _delimiter(line: str) -> str:
+def delimiter_of(line: str) -> str:
+    """What separates the values of a table, by its first line."""
     return max(_DELIMITERS, key=line.count)
 
 
