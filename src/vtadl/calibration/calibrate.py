@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate
-from vtadl.decision.conformal import (
+from vtadl.decision.threshold import (
     cheapest_threshold,
     conformal_threshold,
     miss_threshold,

@@ -9,7 +9,7 @@ import torch
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.splits import training_split
 from vtadl.decision.card import CALIBRATING, CalibrationSet
-from vtadl.decision.conformal import images_needed, lowest_rate
+from vtadl.decision.threshold import images_needed, lowest_rate
 from vtadl.errors import DataError
 from vtadl.progress import Progress, within
 from vtadl.runs.origin import remembered_category
