@@ -1,6 +1,8 @@
 """The errors a user can meet. Each message is one line: what was expected, what came, which file, how to fix it."""
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 LONGEST = 1500
@@ -46,6 +48,14 @@ class DependencyError(VtadlError, ImportError):
 
 class VtadlWarning(UserWarning):
     """What the user should know although the work is done; the command line prints it as one line."""
+
+
+def warn_caller(line: str) -> None:
+    """Warn whoever called into this package, where that was; the command line prints the line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vtadl":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(VtadlWarning(line), stacklevel=level)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

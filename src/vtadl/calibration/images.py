@@ -1,6 +1,5 @@
 """The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
 from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
-from vtadl.errors import DataError, VtadlWarning
+from vtadl.errors import DataError, warn_caller
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, now
@@ -91,10 +90,10 @@ def _added(
     hashes = {content_hash(path): path for path in reversed(found)}
     trained = hashes.keys() & set(run.source.training_sha256)
     if trained:
-        _warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
+        warn_caller(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
     repeated = len(found) - len(hashes) + len((hashes.keys() & known) - trained)
     if repeated:
-        _warn(f"'{folder}': {repeated} images left out: their like is counted already")
+        warn_caller(f"'{folder}': {repeated} images left out: their like is counted already")
     paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
     return scored_set(run, kind, folder, paths, device, on_bad, progress)
 
@@ -125,25 +124,13 @@ def scored_set(
     Raises:
         DataError: a file cannot be read (without ``on_bad``).
     """
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[Appearance] = []
+    found: list[tuple[str, float, Appearance]] = []
     with progress("scoring", len(paths)) as advance:
         for one in predict_files(run, paths, device, on_error=on_bad, keep_originals=True):
             assert one.original is not None
-            sha256.append(content_hash(one.path))
-            scores.append(one.prediction.score)
-            appearance.append(measure_appearance(one.original))
+            found.append((content_hash(one.path), one.prediction.score, measure_appearance(one.original)))
             advance(1)
+    sha256, scores, appearance = zip(*found, strict=True) if found else ((), (), ())
     return CalibrationSet(
-        kind=kind,
-        folder=str(folder),
-        added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
+        kind=kind, folder=str(folder), added=now(), sha256=sha256, scores=scores, appearance=appearance
     )
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, VtadlWarning, stacklevel=3)
