@@ -55,12 +55,8 @@ def look_over(
 def stop_on_problems(
     samples: Sequence[Sample], more: Sequence[DataError] = (), warn: Callable[[str], None] | None = None
 ) -> None:
-    """Read all files first, so that a bad one is known before any long work.
-
-    Args:
-        samples: whose files.
-        more: problems that are known already, such as empty folders.
-        warn: called with each line about good images that are doubtful.
+    """Read all files first, so that a bad one is known before any long work; ``more`` are problems known already, and
+    ``warn`` gets each line about good images that are doubtful.
 
     Raises:
         DataError: the first bad file, and how many more there are.

@@ -30,13 +30,7 @@ class MaskSummary:
 
 
 def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) -> MaskSummary:
-    """Summarise a mask.
-
-    Args:
-        path: of the mask.
-        values: from `vtadl.data.mask_files.read_mask_values`.
-        turned: whether its image has an EXIF orientation.
-    """
+    """Summarise a mask, as `vtadl.data.mask_files.read_mask_values` gives it."""
     borders = (values[0], values[-1], values[:, 0], values[:, -1])
     around = set(borders[0].tolist()).intersection(*(border.tolist() for border in borders[1:])) - {0}
     return MaskSummary(
@@ -49,12 +43,7 @@ def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) ->
 
 
 def mask_warnings(masks: Sequence[MaskSummary], *, empty: bool = True) -> list[str]:
-    """One line for each thing that looks wrong.
-
-    Args:
-        masks: of one set.
-        empty: whether to speak of masks without a defective pixel.
-    """
+    """One line for each thing that looks wrong about the masks of a set, ``empty`` ones among them if asked."""
     nothing = [_empty(masks)] if empty else []
     lines = (*nothing, _covering(masks), _void(masks), _labels(masks), _grey(masks), _turned(masks))
     return [line for line in lines if line is not None]
