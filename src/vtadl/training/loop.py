@@ -73,16 +73,9 @@ def optimise(
 ) -> TrainingState:
     """Train a network in place; its weights in the end are those of the last step, whatever the best one was.
 
-    Args:
-        network: on ``device``.
-        examples: to train on: images, or their embeddings.
-        training: how.
-        seed: of the sample order and the noise.
-        device: where.
-        group: the processes that train together, each with the same arguments.
-        training_log: keeps log and checkpoints, and where to resume from; without it nothing is written.
-        progress: shows how far it is, with the loss of each term.
-        observe: called with each line of the log; it may score with the network, not change it.
+    The network is on ``device``. The processes of a ``group`` have the same arguments. Without a ``training_log``,
+    which keeps log and checkpoints and where to resume from, nothing is written. ``observe`` gets each line of the log;
+    it may score with the network, not change it.
 
     Returns:
         The state at the end.
@@ -103,10 +96,8 @@ def optimise(
     network.train()
     loop = _Loop(network, optimizer, training, planned, seed, device, group, training_log)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
-    on_gpu = device.type == "cuda"
-    strict = on_gpu and isinstance(network, GraphableNetwork)
     with (
-        _deterministic(strict=strict, fused_attention=strict or not on_gpu),
+        _deterministic(network, device),
         finishing_the_item() as asked,
         progress("training", remaining) as advance,
     ):
@@ -301,12 +292,13 @@ def _compiles(training: TrainingConfig, device: torch.device, steps: int) -> boo
 
 
 @contextmanager
-def _deterministic(*, strict: bool, fused_attention: bool) -> Iterator[None]:
-    """Ask torch for algorithms that give the same bits each time.
-
-    Where there is none, it is an error if ``strict`` and a warning else. Fused attention has one on a GPU, but torch
-    takes it in the first case alone; without ``fused_attention``, products and a softmax compute the same.
+def _deterministic(network: Network, device: torch.device) -> Iterator[None]:
+    """Ask torch for algorithms that give the same bits each time; where there is none, a network of which all steps
+    have one ends with an error, and another one with a warning.
     """
+    strict = device.type == "cuda" and isinstance(network, GraphableNetwork)
+    # Fused attention has one on a GPU, but torch takes it where it is strict alone; else products and a softmax do.
+    fused_attention = strict or device.type != "cuda"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when the GPU is first used
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     settings = torch.utils.deterministic
