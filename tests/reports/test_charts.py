@@ -13,8 +13,8 @@ from vtadl.reports.charts import (
     Histogram,
     Line,
     colour_bar,
+    curve_chart,
     histograms,
-    line_chart,
     outline,
     significant,
     ticks,
@@ -33,8 +33,8 @@ def points(svg, style):
     return [tuple(map(float, pair)) for pair in re.findall(r"([\d.-]+) ([\d.-]+)", path.get("d"))]
 
 
-def chart(*lines, **options):
-    return line_chart(lines, title="a < b", x_label="x", y_label="y", **options)
+def chart(*lines, kind="ROC"):
+    return curve_chart(kind, lines, "a < b")
 
 
 def test_a_curve_runs_from_corner_to_corner():
@@ -44,14 +44,14 @@ def test_a_curve_runs_from_corner_to_corner():
 
 
 def test_a_curve_is_cut_at_the_limit_by_interpolation():
-    found = points(chart(line([0, 0.2, 0.4, 1], [0, 0.6, 0.8, 1]), x_limit=0.3), "line s0")
+    found = points(chart(line([0, 0.2, 0.4, 1], [0, 0.6, 0.8, 1]), kind="PRO"), "line s0")
     assert found[-1] == pytest.approx((X1, Y0 + 0.7 * (Y1 - Y0)), abs=0.06)
     assert found[1] == pytest.approx((X0 + 200, Y0 + 0.6 * (Y1 - Y0)), abs=0.06)
     assert len(found) == 3
 
 
 def test_each_curve_has_a_style_and_a_legend():
-    svg = chart(line([0, 1], [0, 1], "first"), line([0, 1], [0, 0.5], "a & b"), diagonal=True)
+    svg = chart(line([0, 1], [0, 1], "first"), line([0, 1], [0, 0.5], "a & b"), kind="ROC")
     assert points(svg, "line s1")[-1] == (X1, (Y0 + Y1) / 2)
     assert points(svg, "chance") == [(X0, Y0), (X1, Y1)]
     assert {"first", "a & b"} <= {text.text for text in ET.fromstring(svg).iter("text")}
