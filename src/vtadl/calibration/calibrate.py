@@ -82,12 +82,7 @@ def _asked(rate: Rate | None) -> float | None:
 
 
 def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Card:
-    """The decision card for a detector.
-
-    Args:
-        run: the detector.
-        sets: the images that count, as `vtadl.calibration.images` gathers them.
-        request: which thresholds.
+    """The decision card for a detector, from the images that count, as `vtadl.calibration.images` gathers them.
 
     Raises:
         ConfigError: requests that cannot be, or not together.

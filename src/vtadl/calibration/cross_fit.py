@@ -36,12 +36,8 @@ class Need:
 
 
 def need_of_cross_fit(run: Run, sets: Sequence[CalibrationSet], rate: float | None) -> Need | None:
-    """Whether a calibration has too few images for a rate, and cross-fitting would give it enough.
-
-    Args:
-        run: the detector, which knows the folder that it was trained on.
-        sets: the images that it has.
-        rate: the lowest that it is to promise, in (0, 1); ``None``: it promises none.
+    """Whether a calibration has too few images for the lowest rate that it is to promise, in (0, 1) where there is one,
+    and cross-fitting would give it enough.
 
     Returns:
         ``None`` where it has enough, or cross-fitted already.
@@ -89,13 +85,6 @@ def cross_fitted(
     progress: Progress,
 ) -> CalibrationSet:
     """Scores of the images that a detector was trained on, each by one of five detectors that did not see it.
-
-    Args:
-        run: the detector.
-        category: that it was trained on.
-        device: where to train.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
 
     Raises:
         DataError: the category holds other images.

@@ -36,14 +36,7 @@ def check_installed() -> None:
 
 
 class Board:
-    """Writes one training's scalars and pictures.
-
-    Args:
-        folder: that ``tensorboard --logdir`` is given.
-        paths: good images of which the first few are shown.
-        steps: of the whole training.
-        roi_mask: region of interest; the rest of an image has no colour.
-    """
+    """Writes one training's scalars, and pictures of the first few of some good images, to a folder for TensorBoard."""
 
     def __init__(
         self,
