@@ -96,8 +96,10 @@ def optimise(
     network.train()
     loop = _Loop(network, optimizer, training, planned, seed, device, group, training_log)
     remaining = planned.images_until(planned.steps) - planned.images_until(state.step)
+    on_gpu = device.type == "cuda"
+    strict = on_gpu and isinstance(network, GraphableNetwork)
     with (
-        _deterministic(network, device),
+        _deterministic(strict=strict, fused_attention=strict or not on_gpu),
         finishing_the_item() as asked,
         progress("training", remaining) as advance,
     ):
@@ -292,13 +294,12 @@ def _compiles(training: TrainingConfig, device: torch.device, steps: int) -> boo
 
 
 @contextmanager
-def _deterministic(network: Network, device: torch.device) -> Iterator[None]:
-    """Ask torch for algorithms that give the same bits each time; where there is none, a network of which all steps
-    have one ends with an error, and another one with a warning.
+def _deterministic(*, strict: bool, fused_attention: bool) -> Iterator[None]:
+    """Ask torch for algorithms that give the same bits each time.
+
+    Where there is none, it is an error if ``strict`` and a warning else. Fused attention has one on a GPU, but torch
+    takes it in the first case alone; without ``fused_attention``, products and a softmax compute the same.
     """
-    strict = device.type == "cuda" and isinstance(network, GraphableNetwork)
-    # Fused attention has one on a GPU, but torch takes it where it is strict alone; else products and a softmax do.
-    fused_attention = strict or device.type != "cuda"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when the GPU is first used
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     settings = torch.utils.deterministic
