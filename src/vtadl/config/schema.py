@@ -4,7 +4,6 @@ The kind of the model decides which settings it has.
 """
 
 import dataclasses
-import functools
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -21,17 +20,12 @@ Smoothing = Annotated[float, (0, 100)]
 Patches = Annotated[int, (1, 1_000_000)]
 
 
-@functools.cache
-def _ranges(kind: type) -> dict[str, tuple[float, float]]:
-    hints = get_type_hints(kind, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
-
-
 def _check_ranges(config: Any, section: str) -> None:
-    for name, (low, high) in _ranges(type(config)).items():
+    for name, hint in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
-        if value is not None and not low <= value <= high:  # NaN is in no range
-            raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
+        for low, high in getattr(hint, "__metadata__", ()):
+            if value is not None and not low <= value <= high:  # NaN is in no range
+                raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
