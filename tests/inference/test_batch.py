@@ -27,7 +27,7 @@ from vtadl.inference.batch import Options, inspect_files
 from vtadl.inference.predict import predict_files
 from vtadl.inference.predictions_file import open_predictions_file, read_rows
 from vtadl.inference.watch import Pace, watch_folders
-from vtadl.reports.pictures import heat_picture
+from vtadl.reports.pictures import photo_and_heat
 
 CPU = torch.device("cpu")
 ROWS_ALONE = Options(overlays=False, maps=False)
@@ -115,7 +115,7 @@ def test_pictures_stay_the_plain_photo_outside_the_region_of_interest(detector, 
     assert (picture[:, 36:] == np.asarray(Image.fromarray(photo).convert("L"))[:, 36:, None]).all()
     assert (np.ptp(picture[1:-1, 1:35], axis=2) > 0).all() and (picture[:, 35] == 255).all()
     (one,) = predict_files(run, [tmp_path / "part.png"], CPU, keep_originals=True)
-    shown, heat = heat_picture(run, one)
+    shown, heat = photo_and_heat(run, one)
     assert (heat[:, 36:] == np.asarray(Image.fromarray(shown).convert("L"))[:, 36:, None]).all()
     assert (np.ptp(heat[:, :36], axis=2) > 0).all()
 

@@ -15,7 +15,7 @@ from vtadl.reports.charts import (
     colour_bar,
     curve_chart,
     histograms,
-    outline,
+    outline_path,
     significant,
     ticks,
 )
@@ -106,21 +106,21 @@ def test_odd_values_still_make_a_chart_with_all_of_them(values):
 def test_the_outline_of_a_square_and_a_hole_is_made_of_their_edges():
     mask = np.zeros((6, 7), bool)
     mask[1:5, 2:6] = True
-    assert sorted(outline(mask).split("M")[1:]) == ["2 1H6", "2 1V5", "2 5H6", "6 1V5"]
+    assert sorted(outline_path(mask).split("M")[1:]) == ["2 1H6", "2 1V5", "2 5H6", "6 1V5"]
     mask[2, 3] = False
-    assert {"3 2H4", "3 3H4", "3 2V3", "4 2V3"} <= set(outline(mask).split("M"))
+    assert {"3 2H4", "3 3H4", "3 2V3", "4 2V3"} <= set(outline_path(mask).split("M"))
 
 
 def test_the_outline_follows_the_images_border_and_is_empty_without_defects():
-    assert sorted(outline(np.ones((2, 3), bool)).split("M")[1:]) == ["0 0H3", "0 0V2", "0 2H3", "3 0V2"]
-    assert outline(np.zeros((2, 3), bool)) == ""
+    assert sorted(outline_path(np.ones((2, 3), bool)).split("M")[1:]) == ["0 0H3", "0 0V2", "0 2H3", "3 0V2"]
+    assert outline_path(np.zeros((2, 3), bool)) == ""
 
 
 def test_the_outline_has_an_edge_for_each_pair_of_unlike_neighbours():
     mask = np.random.default_rng(0).random((40, 30)) < 0.3
     padded = np.pad(mask, 1).astype(int)
-    length = sum(abs(int(b) - int(a)) for a, b in re.findall(r"M(\d+) \d+H(\d+)", outline(mask)))
-    length += sum(abs(int(b) - int(a)) for a, b in re.findall(r"M\d+ (\d+)V(\d+)", outline(mask)))
+    length = sum(abs(int(b) - int(a)) for a, b in re.findall(r"M(\d+) \d+H(\d+)", outline_path(mask)))
+    length += sum(abs(int(b) - int(a)) for a, b in re.findall(r"M\d+ (\d+)V(\d+)", outline_path(mask)))
     assert length == np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
 
 

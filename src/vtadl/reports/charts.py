@@ -118,7 +118,7 @@ def colour_bar(low: float, high: float) -> Markup:
     return svg(WIDTH, bottom + 24, "Colour scale of the heat maps, from no colour to the highest scores", content)
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
+def outline_path(mask: NDArray[np.bool_]) -> str:
     """The borders of a mask's regions as an SVG path in pixels: lines along the edges between pixels.
 
     Args:
