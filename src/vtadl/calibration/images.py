@@ -33,18 +33,9 @@ def gather(
 ) -> tuple[CalibrationSet, ...]:
     """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
 
-    Args:
-        run: the detector.
-        device: where to score.
-        cross_fit: the category that it was trained on; each training image is scored by a detector that did not see
-            it, one of five.
-        add_good: folders of all good parts of a period.
-        add_rejects: folders of rejected parts that were fine.
-        labelled: a category whose test images measure, or choose, a threshold.
-        fresh: forget the images of the run's card.
-        skip: samples of the categories not to use, because they cannot be read.
-        on_bad: called with each file of the folders that cannot be read, which is then left out; without it, it raises.
-        progress: shows how far it is.
+    To ``cross_fit``, each image that the run was trained on is scored by a detector that did not see it, one of five.
+    Test images of a labelled category measure, or choose, a threshold. ``on_bad`` gets each file of the folders that
+    cannot be read, which is left out; without it such a file raises.
 
     Raises:
         DataError: images that cannot be used.

@@ -82,17 +82,9 @@ def teach(
 ) -> Teaching:
     """Learn the good parts of a folder, score the held-out images again, and set the threshold by the card's request.
 
-    A tenth is held out as in a training. Nothing is written, and ``run`` stays as it is.
-
-    Args:
-        run: the detector.
-        folder: of good parts, in any layout; its test images are not learned.
-        device: where to learn.
-        defective: known defective parts, whose scores are reported and change nothing.
-        moved_to: where the category that it was trained on is now, if not where the run remembers it.
-        threshold: set the threshold again where there is one; ``False``: leave that to a later calibration.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
+    A tenth is held out as in a training; a folder's test images are not learned. Scores of known defective parts are
+    reported and change nothing. The category that the run was trained on may have moved. Nothing is written, and
+    ``run`` stays as it is.
 
     Raises:
         ConfigError: a preset that cannot be taught.

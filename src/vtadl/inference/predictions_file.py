@@ -156,13 +156,7 @@ class PredictionsFile:
 def open_predictions_file(
     folder: Path, task: Mapping[str, Any], *, force: bool = False, observe: Observe = unobserved
 ) -> PredictionsFile:
-    """Begin an inspection, or resume an unfinished one.
-
-    Args:
-        folder: to write to.
-        task: what is to be done by what, as JSON values; work resumes only if it is the same.
-        force: replace what is there.
-        observe: called with each row that is added.
+    """Begin an inspection, or resume an unfinished one of the same task, which is given in JSON values.
 
     Raises:
         BundleError: the folder holds something else, something finished, or cannot be written; or another process

@@ -85,16 +85,7 @@ def train_to(
 ) -> Run | None:
     """Train into a run folder, where a training that is cut off can resume later; processes of torchrun train together.
 
-    Args:
-        folder: of the run.
-        config: what to train.
-        category: whose images.
-        device: where to train.
-        force: replace what an earlier run wrote there.
-        resume: resume what is in the folder; begin where there is nothing, and do nothing where it is finished.
-        tensorboard: folder to write numbers and pictures to, for presets with an objective.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
+    To ``resume`` is to begin where there is nothing, and to do nothing where it is finished.
 
     Returns: the run; ``None`` in a process that does not write.
 
