@@ -38,15 +38,12 @@ class Inspection:
         return self.mask is not None and self.mask.share == 0
 
 
-def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[tuple[Sample, DataError]]:
-    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image."""
-    return look_over(samples, progress=progress)[0]
-
-
 def look_over(
     samples: Sequence[Sample], *, progress: Progress = silent
 ) -> tuple[list[tuple[Sample, DataError]], list[str]]:
-    """The `problems` of samples, and what is doubtful about the good images to learn from, a line each."""
+    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image. And
+    what is doubtful about the good images to learn from, a line each.
+    """
     results = inspect_all(samples, progress)
     good = [(s, found) for s, found in results if isinstance(found, Inspection) and s.split != "test"]
     return [(s, found) for s, found in results if isinstance(found, DataError)], list(alike(good))
