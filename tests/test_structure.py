@@ -24,13 +24,6 @@ def test_files_are_short():
     assert {name for name, lines in lengths.items() if lines > LONGEST_FILE} == set()
 
 
-def lines_of(function):
-    """Lines of a function, its docstring left out: what must be explained is not to be cut."""
-    first = function.body[0]
-    explained = ast.get_docstring(function) is not None
-    return function.end_lineno - function.lineno + 1 - (first.end_lineno - first.lineno + 1 if explained else 0)
-
-
 def test_functions_are_short():
     long = set()
     for path in SOURCE.rglob("*.py"):
