@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
@@ -14,7 +15,7 @@ from vtadl.errors import DataError
 from vtadl.progress import Progress, within
 from vtadl.runs.origin import remembered_category
 from vtadl.runs.remembered import remembered_images
-from vtadl.runs.run import Run, now
+from vtadl.runs.run import HeldOut, Run, now
 from vtadl.training.train import train_run
 
 FOLDS = 5
@@ -91,9 +92,7 @@ def cross_fitted(
     """
     kept, held_out = _images_of(run, category, skip)
     hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[tuple[float, float, float]] = []
+    found: list[HeldOut] = []
     for fold in range(FOLDS):
         inside = [sample for sample in kept if _fold(hashes[sample]) == fold]
         others = [sample for sample, sha in hashes.items() if _fold(sha) != fold]
@@ -102,17 +101,14 @@ def cross_fitted(
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
         rest = replace(category, samples=tuple(samples), roi_mask=run.roi_mask)
         shown = within(progress, f"cross-fitting, {fold + 1} of {FOLDS}: ")
-        found = train_run(run.config, rest, device, progress=shown).held_out
-        sha256 += found.sha256
-        scores += found.scores
-        appearance += found.appearance
+        found.append(train_run(run.config, rest, device, progress=shown).held_out)
     return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
         added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
+        sha256=tuple(chain.from_iterable(one.sha256 for one in found)),
+        scores=tuple(chain.from_iterable(one.scores for one in found)),
+        appearance=tuple(chain.from_iterable(one.appearance for one in found)),
     )
 
 
