@@ -3,7 +3,8 @@
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST = 1500
 """Characters of a message, at most."""
@@ -44,6 +45,19 @@ class ExportError(VtadlError, RuntimeError):
 
 class DependencyError(VtadlError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
+
+
+@contextmanager
+def optional(what: str, extra: str) -> Iterator[None]:
+    """For the import of a package that only some things need.
+
+    Raises:
+        DependencyError: it is missing; the message says what needs it, and the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyError(f"{what} needs {error.name}; fix: pip install 'vtadl[{extra}]'") from error
 
 
 class VtadlWarning(UserWarning):

@@ -404,5 +404,5 @@ def test_ray_that_is_not_there_is_named(detector, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     fill(tmp_path / "in", 1)
     spread = partial(ray_inspection.spread_over_ray, "local", tmp_path / "run", CPU, ROWS_ALONE)
-    with pytest.raises(DependencyError, match=r"--ray needs Ray: pip install 'vtadl\[ray\]'"):
+    with pytest.raises(DependencyError, match=r"--ray needs ray; fix: pip install 'vtadl\[ray\]'"):
         inspect(detector.run, [tmp_path / "in"], tmp_path / "out", spread=spread)

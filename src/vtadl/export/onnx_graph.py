@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vtadl.data.roi import blanked
-from vtadl.errors import DependencyError
+from vtadl.errors import optional
 from vtadl.runs.run import Run
 
 if TYPE_CHECKING:
@@ -80,12 +80,10 @@ def build_graph(run: Run) -> "ModelProto":
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
-    try:
+    with optional("exporting", "onnx"):
         import onnx
         import onnxscript  # noqa: F401  # torch's exporter asks for it
         from onnx import compose, parser
-    except ImportError as error:
-        raise DependencyError(f"exporting needs the package {error.name}; fix: pip install 'vtadl[onnx]'") from error
 
     values = {"ir": IR_VERSION, "opset": OPSET, "height": run.input_size[0], "width": run.input_size[1]}
     head, tail = (parser.parse_model(text.format_map(values)) for text in (_HEAD, _TAIL))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked, fitted_mask
 from vtadl.decision.heatmap import colour_scale, overlay
-from vtadl.errors import DependencyError, TrainingError
+from vtadl.errors import TrainingError, optional
 from vtadl.models.protocol import Pictured
 
 PICTURED = 4
@@ -27,12 +27,8 @@ def check_installed() -> None:
     Raises:
         DependencyError: TensorBoard is missing.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401  # optional
-    except ImportError as error:
-        raise DependencyError(
-            "--tensorboard needs the package tensorboard; pip install 'vtadl[tensorboard]'"
-        ) from error
+    with optional("--tensorboard", "tensorboard"):
+        import torch.utils.tensorboard  # noqa: F401
 
 
 class Board:
