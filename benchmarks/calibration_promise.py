@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from vtadl.decision.conformal import conformal_threshold, rank_of_rate, rate_interval
+from vtadl.decision.threshold import conformal_threshold, rank_of_rate, rate_interval
 
 REPEATS = 1000
 DISTRIBUTIONS = {"normal": stats.norm(3, 1), "log-normal": stats.lognorm(1), "t, 2 degrees": stats.t(2)}

@@ -1,6 +1,5 @@
 """What ``import vtadl`` gives: train, load, predict, teach, evaluate, save."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.data.value_range import in_range
 from vtadl.decision.card import Card
-from vtadl.errors import ConfigError, VtadlWarning
+from vtadl.errors import ConfigError, warn_caller
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.batch import picture
 from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image, warn_of_unlike
@@ -107,14 +106,8 @@ class Detector:
 
     def _predicted(self, pixels: NDArray[Any]) -> Prediction:
         prediction = predict_image(self.run, pixels, self.device)
-        self._warn_of_unlike("the image", in_range(pixels, self.config.data.pair))
+        warn_of_unlike(self.run, "the image", in_range(pixels, self.config.data.pair), self._told, warn_caller)
         return replace(prediction, picture=partial(picture, self.run, pixels, prediction))
-
-    def _warn_of_unlike(self, name: str, image: NDArray[Any] | None) -> None:
-        def warn(line: str) -> None:
-            warnings.warn(VtadlWarning(line), stacklevel=5)
-
-        warn_of_unlike(self.run, name, image, self._told, warn)
 
     def predict_folder(self, folder: PathLike) -> Iterator[tuple[Path, Prediction]]:
         """Score the images of a folder, one after another; only a few are held at a time.
@@ -128,12 +121,9 @@ class Detector:
         Raises:
             DataError: no images, or a file that cannot be read.
         """
-
-        def warn(line: str) -> None:
-            warnings.warn(VtadlWarning(line), stacklevel=3)
-
-        for one in predict_files(self.run, find_images([Path(folder)], warn), self.device, keep_originals=True):
-            self._warn_of_unlike(str(one.path), one.original)
+        images = find_images([Path(folder)], warn_caller)
+        for one in predict_files(self.run, images, self.device, keep_originals=True):
+            warn_of_unlike(self.run, str(one.path), one.original, self._told, warn_caller)
             yield one.path, one.prediction
 
     def calibrate(
@@ -228,13 +218,9 @@ def train(
     chosen = with_values(_config(preset, objective, seed, config), model=model, training=training)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
-
-    def warn(line: str) -> None:
-        warnings.warn(VtadlWarning(line), stacklevel=3)
-
     for line in content.remarks():
-        warn(line)
-    stop_on_problems(content.samples, empty_classes(content), warn)
+        warn_caller(line)
+    stop_on_problems(content.samples, empty_classes(content), warn_caller)
     run = train_run(chosen, content, pick_device(device))
     note_category(run.times, Path(category))
     return Detector(run, device)

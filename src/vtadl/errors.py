@@ -1,7 +1,10 @@
 """The errors a user can meet. Each message is one line: what was expected, what came, which file, how to fix it."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LONGEST = 1500
 """Characters of a message, at most."""
@@ -44,8 +47,29 @@ class DependencyError(VtadlError, ImportError):
     """An optional package is missing; the message names the extra that brings it."""
 
 
+@contextmanager
+def optional(what: str, extra: str) -> Iterator[None]:
+    """For the import of a package that only some things need.
+
+    Raises:
+        DependencyError: it is missing; the message says what needs it, and the extra.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyError(f"{what} needs {error.name}; fix: pip install 'vtadl[{extra}]'") from error
+
+
 class VtadlWarning(UserWarning):
     """What the user should know although the work is done; the command line prints it as one line."""
+
+
+def warn_caller(line: str) -> None:
+    """Warn whoever called into this package, where that was; the command line prints the line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "vtadl":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(VtadlWarning(line), stacklevel=level)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

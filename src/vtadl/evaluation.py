@@ -29,7 +29,7 @@ from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files, warn_of_unlike
-from vtadl.metrics import Evaluation, Region, ScoredImage, evaluate, published
+from vtadl.metrics import AnnotatedRegion, Evaluation, ScoredImage, evaluate, published
 from vtadl.metrics.images import has_pixels
 from vtadl.metrics.regions import CONNECTIVITY, label_regions
 from vtadl.progress import Progress, silent
@@ -225,7 +225,7 @@ class _TestSet:
 
     def _truth(
         self, sample: Sample, size: tuple[int, ...]
-    ) -> tuple[NDArray[np.bool_] | None, tuple[Region, ...] | None]:
+    ) -> tuple[NDArray[np.bool_] | None, tuple[AnnotatedRegion, ...] | None]:
         """The mask of a sample, and its regions where the set says how much of each is enough."""
         if sample.mask is None:
             return None, None

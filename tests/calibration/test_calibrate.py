@@ -17,7 +17,7 @@ from vtadl.calibration.images import gather
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import read_category
 from vtadl.decision.card import CalibrationSet
-from vtadl.decision.conformal import conformal_threshold, rank_of_rate
+from vtadl.decision.threshold import conformal_threshold, rank_of_rate
 from vtadl.errors import BundleError, ConfigError, DataError, VtadlWarning
 from vtadl.reports.card import PAGE_FILE, write_card
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vtadl.data.check import check_category
 from vtadl.data.findings import PUBLISHED_COUNTS
-from vtadl.data.inspection import empty_classes, problems
+from vtadl.data.inspection import empty_classes, look_over
 from vtadl.data.layouts import read_category
 
 
@@ -57,10 +57,10 @@ def test_a_sound_category(root):
     assert report.bit_depths == {8: 19}
     assert report.masks == {"expected": 4, "found": 4, "empty": 0}
     assert report.lines()[-1] == "no problems found"
-    assert problems(report.category.samples) == []
+    assert look_over(report.category.samples)[0] == []
 
 
-@pytest.mark.parametrize("function", [check_category, problems])
+@pytest.mark.parametrize("function", [check_category, look_over])
 def test_progress(root, function):
     told = []
 
@@ -83,7 +83,7 @@ def test_json(root):
 
 
 class TestErrors:
-    """What training or evaluation would stop on; `problems` finds the same ones."""
+    """What training or evaluation would stop on; `look_over` finds the same ones."""
 
     def damage(self, root, how):
         path = root / "test/cut/000.png"
@@ -116,7 +116,7 @@ class TestErrors:
         report = check(root)
         assert report.warnings == []
         assert re.search(message, only(report.errors))
-        ((sample, error),) = problems(report.category.samples)
+        ((sample, error),) = look_over(report.category.samples)[0]
         assert sample.path == root / "test/cut/000.png"
         assert str(error) == report.errors[0]
 
@@ -124,8 +124,8 @@ class TestErrors:
         (root / "train/good/003.png").write_text("not a picture")
         self.damage(root, "mask size")
         category = read_category(root)
-        assert [sample.path.name for sample, _ in problems(category.samples)] == ["000.png", "003.png"]
-        assert [sample.path.name for sample, _ in problems(category.train)] == ["003.png"]
+        assert [sample.path.name for sample, _ in look_over(category.samples)[0]] == ["000.png", "003.png"]
+        assert [sample.path.name for sample, _ in look_over(category.train)[0]] == ["003.png"]
 
     def test_empty_classes(self, root):
         (root / "test/scratch").mkdir()

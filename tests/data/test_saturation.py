@@ -10,7 +10,7 @@ from vtadl.cli import main
 from vtadl.data.layouts import read_category
 from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import DataError
-from vtadl.metrics import Region, ScoredImage, evaluate
+from vtadl.metrics import AnnotatedRegion, ScoredImage, evaluate
 
 LOCO = next(tree for tree in TREES if tree.layout == "mvtec-loco")
 
@@ -49,7 +49,7 @@ def drawn(seed, *boxes):
         region = np.zeros((20, 24), bool)
         region[top : top + height, left : left + width] = True
         anomaly_map[region] += rng.normal(1.5, 1.0, region.sum()).astype(np.float32).round(1)
-        regions.append(Region(mask=region, saturation=share))
+        regions.append(AnnotatedRegion(mask=region, saturation=share))
     whole = np.any([r.mask for r in regions], axis=0) if regions else np.zeros((20, 24), bool)
     return ScoredImage(
         name=str(seed),
@@ -88,7 +88,7 @@ def test_regions_that_do_not_saturate_are_counted_whole(images):
             score=i.score,
             anomaly_map=i.anomaly_map,
             mask=i.mask,
-            regions=(Region(mask=i.mask, saturation=1.0),) if i.mask.any() else None,
+            regions=(AnnotatedRegion(mask=i.mask, saturation=1.0),) if i.mask.any() else None,
         )
         for i in images
     ]

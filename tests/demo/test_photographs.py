@@ -3,7 +3,7 @@
 import pytest
 
 from vtadl.data.images import read_image
-from vtadl.data.inspection import problems
+from vtadl.data.inspection import look_over
 from vtadl.data.layouts import read_category
 from vtadl.data.mask_files import read_mask
 from vtadl.demo.photographs import ATTRIBUTION, CATEGORY, PHOTOGRAPHS, copy_demo, sample_photographs
@@ -16,7 +16,7 @@ def test_the_copy_is_a_category_with_masks_and_without_problems(tmp_path):
     assert len(category.train) == 40
     defective = [sample for sample in category.test if sample.is_defective]
     assert (len(category.test), len(defective)) == (20, 10)
-    assert problems(category.samples) == []
+    assert look_over(category.samples)[0] == []
     for sample in defective:
         image = read_image(sample.path)
         mask = read_mask(sample.mask, image.shape[:2])

@@ -176,7 +176,7 @@ def test_of_many_patches_each_image_gives_an_equal_share_with_their_places(monke
 @pytest.mark.parametrize("grid", [(13, 9), (4, 4), (2, 3), (1, 1)])
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("weight", [0.3, 3.0, 30.0])
-def test_a_search_by_place_finds_the_nearest_of_all(grid, cosine, weight):
+def test_with_places_the_nearest_of_all_is_found(grid, cosine, weight):
     """Patches that are found near their place, and those whose nearest is somewhere else."""
     images = torch.randn(12, 6, *grid, generator=generator(2))
     density = PatchMemory(6, 1000, cosine=cosine, position_weight=weight)
@@ -188,7 +188,7 @@ def test_a_search_by_place_finds_the_nearest_of_all(grid, cosine, weight):
     torch.testing.assert_close(density(x).double(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_search_by_place_needs_nothing_near_a_tile_and_knows_other_grids_and_memories():
+def test_with_places_other_grids_and_memories_are_known():
     corner, elsewhere = torch.randn(1, 6, 3, 3, generator=generator(2)), torch.randn(1, 6, 9, 9, generator=generator(3))
     density = PatchMemory(6, 1000, position_weight=2.0)
     where = torch.full((9, 2), -1.0)

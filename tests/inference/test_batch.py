@@ -26,7 +26,7 @@ from vtadl.inference.batch import Options, inspect_files
 from vtadl.inference.predict import predict_files
 from vtadl.inference.predictions_file import open_predictions_file, read_rows
 from vtadl.inference.watch import Pace, watch_folders
-from vtadl.reports.pictures import heat_picture
+from vtadl.reports.pictures import photo_and_heat
 
 CPU = torch.device("cpu")
 ROWS_ALONE = Options(overlays=False, maps=False)
@@ -114,7 +114,7 @@ def test_pictures_stay_the_plain_photo_outside_the_region_of_interest(detector, 
     assert (picture[:, 36:] == np.asarray(Image.fromarray(photo).convert("L"))[:, 36:, None]).all()
     assert (np.ptp(picture[1:-1, 1:35], axis=2) > 0).all() and (picture[:, 35] == 255).all()
     (one,) = predict_files(run, [tmp_path / "part.png"], CPU, keep_originals=True)
-    shown, heat = heat_picture(run, one)
+    shown, heat = photo_and_heat(run, one)
     assert (heat[:, 36:] == np.asarray(Image.fromarray(shown).convert("L"))[:, 36:, None]).all()
     assert (np.ptp(heat[:, :36], axis=2) > 0).all()
 
@@ -404,5 +404,5 @@ def test_ray_that_is_not_there_is_named(detector, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     fill(tmp_path / "in", 1)
     spread = partial(ray_inspection.spread_over_ray, "local", tmp_path / "run", CPU, ROWS_ALONE)
-    with pytest.raises(DependencyError, match=r"--ray needs Ray: pip install 'vtadl\[ray\]'"):
+    with pytest.raises(DependencyError, match=r"--ray needs ray; fix: pip install 'vtadl\[ray\]'"):
         inspect(detector.run, [tmp_path / "in"], tmp_path / "out", spread=spread)

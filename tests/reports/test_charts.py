@@ -13,9 +13,9 @@ from vtadl.reports.charts import (
     Histogram,
     Line,
     colour_bar,
+    curve_chart,
     histograms,
-    line_chart,
-    outline,
+    outline_path,
     significant,
     ticks,
 )
@@ -33,8 +33,8 @@ def points(svg, style):
     return [tuple(map(float, pair)) for pair in re.findall(r"([\d.-]+) ([\d.-]+)", path.get("d"))]
 
 
-def chart(*lines, **options):
-    return line_chart(lines, title="a < b", x_label="x", y_label="y", **options)
+def chart(*lines, kind="ROC"):
+    return curve_chart(kind, lines, "a < b")
 
 
 def test_a_curve_runs_from_corner_to_corner():
@@ -44,14 +44,14 @@ def test_a_curve_runs_from_corner_to_corner():
 
 
 def test_a_curve_is_cut_at_the_limit_by_interpolation():
-    found = points(chart(line([0, 0.2, 0.4, 1], [0, 0.6, 0.8, 1]), x_limit=0.3), "line s0")
+    found = points(chart(line([0, 0.2, 0.4, 1], [0, 0.6, 0.8, 1]), kind="PRO"), "line s0")
     assert found[-1] == pytest.approx((X1, Y0 + 0.7 * (Y1 - Y0)), abs=0.06)
     assert found[1] == pytest.approx((X0 + 200, Y0 + 0.6 * (Y1 - Y0)), abs=0.06)
     assert len(found) == 3
 
 
 def test_each_curve_has_a_style_and_a_legend():
-    svg = chart(line([0, 1], [0, 1], "first"), line([0, 1], [0, 0.5], "a & b"), diagonal=True)
+    svg = chart(line([0, 1], [0, 1], "first"), line([0, 1], [0, 0.5], "a & b"), kind="ROC")
     assert points(svg, "line s1")[-1] == (X1, (Y0 + Y1) / 2)
     assert points(svg, "chance") == [(X0, Y0), (X1, Y1)]
     assert {"first", "a & b"} <= {text.text for text in ET.fromstring(svg).iter("text")}
@@ -106,21 +106,21 @@ def test_odd_values_still_make_a_chart_with_all_of_them(values):
 def test_the_outline_of_a_square_and_a_hole_is_made_of_their_edges():
     mask = np.zeros((6, 7), bool)
     mask[1:5, 2:6] = True
-    assert sorted(outline(mask).split("M")[1:]) == ["2 1H6", "2 1V5", "2 5H6", "6 1V5"]
+    assert sorted(outline_path(mask).split("M")[1:]) == ["2 1H6", "2 1V5", "2 5H6", "6 1V5"]
     mask[2, 3] = False
-    assert {"3 2H4", "3 3H4", "3 2V3", "4 2V3"} <= set(outline(mask).split("M"))
+    assert {"3 2H4", "3 3H4", "3 2V3", "4 2V3"} <= set(outline_path(mask).split("M"))
 
 
 def test_the_outline_follows_the_images_border_and_is_empty_without_defects():
-    assert sorted(outline(np.ones((2, 3), bool)).split("M")[1:]) == ["0 0H3", "0 0V2", "0 2H3", "3 0V2"]
-    assert outline(np.zeros((2, 3), bool)) == ""
+    assert sorted(outline_path(np.ones((2, 3), bool)).split("M")[1:]) == ["0 0H3", "0 0V2", "0 2H3", "3 0V2"]
+    assert outline_path(np.zeros((2, 3), bool)) == ""
 
 
 def test_the_outline_has_an_edge_for_each_pair_of_unlike_neighbours():
     mask = np.random.default_rng(0).random((40, 30)) < 0.3
     padded = np.pad(mask, 1).astype(int)
-    length = sum(abs(int(b) - int(a)) for a, b in re.findall(r"M(\d+) \d+H(\d+)", outline(mask)))
-    length += sum(abs(int(b) - int(a)) for a, b in re.findall(r"M\d+ (\d+)V(\d+)", outline(mask)))
+    length = sum(abs(int(b) - int(a)) for a, b in re.findall(r"M(\d+) \d+H(\d+)", outline_path(mask)))
+    length += sum(abs(int(b) - int(a)) for a, b in re.findall(r"M\d+ (\d+)V(\d+)", outline_path(mask)))
     assert length == np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum()
 
 

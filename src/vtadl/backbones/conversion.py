@@ -43,13 +43,8 @@ def timm_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def known_shape(shapes: Mapping[str, tuple[int, ...]], name: str, known: KnownBackbone, source: object) -> VitShape:
-    """The shape that tensors of these names and shapes have, under any names they are published with.
-
-    Args:
-        shapes: names and shapes.
-        name: of the network.
-        known: what it must be.
-        source: where the tensors are from, for the error.
+    """The shape that tensors of these names and shapes have, under any names they are published with; errors name the
+    source.
 
     Raises:
         BundleError: they are of another network, or of none.
@@ -73,11 +68,6 @@ def stored_form(tensors: Mapping[str, Tensor], shape: VitShape, source: object) 
 
     The same weights give the same bytes from whatever source, so that a run that was trained over one is loaded over
     the other; only a source of less than float32 may have rounded the class token's position differently.
-
-    Args:
-        tensors: under any names they are published with.
-        shape: theirs, from `known_shape`.
-        source: where the tensors are from, for the error.
 
     Raises:
         BundleError: a weight is not finite, or too large for float16.

@@ -21,7 +21,7 @@ from vtadl.backbones.input_size import Geometry
 from vtadl.backbones.timm_vit import SCALINGS, chosen_blocks
 from vtadl.backbones.weights import Checksum, find_weights
 from vtadl.config.schema import BackboneConfig
-from vtadl.errors import BundleError, DependencyError
+from vtadl.errors import BundleError, optional
 
 ARCHITECTURES = {
     "dinov2": "Dinov2",
@@ -122,10 +122,8 @@ def _folder(given: str) -> Path:
 
 
 def _import(name: str) -> Any:
-    try:
+    with optional("a backbone of hub:", "hub"):
         return __import__(name)
-    except ImportError as error:
-        raise DependencyError(f"a backbone of hub: needs {name}; fix: pip install 'vtadl[hub]'") from error
 
 
 def _sizes(path: Path) -> tuple[str, dict[str, Any]]:

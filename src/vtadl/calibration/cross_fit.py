@@ -3,18 +3,19 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.splits import training_split
 from vtadl.decision.card import CALIBRATING, CalibrationSet
-from vtadl.decision.conformal import images_needed, lowest_rate
+from vtadl.decision.threshold import images_needed, lowest_rate
 from vtadl.errors import DataError
 from vtadl.progress import Progress, within
 from vtadl.runs.origin import remembered_category
 from vtadl.runs.remembered import remembered_images
-from vtadl.runs.run import Run, now
+from vtadl.runs.run import HeldOut, Run, now
 from vtadl.training.train import train_run
 
 FOLDS = 5
@@ -36,12 +37,8 @@ class Need:
 
 
 def need_of_cross_fit(run: Run, sets: Sequence[CalibrationSet], rate: float | None) -> Need | None:
-    """Whether a calibration has too few images for a rate, and cross-fitting would give it enough.
-
-    Args:
-        run: the detector, which knows the folder that it was trained on.
-        sets: the images that it has.
-        rate: the lowest that it is to promise, in (0, 1); ``None``: it promises none.
+    """Whether a calibration has too few images for the lowest rate that it is to promise, in (0, 1) where there is one,
+    and cross-fitting would give it enough.
 
     Returns:
         ``None`` where it has enough, or cross-fitted already.
@@ -90,21 +87,12 @@ def cross_fitted(
 ) -> CalibrationSet:
     """Scores of the images that a detector was trained on, each by one of five detectors that did not see it.
 
-    Args:
-        run: the detector.
-        category: that it was trained on.
-        device: where to train.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
-
     Raises:
         DataError: the category holds other images.
     """
     kept, held_out = _images_of(run, category, skip)
     hashes = {sample: sample.sha256 for sample in (*kept, *held_out)}
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[tuple[float, float, float]] = []
+    found: list[HeldOut] = []
     for fold in range(FOLDS):
         inside = [sample for sample in kept if _fold(hashes[sample]) == fold]
         others = [sample for sample, sha in hashes.items() if _fold(sha) != fold]
@@ -113,17 +101,14 @@ def cross_fitted(
         samples = [replace(s, split="validation") for s in inside] + [replace(s, split="train") for s in others]
         rest = replace(category, samples=tuple(samples), roi_mask=run.roi_mask)
         shown = within(progress, f"cross-fitting, {fold + 1} of {FOLDS}: ")
-        found = train_run(run.config, rest, device, progress=shown).held_out
-        sha256 += found.sha256
-        scores += found.scores
-        appearance += found.appearance
+        found.append(train_run(run.config, rest, device, progress=shown).held_out)
     return CalibrationSet(
         kind="cross-fit",
         folder=str(category.root),
         added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
+        sha256=tuple(chain.from_iterable(one.sha256 for one in found)),
+        scores=tuple(chain.from_iterable(one.scores for one in found)),
+        appearance=tuple(chain.from_iterable(one.appearance for one in found)),
     )
 
 

@@ -85,11 +85,7 @@ class Drift:
 
 
 def find_drift(run: Run, rows: Iterable[Mapping[str, Any]]) -> Drift:
-    """Compare rows of ``predictions.jsonl`` with a run's calibration, or its held-out images while it has none.
-
-    Args:
-        run: the detector.
-        rows: of the period, in its order.
+    """Compare a period's rows of ``predictions.jsonl`` with a run's calibration, or its held-out images without one.
 
     Raises:
         DataError: rows without the statistics, or too few images on either side.

@@ -1,6 +1,5 @@
 """The good images, and labelled ones, that a calibration rests on: held out, cross-fitted, or added later."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from vtadl.data.appearance import Appearance, measure_appearance
 from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Category, Sample, find_images
 from vtadl.decision.card import CALIBRATING, CalibrationSet, Kind
-from vtadl.errors import DataError, VtadlWarning
+from vtadl.errors import DataError, warn_caller
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, now
@@ -34,18 +33,9 @@ def gather(
 ) -> tuple[CalibrationSet, ...]:
     """The images that a calibration rests on: those of the run's card, else its held-out ones, and new ones.
 
-    Args:
-        run: the detector.
-        device: where to score.
-        cross_fit: the category that it was trained on; each training image is scored by a detector that did not see
-            it, one of five.
-        add_good: folders of all good parts of a period.
-        add_rejects: folders of rejected parts that were fine.
-        labelled: a category whose test images measure, or choose, a threshold.
-        fresh: forget the images of the run's card.
-        skip: samples of the categories not to use, because they cannot be read.
-        on_bad: called with each file of the folders that cannot be read, which is then left out; without it, it raises.
-        progress: shows how far it is.
+    To ``cross_fit``, each image that the run was trained on is scored by a detector that did not see it, one of five.
+    Test images of a labelled category measure, or choose, a threshold. ``on_bad`` gets each file of the folders that
+    cannot be read, which is left out; without it such a file raises.
 
     Raises:
         DataError: images that cannot be used.
@@ -91,10 +81,10 @@ def _added(
     hashes = {content_hash(path): path for path in reversed(found)}
     trained = hashes.keys() & set(run.source.training_sha256)
     if trained:
-        _warn(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
+        warn_caller(f"'{folder}': {len(trained)} images left out: they were trained on, so their scores are too low")
     repeated = len(found) - len(hashes) + len((hashes.keys() & known) - trained)
     if repeated:
-        _warn(f"'{folder}': {repeated} images left out: their like is counted already")
+        warn_caller(f"'{folder}': {repeated} images left out: their like is counted already")
     paths = [path for sha, path in sorted(hashes.items()) if sha not in known and sha not in trained]
     return scored_set(run, kind, folder, paths, device, on_bad, progress)
 
@@ -125,25 +115,13 @@ def scored_set(
     Raises:
         DataError: a file cannot be read (without ``on_bad``).
     """
-    sha256: list[str] = []
-    scores: list[float] = []
-    appearance: list[Appearance] = []
+    found: list[tuple[str, float, Appearance]] = []
     with progress("scoring", len(paths)) as advance:
         for one in predict_files(run, paths, device, on_error=on_bad, keep_originals=True):
             assert one.original is not None
-            sha256.append(content_hash(one.path))
-            scores.append(one.prediction.score)
-            appearance.append(measure_appearance(one.original))
+            found.append((content_hash(one.path), one.prediction.score, measure_appearance(one.original)))
             advance(1)
+    sha256, scores, appearance = zip(*found, strict=True) if found else ((), (), ())
     return CalibrationSet(
-        kind=kind,
-        folder=str(folder),
-        added=now(),
-        sha256=tuple(sha256),
-        scores=tuple(scores),
-        appearance=tuple(appearance),
+        kind=kind, folder=str(folder), added=now(), sha256=sha256, scores=scores, appearance=appearance
     )
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, VtadlWarning, stacklevel=3)

@@ -1,7 +1,6 @@
 """Teach a detector new good parts, and set its threshold again by the same request: nothing is trained again."""
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from vtadl.data.hashing import content_hash
 from vtadl.data.layouts import Sample, find_images, read_category
 from vtadl.data.training_images import GoodImages, TrainingImages, good_images
 from vtadl.decision.card import CalibrationSet, Verdict
-from vtadl.errors import DataError, VtadlWarning
+from vtadl.errors import DataError, warn_caller
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent, within
 from vtadl.runs.origin import note_taught
@@ -83,17 +82,9 @@ def teach(
 ) -> Teaching:
     """Learn the good parts of a folder, score the held-out images again, and set the threshold by the card's request.
 
-    A tenth is held out as in a training. Nothing is written, and ``run`` stays as it is.
-
-    Args:
-        run: the detector.
-        folder: of good parts, in any layout; its test images are not learned.
-        device: where to learn.
-        defective: known defective parts, whose scores are reported and change nothing.
-        moved_to: where the category that it was trained on is now, if not where the run remembers it.
-        threshold: set the threshold again where there is one; ``False``: leave that to a later calibration.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
+    A tenth is held out as in a training; a folder's test images are not learned. Scores of known defective parts are
+    reported and change nothing. The category that the run was trained on may have moved. Nothing is written, and
+    ``run`` stays as it is.
 
     Raises:
         ConfigError: a preset that cannot be taught.
@@ -131,7 +122,7 @@ def _new_images(run: Run, folder: Path, skip: frozenset[Sample]) -> GoodImages:
             f"'{folder}' has nothing new: each of its {len(good)} good images was learned or held out before"
         )
     if len(fresh) < len(good):
-        _warn(f"'{folder}': {len(good) - len(fresh)} images left out: they, or copies of them, are known already")
+        warn_caller(f"'{folder}': {len(good) - len(fresh)} images left out: they, or copies of them, are known already")
     samples = tuple(sample for sample in category.samples if sample in fresh)
     images = good_images(replace(category, samples=samples, roi_mask=run.roi_mask))
     if not len(images.kept):
@@ -148,7 +139,7 @@ def _held_out_samples(run: Run, moved_to: Path | None) -> Iterable[Sample]:
     found = _by_hash((() if category is None else category.samples), wanted)
     if len(found) < len(wanted):
         where = "its training folder" if category is None else f"'{category.root}'"
-        _warn(
+        warn_caller(
             f"{len(wanted) - len(found)} of the {len(wanted)} held-out images are not in {where} any more, so the "
             "threshold rests on the others; --category FOLDER says where they are now"
         )
@@ -195,7 +186,9 @@ def _sets_again(before: Run, after: Run, device: torch.device, progress: Progres
             there = _images_of(folder)
             paths = [there[sha] for sha in sorted(wanted & there.keys())]
             if len(paths) < len(wanted):
-                _warn(f"'{folder}': {len(wanted) - len(paths)} '{one.kind}' images are gone and no longer calibrate")
+                warn_caller(
+                    f"'{folder}': {len(wanted) - len(paths)} '{one.kind}' images are gone and no longer calibrate"
+                )
             sets.append(scored_set(after, one.kind, folder, paths, device, None, progress))
     return [one for one in sets if one.scores or one.kind == "held out"]
 
@@ -235,7 +228,3 @@ def _group(images: Sequence[BeforeAfter]) -> dict[str, Any]:
         "good_after": after,
         "scores": [{"file": str(one.path), "before": one.score_before, "after": one.score_after} for one in images],
     }
-
-
-def _warn(line: str) -> None:
-    warnings.warn(line, VtadlWarning, stacklevel=4)

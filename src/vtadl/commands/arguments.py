@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,6 +118,19 @@ def _resolution(text: str) -> int | None:
 def warn(line: str) -> None:
     """Say something that the user should read, on stderr."""
     print(f"vtadl: warning: {line}", file=sys.stderr)
+
+
+def note(options: argparse.Namespace, line: str) -> None:
+    """`say` on stderr, for commands whose results may be JSON on standard output."""
+    if not options.quiet:
+        print(f"vtadl: {line}", file=sys.stderr, flush=True)
+
+
+def show(path: Path | None, content: Mapping[str, Any], lines: Iterable[str]) -> None:
+    """Write what ``--json`` asks for, and print the lines of the same unless that went to standard output."""
+    write_json(path, content)
+    if str(path) != "-":
+        print("\n".join(lines))
 
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:

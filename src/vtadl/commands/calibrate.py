@@ -1,7 +1,6 @@
 """``vtadl calibrate``."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,9 +14,10 @@ from vtadl.commands.arguments import (
     add_json,
     add_run,
     add_skip_bad,
+    note,
     progress_of,
+    show,
     warn,
-    write_json,
 )
 from vtadl.errors import ConfigError
 from vtadl.runs.record import read_record
@@ -128,9 +128,7 @@ def write_calibrated(
         sets = _cross_fitted(options, loaded, sets, need, device)
     card = calibrate(loaded, sets, request)
     change_run(folder, card_files(card), f"calibrated: {card.method}")
-    write_json(options.json, asdict(card))
-    if str(options.json) != "-":
-        print("\n".join([*card_lines(card), f"card: {folder / PAGE_FILE}"]))
+    show(options.json, asdict(card), [*card_lines(card), f"card: {folder / PAGE_FILE}"])
 
 
 def _cross_fitted(
@@ -147,7 +145,7 @@ def _cross_fitted(
 
     progress, category = progress_of(options), need.category
     cost = "" if need.seconds is None else f", about {duration(need.seconds)}"
-    _note(
+    note(
         options,
         f"{need.images} good images are left to calibrate on and the rate takes {need.needed}, so {FOLDS} other "
         f"detectors are trained to score the images that this one was trained on{cost}",
@@ -155,14 +153,8 @@ def _cross_fitted(
     started = time.perf_counter()
     skip = usable(category.train + category.validation, skip_bad=options.skip_bad, progress=progress)
     found = cross_fitted(loaded, category, device, skip, progress)
-    _note(options, f"cross-fitting {len(found.scores)} images took {duration(time.perf_counter() - started)}")
+    note(options, f"cross-fitting {len(found.scores)} images took {duration(time.perf_counter() - started)}")
     return [*sets, found]
-
-
-def _note(options: argparse.Namespace, line: str) -> None:
-    """On stderr: standard output may be JSON."""
-    if not options.quiet:
-        print(f"vtadl: {line}", file=sys.stderr, flush=True)
 
 
 def _gathered(options: argparse.Namespace, loaded: "Run", device: "torch.device") -> "Sequence[CalibrationSet]":

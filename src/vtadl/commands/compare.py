@@ -1,12 +1,11 @@
 """``vtadl compare``."""
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, progress_of
+from vtadl.commands.arguments import add_command, add_device, note, progress_of
 from vtadl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,10 +73,9 @@ def run(options: argparse.Namespace) -> int:
         seeds=_seeds(options.seeds),
         settings=options.set,
     )
-
-    if not (options.preset or options.quiet):
-        _say(f"preset {cells[0].config.preset}: it serves the objectives and trains soonest (--preset chooses another)")
-
+    if not options.preset:
+        chosen = cells[0].config.preset
+        note(options, f"preset {chosen}: it serves the objectives and trains soonest (--preset chooses another)")
     results = compare(
         cells,
         options.out,
@@ -89,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
         done=partial(_print_cell, options.metric),
         progress=progress_of(options),
-        say=None if options.quiet else _say,
+        say=None if options.quiet else partial(note, options),
     )
     print(f"page: {options.out / 'comparison.html'}")
     if results.failed:
@@ -106,11 +104,6 @@ def _print_cell(metric: str, cell: "Cell", outcome: "Outcome") -> None:
     what = f"{cell.name}  {method}  seed {cell.config.seed}"
     ending = outcome.error or f"{metric} {number(outcome.metrics.get(metric))}"
     print(f"{outcome.status}  {what}  {ending}", flush=True)
-
-
-def _say(line: str) -> None:
-    """On stderr, as results are on stdout."""
-    print(f"vtadl: {line}", file=sys.stderr, flush=True)
 
 
 def _check(options: argparse.Namespace, metrics: tuple[str, ...]) -> None:

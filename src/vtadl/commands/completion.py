@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.commands.arguments import add_command
-from vtadl.errors import DependencyError
+from vtadl.errors import optional
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -20,12 +20,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the script; ``options.parser`` is the whole command line's."""
-    try:
+    with optional("completion", "completion"):
         import shtab
-    except ImportError as error:
-        raise DependencyError(
-            "completion needs shtab, which is not installed; add it with: pip install 'vtadl[completion]'"
-        ) from error
     for action in _actions(options.parser):
         if action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]

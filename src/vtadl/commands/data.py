@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from vtadl.commands.arguments import Parser, add_category, add_command, add_json, progress_of, write_json
+from vtadl.commands.arguments import Parser, add_category, add_command, add_json, progress_of, show
 
 
 def add_to(commands: Any) -> None:
@@ -22,7 +22,5 @@ def run_check(options: argparse.Namespace) -> int:
     from vtadl.data.layouts import read_category
 
     report = check_category(read_category(options.category), progress=progress_of(options))
-    write_json(options.json, report.to_json())
-    if str(options.json) != "-":
-        print("\n".join(report.lines()))
+    show(options.json, report.to_json(), report.lines())
     return 1 if report.errors else 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+from vtadl.commands.arguments import add_command, add_json, add_run, show
 
 if TYPE_CHECKING:
     from vtadl.calibration.drift import Drift
@@ -30,11 +30,8 @@ def run(options: argparse.Namespace) -> int:
     drift = find_drift(load_run(options.run_folder), read_rows(options.predictions))
     if options.report:
         write_text(options.report, drift_page(drift, f"Drift: {options.predictions}"))
-    write_json(options.json, drift.to_json())
-    if str(options.json) != "-":
-        print("\n".join(_lines(drift)))
-        if options.report:
-            print(f"report: {options.report}")
+    where = [f"report: {options.report}"] if options.report else []
+    show(options.json, drift.to_json(), [*_lines(drift), *where])
     return 1 if drift.alarms else 0
 
 

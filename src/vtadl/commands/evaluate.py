@@ -13,7 +13,7 @@ from vtadl.commands.arguments import (
     add_run,
     add_skip_bad,
     progress_of,
-    write_json,
+    show,
 )
 from vtadl.commands.arguments import warn as print_warning
 from vtadl.errors import ConfigError
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
     category = unseen_by(loaded, read_category(options.category))
-    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress_of(options))
     progress = progress_of(options)
+    skip = usable(category.test, empty_classes(category), skip_bad=options.skip_bad, progress=progress)
     report = evaluate_run(
         loaded,
         category,
@@ -65,14 +65,11 @@ def run(options: argparse.Namespace) -> int:
     )
     for line in (*category.notes, *report.warnings):
         print_warning(line)
-    write_json(options.json, report.to_json())
     if options.report:
         from vtadl.reports.evaluation import Evaluated, write_report
 
         evaluated = Evaluated(run=loaded, category=category, report=report)
         write_report(options.report, evaluated, device, title=f"{category.name}: {loaded.config.preset}")
-    if str(options.json) != "-":
-        print("\n".join(metric_lines(report)))
-        if options.report:
-            print(f"report: {options.report}")
+    where = [f"report: {options.report}"] if options.report else []
+    show(options.json, report.to_json(), [*metric_lines(report), *where])
     return 0

@@ -11,7 +11,8 @@ def add_to(commands: Any) -> None:
     """Declare the command."""
     parser = add_command(commands, run, "export", "write the detector as a model that runs without PyTorch")
     add_run(parser)
-    parser.add_argument("--to", required=True, metavar="onnx|openvino", help="kind of model")
+    kinds = ("onnx", "openvino")
+    parser.add_argument("--to", required=True, choices=kinds, metavar="|".join(kinds), help="kind of model")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: RUN/onnx, RUN/openvino)")
     parser.add_argument(
         "--images", type=Path, metavar="FOLDER", help="images to compare on, not stored (default: made ones)"
@@ -21,17 +22,16 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, compare, and say how close and how fast it is."""
-    from vtadl.export.export import check_target, export_run, sample_images
+    from vtadl.export.export import export_run, sample_images
     from vtadl.runs.folders import check_free
     from vtadl.runs.run import load_run
 
-    to = check_target(options.to)
-    out: Path = options.out or options.run_folder / to
+    out: Path = options.out or options.run_folder / options.to
     check_free(out, force=options.force)
     loaded = load_run(options.run_folder)
-    exported = export_run(loaded, out, to=to, images=sample_images(options.images), force=options.force)
+    exported = export_run(loaded, out, to=options.to, images=sample_images(options.images), force=options.force)
     agreement = exported.manifest.agreement
-    print(f"exported '{exported.manifest.preset}' to {to}, {exported.megabytes:.1f} MB: {out}")
+    print(f"exported '{exported.manifest.preset}' to {options.to}, {exported.megabytes:.1f} MB: {out}")
     print(
         f"agrees with PyTorch on {agreement['images']} images: maps within {agreement['anomaly_map']:.1g} of the "
         f"highest score, {agreement['tolerance']:g} allowed"

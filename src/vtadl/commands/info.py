@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from vtadl.commands.arguments import add_command, add_json, add_run, write_json
+from vtadl.commands.arguments import add_command, add_json, add_run, show
 from vtadl.commands.learned import learned_lines
 from vtadl.config.aliases import ALIASES
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
@@ -41,23 +41,21 @@ def run_info(options: argparse.Namespace) -> int:
     if options.versions:
         return _print_versions(options)
     content = {**record, "times": found.times, "bytes": size, "config": to_toml(found.config)}
-    write_json(options.json, content)
-    if str(options.json) == "-":
-        return 0
-    print(f"preset      {found.config.preset}, seed {found.config.seed}")
-    print(f"trained on  {source['trained_on']} good images of {source['category']} ({source['layout']} layout)")
-    print(f"held out    {source['held_out']} good images for calibration")
-    print(f"input       {_input(record, found.config)} pixels")
-    print(f"when        {found.times.get('date', '-')}, {found.times.get('training_seconds', '-')} s")
-    print(f"where       {found.times.get('hardware', '-')}")
-    print(f"processor   {_processor(found.times.get('processor'))}")
-    print(f"versions    vtadl {record['vtadl']}, torch {record['torch']}, format {record['format']}")
-    print(f"size        {size / 1e6:.1f} MB")
-    if found.card is None:
-        print("threshold   none yet: verdicts stay null until vtadl calibrate")
-    else:
-        print("\n" + "\n".join(card_lines(found.card)))
-    print(f"\n{to_toml(found.config).rstrip()}")
+    threshold = ["threshold   none yet: verdicts stay null until vtadl calibrate"]
+    lines = [
+        f"preset      {found.config.preset}, seed {found.config.seed}",
+        f"trained on  {source['trained_on']} good images of {source['category']} ({source['layout']} layout)",
+        f"held out    {source['held_out']} good images for calibration",
+        f"input       {_input(record, found.config)} pixels",
+        f"when        {found.times.get('date', '-')}, {found.times.get('training_seconds', '-')} s",
+        f"where       {found.times.get('hardware', '-')}",
+        f"processor   {_processor(found.times.get('processor'))}",
+        f"versions    vtadl {record['vtadl']}, torch {record['torch']}, format {record['format']}",
+        f"size        {size / 1e6:.1f} MB",
+        *(threshold if found.card is None else ["", *card_lines(found.card)]),
+        f"\n{to_toml(found.config).rstrip()}",
+    ]
+    show(options.json, content, lines)
     return 0
 
 
@@ -66,10 +64,9 @@ def _print_versions(options: argparse.Namespace) -> int:
 
     versions = versions_of(options.run_folder)
     content = [{"number": one.number, "made": one.made, "change": one.change} for one in versions]
-    write_json(options.json, {"versions": content, "current": versions[-1].number})
-    if str(options.json) != "-":
-        for one in versions:
-            print(f"{one.number:>4}  {one.made:<26}  {one.change}{'  (current)' if one is versions[-1] else ''}")
+    current = versions[-1]
+    lines = [f"{v.number:>4}  {v.made:<26}  {v.change}{'  (current)' if v is current else ''}" for v in versions]
+    show(options.json, {"versions": content, "current": current.number}, lines)
     return 0
 
 

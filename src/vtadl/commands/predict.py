@@ -78,11 +78,11 @@ def run(options: argparse.Namespace) -> int:
 
     device = pick_device(options.device)
     loaded = load_run(options.run_folder)
+    written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
     if options.source is not None:
-        return _frames(options, loaded, device)
+        return _frames(options, loaded, device, written)
     if options.out is None:
         return _printed(options, loaded, device)
-    written = Options(overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only)
     return (_watch if options.watch else _write)(options, loaded, device, written)
 
 
@@ -132,7 +132,6 @@ def _printed(options: argparse.Namespace, loaded: Any, device: Any) -> int:
         device,
         Options(overlays=False, maps=False),
         on_error=failed,
-        advance=lambda count, note="": None,
         on_scored=lambda one: warn_of_unlike(loaded, str(one.path), one.original, told, warn),
     )
     if options.json is None and not single:
@@ -182,7 +181,7 @@ def _tally(out: Path) -> Tally:
     return tally
 
 
-def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
+def _frames(options: argparse.Namespace, loaded: Any, device: Any, written: Any) -> int:
     """Score the frames of a film, a camera or a stream, until it ends or Ctrl-C."""
     from functools import partial
 
@@ -198,9 +197,6 @@ def _frames(options: argparse.Namespace, loaded: Any, device: Any) -> int:
         if options.out is None:
             passed = inspect(sink=Printed(show, tally.add), options=Options(overlays=False, maps=False))
         else:
-            written = Options(
-                overlays=not options.no_overlays, maps=not options.no_maps, panels=not options.overlay_only
-            )
             what = {**task(loaded, [], written), "source": without_password(options.source), "every": options.every}
             with open_predictions_file(options.out, what, force=options.force, observe=show) as predictions:
                 known = {name for name, _, _ in predictions.done}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vtadl.commands.arguments import add_command, warn
-from vtadl.errors import ConfigError, DataError, DependencyError
+from vtadl.errors import ConfigError, DataError, optional
 
 if TYPE_CHECKING:
     from vtadl.server.settings import Settings, Watched
@@ -58,10 +58,8 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM, or do what is asked for instead."""
-    try:
+    with optional("vtadl serve", "server"):
         from vtadl.server.app import create_app
-    except ImportError as error:
-        raise DependencyError(f"vtadl serve needs {error.name}; fix: pip install 'vtadl[server]'") from error
     _check(options)
     if options.detectors[:1] == ["token"]:
         return _token(options)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_device, add_json, add_run, add_skip_bad, progress_of, write_json
+from vtadl.commands.arguments import add_command, add_device, add_json, add_run, add_skip_bad, progress_of, show
 from vtadl.errors import ConfigError, DataError
 from vtadl.runs.record import read_record
 
@@ -77,10 +77,8 @@ def run(options: argparse.Namespace) -> int:
     after = teaching.run
     pages = {CARD_FILE: None, PAGE_FILE: None} if after.card is None else card_files(after.card)
     version = change_run(options.run_folder, {**run_files(after), **pages}, f"taught {_images(teaching.learned)}")
-    write_json(options.json, {**teaching.to_json(), "version": version.number})
-    if str(options.json) != "-":
-        print("\n".join(_lines(teaching)))
-        print(f"version {version.number}: {options.run_folder}; vtadl rollback takes it back")
+    where = f"version {version.number}: {options.run_folder}; vtadl rollback takes it back"
+    show(options.json, {**teaching.to_json(), "version": version.number}, [*_lines(teaching), where])
     return 0
 
 

@@ -130,7 +130,7 @@ def _interrupted(out: Path) -> str:
 
 def _print_trained(options: argparse.Namespace, trained: "Run") -> None:
     """What was trained, what these images can promise, and what to do next."""
-    from vtadl.decision.conformal import lowest_rate
+    from vtadl.decision.threshold import lowest_rate
 
     source, seconds = trained.source, trained.times["training_seconds"]
     print(

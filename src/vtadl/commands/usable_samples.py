@@ -15,13 +15,7 @@ MOST_LINES = 20
 def usable(
     samples: Sequence[Sample], more: Sequence[DataError] = (), *, skip_bad: bool, progress: Progress = silent
 ) -> frozenset[Sample]:
-    """Read all files before any long work.
-
-    Args:
-        samples: whose images and masks to read.
-        more: problems that are known already, such as empty folders.
-        skip_bad: warn of each problem instead of stopping.
-        progress: shows how far it is.
+    """Read the images and masks of some samples before any long work; ``more`` are problems that are known already.
 
     Returns:
         The samples to leave out.

@@ -70,12 +70,6 @@ class Cell:
 def run_cell(cell: Cell, out: Path, device: torch.device, *, progress: Progress = silent) -> Outcome:
     """Train and evaluate, resuming where an earlier try stopped; a cell that is done already is read.
 
-    Args:
-        cell: what to do.
-        out: the folder of the comparison.
-        device: where.
-        progress: shows how far it is.
-
     Returns:
         The outcome, which is on the disk too. A cell that fails is one: its error is in it.
 

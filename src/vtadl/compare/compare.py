@@ -37,18 +37,10 @@ def compare(
 ) -> Results:
     """Run the cells that are not done yet, and write the tables and the page after each.
 
-    Args:
-        cells: from `plan_cells`.
-        out: the folder of the comparison; other cells there are left alone, and not in the tables.
-        device: where models run.
-        metric: what the main table shows.
-        sweep: whose curve to draw.
-        workers: processes that run cells side by side; the machine's threads are divided among them.
-        ray: address of a Ray cluster to run the cells on, whose nodes all see the images and ``out``; or ``local``.
-        force: run done cells again.
-        done: called with each cell as it ends, whether now or earlier.
-        progress: shows how far a cell is, where cells run one by one.
-        say: told how long the cells take before any begins, and what is left after each; else that is not measured.
+    Other cells in the folder are left alone, and not in the tables. ``workers`` processes share the machine's threads;
+    the nodes of a Ray cluster all see the images and the folder. ``done`` is called with each cell as it ends, whether
+    now or earlier. ``say`` is told how long the cells take before any begins, and what is left after each; without it
+    that is not measured.
 
     Raises:
         BundleError: ``out`` is in the way, or another comparison is writing to it.

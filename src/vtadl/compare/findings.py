@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vtadl.compare.outcomes import Outcome
-from vtadl.compare.published import METRICS, PublishedColumn, published_column
+from vtadl.compare.published import MEASURED, PublishedColumn, published_column
 from vtadl.compare.significance import (
     AcrossCategories,
     Draws,
@@ -50,7 +50,7 @@ def find(
         table=table,
         across=tuple(across_categories(table)),
         within=tuple(within_categories(outcomes, table, draws)),
-        published=published if metric in METRICS else {},
+        published=published if metric in MEASURED else {},
     )
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 from vtadl.compare.cells import Cell
 from vtadl.config.schema import Config
 from vtadl.data.training_images import good_images
-from vtadl.errors import VtadlError, VtadlWarning
+from vtadl.errors import VtadlError, warn_caller
 from vtadl.models.build import build_model
 from vtadl.progress import duration
 from vtadl.training.schedule import plan
@@ -41,13 +40,7 @@ class Rates:
 
 
 class Forecast:
-    """The time that cells will take; what those that end really took corrects it for the others.
-
-    Args:
-        todo: the cells, none of them begun.
-        device: where they run.
-        workers: processes that run them side by side.
-    """
+    """The time that cells will take; what those that end really took corrects it for the others."""
 
     def __init__(self, todo: Sequence[Cell], device: torch.device, workers: int) -> None:
         self.workers = min(workers, max(len(todo), 1))
@@ -77,11 +70,9 @@ class Forecast:
         if total is None:
             return f"{count}; how long they take is not known"
         if total > LONG_SECONDS:
-            warnings.warn(
+            warn_caller(
                 f"this comparison takes about {duration(total)}; it can be stopped and resumed, and --set "
-                "training.steps=N or another --preset makes it shorter",
-                VtadlWarning,
-                stacklevel=2,
+                "training.steps=N or another --preset makes it shorter"
             )
         return f"{count}, about {duration(total)} without the metrics (by two steps of each kind: {self.kinds})"
 

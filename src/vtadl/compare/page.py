@@ -43,16 +43,7 @@ def comparison_page(
     settings: Settings,
     sweep: Sweep | None,
 ) -> str:
-    """The whole page.
-
-    Args:
-        findings: of every metric.
-        metric: the one that is tested and drawn.
-        outcomes: of every cell.
-        out: the folder of the comparison.
-        settings: what was changed of each preset.
-        sweep: whose curve to draw.
-    """
+    """The whole page of a comparison, with the findings of every metric and one of them tested and drawn."""
     chosen, listed = findings[metric], list(outcomes.values())
     name = metric.replace("_", " ")
     return page(

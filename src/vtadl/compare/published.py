@@ -9,7 +9,7 @@ from vtadl.data.findings import PUBLISHED_COUNTS
 from vtadl.data.layouts import Category
 from vtadl.losses.objective import parse_objective
 
-METRICS = ("pixel_AUROC", "pixel_AUPRO@0.3")
+MEASURED = ("pixel_AUROC", "pixel_AUPRO@0.3")
 """The metrics beside which they stand: the one that they measure, and the one whose name they bear."""
 
 

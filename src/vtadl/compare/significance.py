@@ -1,7 +1,7 @@
 """Is one method better than another? Paired tests: over categories, and over the images of one category."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -59,9 +59,7 @@ def across_categories(table: Table) -> list[AcrossCategories]:
     """
     tested = [_across(table, first, second) for first, second in combinations(table.methods, 2)]
     corrected = iter(holm([pair.p for pair in tested if pair.p is not None]))
-    return [
-        AcrossCategories(**{**vars(pair), "p_holm": next(corrected) if pair.p is not None else None}) for pair in tested
-    ]
+    return [replace(pair, p_holm=next(corrected)) if pair.p is not None else pair for pair in tested]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -78,10 +76,7 @@ def within_categories(
 ) -> list[WithinCategory]:
     """Every pair of methods in every category: the paired bootstrap over images of the seeds' mean metrics.
 
-    Args:
-        outcomes: of all cells.
-        table: of the metric to compare.
-        draws: a done cell's metrics on resampled test sets.
+    ``draws`` gives a done cell's metrics on resampled test sets.
     """
     found = []
     for category in table.categories:

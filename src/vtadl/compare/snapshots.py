@@ -8,7 +8,7 @@ import torch
 from vtadl.data.mask_files import read_mask
 from vtadl.evaluation import Report
 from vtadl.inference.predict import predict_files
-from vtadl.reports.pictures import encoded, heat_picture, mask_outline
+from vtadl.reports.pictures import encoded, mask_outline, photo_and_heat
 from vtadl.runs.files import write_bytes
 from vtadl.runs.run import Run
 
@@ -40,7 +40,7 @@ def take_snapshots(run: Run, report: Report, folder: Path, device: torch.device)
     taken = []
     for one in predict_files(run, paths, device, keep_originals=True):
         sample = report.samples[chosen[one.index]]
-        photo, heat = heat_picture(run, one)
+        photo, heat = photo_and_heat(run, one)
         names = []
         for kind, image in (("photo", photo), ("heat", heat)):
             content = encoded(image)

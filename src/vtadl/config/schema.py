@@ -5,7 +5,7 @@ The kind of the model decides which settings it has.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from vtadl.errors import ConfigError
 
@@ -13,11 +13,19 @@ SQUARE = 1.0
 """``model.aspect`` of a square."""
 
 
-def _check_ranges(config: Any, section: str, **ranges: tuple[float, float]) -> None:
-    for name, (low, high) in ranges.items():
+# Numbers are annotated with their ranges. Upper bounds are what a machine can hold: a run folder from elsewhere may
+# claim anything.
+Side = Annotated[int, (0, 4096)]
+Smoothing = Annotated[float, (0, 100)]
+Patches = Annotated[int, (1, 1_000_000)]
+
+
+def _check_ranges(config: Any, section: str) -> None:
+    for name, hint in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
-        if value is not None and not low <= value <= high:  # NaN is in no range
-            raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
+        for low, high in getattr(hint, "__metadata__", ()):
+            if value is not None and not low <= value <= high:  # NaN is in no range
+                raise ConfigError(f"{section}.{name} is {value}; expected {low:,} to {high:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +37,20 @@ class BackboneConfig:
     backbone_blocks: tuple[int, ...] | None = None
     """Transformer blocks whose outputs are joined, counted from 1; ``None``: the last, of one trained on labels (no
     layer scale, or Hugging Face's ViT) the middle."""
-    backbone_heads: int | None = None
+    backbone_heads: Annotated[int | None, (1, 256)] = None
     """Attention heads of a ``vit:``, which its tensors do not tell; ``None``: one for 64 channels."""
     backbone_scaling: Literal["imagenet", "half"] | None = None
     """What a ``vit:`` was trained on: colours less ImageNet's mean, over its deviation; or less 0.5, over 0.5.
     ``None``: ``imagenet`` where the tensors have layer scale, as DINOv2's do, else ``half``."""
-    image_size: int = 288
+    image_size: Side = 288
     """Side in pixels of the square that an image is resized to; of another ``aspect``, about the square root of the
     area."""
-    aspect: float | None = None
+    aspect: Annotated[float | None, (0.1, 10)] = None
     """Width by height of what an image is resized to; ``None``, in TOML ``auto``: what a training finds its images to
     have in common (`vtadl.data.aspect`), which it writes into its settings."""
 
     def __post_init__(self) -> None:
-        # Upper bounds, here and below, are what a machine can hold: a run folder from elsewhere may claim anything.
-        _check_ranges(self, "model", backbone_heads=(1, 256), aspect=(0.1, 10))
+        _check_ranges(self, "model")
         blocks = self.backbone_blocks
         if blocks is not None and not (0 < len(set(blocks)) == len(blocks) <= 64 and min(blocks) >= 1):
             raise ConfigError(
@@ -56,12 +63,8 @@ class GaussianConfig(BackboneConfig):
     """One Gaussian per position over frozen features (PaDiM-like)."""
 
     kind: Literal["gaussian"] = "gaussian"
-    smoothing: float = 4.0
+    smoothing: Smoothing = 4.0
     """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the anomaly map."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ranges(self, "model", image_size=(0, 4096), smoothing=(0, 100))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +72,15 @@ class MemoryConfig(BackboneConfig):
     """Nearest neighbours in a coreset of the training patches (PatchCore-like)."""
 
     kind: Literal["memory"] = "memory"
-    image_size: int = 416
-    smoothing: float = 4.0
-    size: int = 4_000
+    image_size: Side = 416
+    smoothing: Smoothing = 4.0
+    size: Patches = 4_000
     """Patches kept in the memory, at most."""
     distance: Literal["euclidean", "cosine"] = "euclidean"
     """``euclidean``: between embeddings standardised by channel; ``cosine``: 1 - cosine of the angle between them."""
-    position_weight: float = 0.0
+    position_weight: Annotated[float, (0, 1000)] = 0.0
     """What half the image's side adds to a distance, in the units of the score (a good patch's is about 0.7), so that
     patches are compared with those of about their own place; 0: with those of any place."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ranges(
-            self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000), position_weight=(0, 1000)
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,23 +88,17 @@ class FusionConfig(BackboneConfig):
     """A Gaussian per position and a memory of patches, fused; and memories over a second backbone, if there is one."""
 
     kind: Literal["fusion"] = "fusion"
-    image_size: int = 416
-    smoothing: float = 3.25
+    image_size: Side = 416
+    smoothing: Smoothing = 3.25
     """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths each component's map."""
-    size: int = 4_000
+    size: Patches = 4_000
     """Patches kept in each memory, at most."""
     second_backbone: str | None = None
     """As ``backbone``; ``None``: one is enough."""
     second_blocks: tuple[int, ...] | None = None
     """Its transformer blocks, a memory for each; ``None``: as ``backbone_blocks``."""
-    second_size: int = 392
+    second_size: Side = 392
     """Its ``image_size``."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ranges(
-            self, "model", image_size=(0, 4096), smoothing=(0, 100), size=(1, 1_000_000), second_size=(0, 4096)
-        )
 
     @property
     def second(self) -> BackboneConfig:
@@ -141,20 +132,20 @@ class PaperConfig:
     variant: Literal["corrected", "faithful", "repaired"] = "corrected"
     """``faithful``: as the published code computes; ``corrected``: as the paper means; ``repaired``, which is ours: the
     corrected one with the values of ``REPAIRED``."""
-    image_size: int = 512
-    patch_size: int = 64
-    width: int = 512
-    depth: int = 6
-    heads: int = 8
-    mlp_width: int = 1024
-    mixtures: int = 10
-    noise: float = 0.2
+    image_size: Annotated[int, (8, 2048)] = 512
+    patch_size: Annotated[int, (1, 2048)] = 64
+    width: Annotated[int, (1, 4096)] = 512
+    depth: Annotated[int, (1, 64)] = 6
+    heads: Annotated[int, (1, 64)] = 8
+    mlp_width: Annotated[int, (1, 16_384)] = 1024
+    mixtures: Annotated[int, (1, 1024)] = 10
+    noise: Annotated[float, (0, 100)] = 0.2
     """Standard deviation of the Gaussian noise on the encoded patches, in training only."""
-    latent_width: int = 64
+    latent_width: Annotated[int, (1, 4096)] = 64
     """Dimensions of z in the variational autoencoder of patch embeddings (terms ``vae`` and ``kl``)."""
     detached_density: bool = False
     """Whether densities learn from the embeddings without moving them, so that other terms alone train the encoder."""
-    mask_radius: int | None = None
+    mask_radius: Annotated[int | None, (0, 64)] = None
     """``None``, as published: densities are of each encoded patch, given that patch itself. A number: of each patch as
     the encoder takes it in, given the patches that are more than so many away; 0 masks that patch alone."""
     pretrained_patches: bool = False
@@ -164,26 +155,12 @@ class PaperConfig:
     anomaly_map: Literal["objective", "standardised", "sum"] = "objective"
     """``objective``: the densities' value of each patch, or without any the residual; ``standardised``: the same, less
     its mean over good images at each pixel and divided by its deviation; ``sum``: of both, standardised."""
-    smoothing: float = 4.0
+    smoothing: Smoothing = 4.0
 
     def __post_init__(self) -> None:
         if self.variant == "repaired":
             self._repair()
-        _check_ranges(
-            self,
-            "model",
-            image_size=(8, 2048),
-            patch_size=(1, 2048),
-            width=(1, 4096),
-            depth=(1, 64),
-            heads=(1, 64),
-            mlp_width=(1, 16_384),
-            mixtures=(1, 1024),
-            noise=(0, 100),
-            latent_width=(1, 4096),
-            mask_radius=(0, 64),
-            smoothing=(0, 100),
-        )
+        _check_ranges(self, "model")
 
     def _repair(self) -> None:
         """Take the repaired values; what was set to anything else contradicts the variant."""
@@ -198,37 +175,20 @@ class ContextConfig(BackboneConfig):
     """A transformer's density of each patch given the patches around its neighbourhood, over frozen features."""
 
     kind: Literal["context"] = "context"
-    image_size: int = 256
-    smoothing: float = 4.0
-    pooling: int = 2
+    image_size: Side = 256
+    smoothing: Smoothing = 4.0
+    pooling: Annotated[int, (1, 64)] = 2
     """Cells of the backbone's grid along a side that are averaged into one patch."""
-    width: int = 192
-    depth: int = 2
-    heads: int = 6
-    mask_radius: int = 2
+    width: Annotated[int, (1, 2048)] = 192
+    depth: Annotated[int, (1, 64)] = 2
+    heads: Annotated[int, (1, 64)] = 6
+    mask_radius: Annotated[int, (0, 64)] = 2
     """Patches masked from the transformer on each side of the patch that it predicts; 0 masks that patch alone."""
-    dropout: float = 0.5
+    dropout: Annotated[float, (0, 0.95)] = 0.5
     """Share of the other patches that a training step drops, the same for all patches of an image."""
-    mixtures: int = 1
-    latent_width: int = 32
+    mixtures: Annotated[int, (1, 256)] = 1
+    latent_width: Annotated[int, (1, 2048)] = 32
     """Dimensions of z in the variational autoencoder of patches given those around them (terms ``vae``, ``kl``)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ranges(
-            self,
-            "model",
-            image_size=(0, 4096),
-            smoothing=(0, 100),
-            pooling=(1, 64),
-            width=(1, 2048),
-            depth=(1, 64),
-            heads=(1, 64),
-            mask_radius=(0, 64),
-            dropout=(0, 0.95),
-            mixtures=(1, 256),
-            latent_width=(1, 2048),
-        )
 
 
 ModelConfig = GaussianConfig | MemoryConfig | FusionConfig | PaperConfig | ContextConfig
@@ -238,35 +198,25 @@ ModelConfig = GaussianConfig | MemoryConfig | FusionConfig | PaperConfig | Conte
 class TrainingConfig:
     """How a detector with weights is trained; training-free presets do not use it."""
 
-    epochs: int = 400
-    steps: int | None = None
+    epochs: Annotated[int, (1, 1_000_000)] = 400
+    steps: Annotated[int | None, (1, 1_000_000_000)] = None
     """Optimiser steps; where it is set it wins over ``epochs``."""
-    batch_size: int = 8
+    batch_size: Annotated[int, (1, 65_536)] = 8
     optimizer: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
+    learning_rate: Annotated[float, (1e-12, 1e3)] = 1e-4
+    weight_decay: Annotated[float, (0, 1e3)] = 1e-4
     schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
-    gradient_clip: float | None = None
+    gradient_clip: Annotated[float | None, (1e-12, 1e12)] = None
     """Largest norm of the gradient; larger ones are scaled down to it."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of matrix products and convolutions; ``auto``: bfloat16 on a GPU that has it, else float32."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Whether torch.compile makes the network's parts faster; ``auto``: in long trainings on a GPU with Triton."""
-    checkpoint_every: int = 500
+    checkpoint_every: Annotated[int, (1, 1_000_000_000)] = 500
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
-        _check_ranges(
-            self,
-            "training",
-            epochs=(1, 1_000_000),
-            steps=(1, 1_000_000_000),
-            batch_size=(1, 65_536),
-            learning_rate=(1e-12, 1e3),
-            weight_decay=(0, 1e3),
-            gradient_clip=(1e-12, 1e12),
-            checkpoint_every=(1, 1_000_000_000),
-        )
+        _check_ranges(self, "training")
 
 
 @dataclass(frozen=True, kw_only=True)

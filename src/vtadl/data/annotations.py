@@ -116,12 +116,7 @@ def _coco_images(content: Mapping[str, Any]) -> dict[str, list[Annotated]]:
 
 
 def annotated_values(path: Path, image: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """The mask of an image from a file of annotations.
-
-    Args:
-        path: labelme's or COCO's JSON.
-        image: whose mask.
-        size: height and width of the image, where they are known, for a file that does not state them.
+    """The mask of an image from a file of annotations; its height and width serve a file that does not state them.
 
     Returns:
         ``(H, W)`` of the size that the file states, 255 inside any shape and 0 elsewhere.

@@ -28,12 +28,8 @@ def select_by_content(items: Sequence[T], count: int, sha256: Callable[[T], str]
     """Choose ``count`` of the items, such as files, by the hash of their content.
 
     Exact copies are chosen together or not at all; a group of copies that would exceed ``count`` is passed over, so
-    fewer may come back. What cannot be read is never chosen: reading it later says why.
-
-    Args:
-        items: to choose from.
-        count: how many.
-        sha256: gives an item's hash; a `DataError` passes it over.
+    fewer may come back. What cannot be read, so that ``sha256`` raises a `DataError`, is never chosen: reading it later
+    says why.
     """
     copies: defaultdict[str, list[T]] = defaultdict(list)
     for item in items:

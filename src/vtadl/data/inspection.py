@@ -38,15 +38,12 @@ class Inspection:
         return self.mask is not None and self.mask.share == 0
 
 
-def problems(samples: Sequence[Sample], *, progress: Progress = silent) -> list[tuple[Sample, DataError]]:
-    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image."""
-    return look_over(samples, progress=progress)[0]
-
-
 def look_over(
     samples: Sequence[Sample], *, progress: Progress = silent
 ) -> tuple[list[tuple[Sample, DataError]], list[str]]:
-    """The `problems` of samples, and what is doubtful about the good images to learn from, a line each."""
+    """The samples that cannot be used, and why: every image is decoded, and every mask held against its image. And
+    what is doubtful about the good images to learn from, a line each.
+    """
     results = inspect_all(samples, progress)
     good = [(s, found) for s, found in results if isinstance(found, Inspection) and s.split != "test"]
     return [(s, found) for s, found in results if isinstance(found, DataError)], list(alike(good))
@@ -55,12 +52,8 @@ def look_over(
 def stop_on_problems(
     samples: Sequence[Sample], more: Sequence[DataError] = (), warn: Callable[[str], None] | None = None
 ) -> None:
-    """Read all files first, so that a bad one is known before any long work.
-
-    Args:
-        samples: whose files.
-        more: problems that are known already, such as empty folders.
-        warn: called with each line about good images that are doubtful.
+    """Read all files first, so that a bad one is known before any long work; ``more`` are problems known already, and
+    ``warn`` gets each line about good images that are doubtful.
 
     Raises:
         DataError: the first bad file, and how many more there are.

@@ -72,12 +72,7 @@ def mask_parts(folder: Path) -> list[Path]:
 
 
 def check_mask_size(path: Path, values: NDArray[Any], image_size: tuple[int, int] | None) -> None:
-    """Hold a mask against its image.
-
-    Args:
-        path: of the mask.
-        values: ``(H, W)``.
-        image_size: height and width of its image; ``None``: unknown.
+    """Hold a mask ``(H, W)`` against its image's height and width, where they are known.
 
     Raises:
         DataError: the sizes differ.

@@ -30,13 +30,7 @@ class MaskSummary:
 
 
 def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) -> MaskSummary:
-    """Summarise a mask.
-
-    Args:
-        path: of the mask.
-        values: from `vtadl.data.mask_files.read_mask_values`.
-        turned: whether its image has an EXIF orientation.
-    """
+    """Summarise a mask, as `vtadl.data.mask_files.read_mask_values` gives it."""
     borders = (values[0], values[-1], values[:, 0], values[:, -1])
     around = set(borders[0].tolist()).intersection(*(border.tolist() for border in borders[1:])) - {0}
     return MaskSummary(
@@ -48,33 +42,32 @@ def summarize_mask(path: Path, values: NDArray[Any], *, turned: bool = False) ->
     )
 
 
+EMPTY = "are empty: their images count as defective, and no pixel of them does; draw the defects, or move the images"
+COVERING = (
+    "cover more than half of their image: any pixel that is not black counts as defective, so are they inverted, or is "
+    "their background another value than 0? Draw defects white on black"
+)
+GREY = (
+    "as interpolation leaves them: all but black counts as defective, so regions are wider than drawn; resample masks "
+    "by nearest neighbour"
+)
+TURNED = (
+    "belong to photos that their EXIF orientation turns upright: masks must be drawn on the upright photo; if they "
+    "were drawn on the pixels as stored, turn the masks, or remove the tag from the photos"
+)
+
+
 def mask_warnings(masks: Sequence[MaskSummary], *, empty: bool = True) -> list[str]:
-    """One line for each thing that looks wrong.
-
-    Args:
-        masks: of one set.
-        empty: whether to speak of masks without a defective pixel.
-    """
-    nothing = [_empty(masks)] if empty else []
-    lines = (*nothing, _covering(masks), _void(masks), _labels(masks), _grey(masks), _turned(masks))
+    """One line for each thing that looks wrong about the masks of a set, ``empty`` ones among them if asked."""
+    lines = (
+        _line([m for m in masks if empty and m.share == 0], masks, EMPTY),
+        _line([m for m in masks if m.share > MOST], masks, COVERING),
+        _void(masks),
+        _labels(masks),
+        _line([m for m in masks if len(m.values) > LABELS], masks, GREY, kind="have grey levels, '{}' for one, "),
+        _line([m for m in masks if m.turned], masks, TURNED),
+    )
     return [line for line in lines if line is not None]
-
-
-def _empty(masks: Sequence[MaskSummary]) -> str | None:
-    return _line(
-        [m for m in masks if m.share == 0],
-        masks,
-        "are empty: their images count as defective, and no pixel of them does; draw the defects, or move the images",
-    )
-
-
-def _covering(masks: Sequence[MaskSummary]) -> str | None:
-    return _line(
-        [m for m in masks if m.share > MOST],
-        masks,
-        "cover more than half of their image: any pixel that is not black counts as defective, so are they inverted, "
-        "or is their background another value than 0? Draw defects white on black",
-    )
 
 
 def _void(masks: Sequence[MaskSummary]) -> str | None:
@@ -97,25 +90,6 @@ def _labels(masks: Sequence[MaskSummary]) -> str | None:
         masks,
         f"hold several values ({', '.join(map(_shown, values))}), as labels of classes are: each but 0 "
         "counts as defective",
-    )
-
-
-def _grey(masks: Sequence[MaskSummary]) -> str | None:
-    return _line(
-        [m for m in masks if len(m.values) > LABELS],
-        masks,
-        "as interpolation leaves them: all but black counts as defective, so regions are wider than drawn; resample "
-        "masks by nearest neighbour",
-        kind="have grey levels, '{}' for one, ",
-    )
-
-
-def _turned(masks: Sequence[MaskSummary]) -> str | None:
-    return _line(
-        [m for m in masks if m.turned],
-        masks,
-        "belong to photos that their EXIF orientation turns upright: masks must be drawn on the upright photo; if they "
-        "were drawn on the pixels as stored, turn the masks, or remove the tag from the photos",
     )
 
 

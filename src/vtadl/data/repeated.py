@@ -3,7 +3,6 @@ time.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked
-from vtadl.data.value_range import Range
+from vtadl.data.training_images import TrainingImages
 from vtadl.progress import Progress, silent
 
 KEPT_BYTES = 1_000_000_000
@@ -20,16 +19,14 @@ KEPT_BYTES = 1_000_000_000
 LEVELS = 65_535
 """Images are used at 16 bits a channel whether kept or not, so that it makes no difference: half the size of floats,
 and no coarser than the files."""
-FIRST_BATCH = 16
 
 
 class RepeatedImages:
     """Images at one size, in any order, as often as one likes.
 
     Args:
-        paths: image files.
+        images: which ones.
         size: height and width in pixels that they are resized to.
-        roi_mask: region of interest, outside which images are blanked.
         kept_bytes: bound of what is kept in memory.
         progress: shows the decoding of images that are kept.
 
@@ -39,25 +36,20 @@ class RepeatedImages:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        images: TrainingImages,
         size: tuple[int, int],
         *,
-        roi_mask: NDArray[np.bool_] | None = None,
-        value_range: Range | None = None,
         kept_bytes: int = KEPT_BYTES,
         progress: Progress = silent,
     ) -> None:
-        self.paths = list(paths)
-        self.size = size
-        self.roi_mask = roi_mask
-        self.value_range = value_range
+        self.images, self.size = images, size
         self.kept: NDArray[np.uint16] | None = None
         self._there: tuple[Tensor, Tensor] | None = None
-        if len(paths) * 3 * size[0] * size[1] * np.dtype(np.uint16).itemsize <= kept_bytes:
+        if len(images) * 3 * size[0] * size[1] * np.dtype(np.uint16).itemsize <= kept_bytes:
             self.kept = self._decoded(progress)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
     def move_to(self, device: torch.device) -> None:
         """Give batches on an accelerator, of images that stay there if they are kept at all.
@@ -84,16 +76,17 @@ class RepeatedImages:
             for batch in batches:
                 yield _floats(self.kept[list(batch)])
         elif batches:
-            paths = [self.paths[index] for batch in batches for index in batch]
-            for loaded in load_images(paths, self.size, batch_size=len(batches[0]), value_range=self.value_range):
-                yield _floats(_levels(blanked(loaded.images, self.roi_mask)))
+            images, paths = self.images, [self.images.paths[index] for batch in batches for index in batch]
+            for one in load_images(paths, self.size, batch_size=len(batches[0]), value_range=images.value_range):
+                yield _floats(_levels(blanked(one.images, images.roi_mask)))
 
     def _decoded(self, progress: Progress) -> NDArray[np.uint16]:
-        kept = np.empty((len(self.paths), 3, *self.size), np.uint16)
-        with progress("reading", len(self.paths)) as advance:
-            for batch in load_images(self.paths, self.size, batch_size=FIRST_BATCH, value_range=self.value_range):
-                kept[batch.indices] = _levels(blanked(batch.images, self.roi_mask))
-                advance(len(batch.indices))
+        kept, done = np.empty((len(self), 3, *self.size), np.uint16), 0
+        with progress("reading", len(self)) as advance:
+            for images_B3HW in self.images.batches(self.size):
+                kept[done : done + len(images_B3HW)] = _levels(images_B3HW)
+                done += len(images_B3HW)
+                advance(len(images_B3HW))
         return kept
 
 

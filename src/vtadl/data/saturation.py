@@ -16,7 +16,7 @@ import numpy as np
 
 from vtadl.data.mask_files import CONFIG_FILE, mask_parts, read_mask_values
 from vtadl.errors import DataError
-from vtadl.metrics import Region
+from vtadl.metrics import AnnotatedRegion
 
 _EXPECTED = (
     'expected [{"defect_name": "...", "pixel_value": 255, "saturation_threshold": 100, "relative_saturation": false}, '
@@ -40,7 +40,7 @@ def config_of(mask: Path) -> Path | None:
     return config if config.is_file() else None
 
 
-def read_regions(mask: Path, config: Path) -> tuple[Region, ...]:
+def read_regions(mask: Path, config: Path) -> tuple[AnnotatedRegion, ...]:
     """The regions of an image, in natural order of their files.
 
     Args:
@@ -65,7 +65,7 @@ def read_regions(mask: Path, config: Path) -> tuple[Region, ...]:
         drawn = values != 0
         enough, relative = thresholds[held[0]]
         share = enough if relative else enough / np.count_nonzero(drawn)
-        regions.append(Region(mask=drawn, saturation=min(share, 1.0)))
+        regions.append(AnnotatedRegion(mask=drawn, saturation=min(share, 1.0)))
     return tuple(regions)
 
 

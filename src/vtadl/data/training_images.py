@@ -94,11 +94,7 @@ class GoodImages:
 
 
 def good_images(category: Category, skip: frozenset[Sample] = frozenset()) -> GoodImages:
-    """The images to train on, and those held out (`vtadl.data.splits`).
-
-    Args:
-        category: whose images.
-        skip: samples not to use, because they cannot be read.
+    """The images to train on, and those held out (`vtadl.data.splits`); samples to skip cannot be read.
 
     Raises:
         DataError: the category has no training images.

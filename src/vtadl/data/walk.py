@@ -63,44 +63,59 @@ def walk(
     """
     left_out = LeftOut() if left_out is None else left_out
     seen = {_place(folder)}
-    later: list[Path] = []  # Links come last: a file is found under its own name.
-    waiting = [folder]
-    while waiting or later:
-        here = waiting.pop() if waiting else later.pop(0)
-        if here != folder and here.is_symlink():
-            if _place(here) in seen:
-                left_out.add(TWICE, here, _count(here, suffixes))
-                continue
-            seen.add(_place(here))
-        try:
-            entries = sorted(here.iterdir())
-        except OSError:
-            if here == folder:
-                raise
-            left_out.add(CLOSED, here)
+    waiting, links = [folder], list[Path]()  # Links come last: a file is found under its own name.
+    while waiting or links:
+        here = waiting.pop() if waiting else links.pop(0)
+        if here != folder and here.is_symlink() and not _is_new(here, seen):
+            left_out.add(TWICE, here, _count(here, suffixes))
             continue
-        for path in entries:
-            if path.is_dir():
-                reason = HIDDEN if path.name.startswith(".") else ASIDE if is_aside(path.name) else None
-                if reason is not None:
-                    count = _count(path, suffixes) if deep else 0
-                    if count:
-                        left_out.add(reason, path, count)
-                elif deep and path.is_symlink():
-                    later.append(path)
-                elif deep and _place(path) not in seen:
-                    seen.add(_place(path))
-                    waiting.append(path)
-            elif path.name.startswith("."):
-                if path.suffix.lower() in suffixes:
-                    left_out.add(HIDDEN, path)
-            elif path.suffix.lower() not in suffixes:
-                if path.suffix.lower() != DRAWINGS:
-                    left_out.add(NOT_BY_NAME, path)
-            elif path.is_file():
-                yield path
-            else:
-                left_out.add(GONE, path)
+        for path in _entries(here, folder, left_out):
+            if not path.is_dir():
+                if _is_taken(path, suffixes, left_out):
+                    yield path
+            elif not deep or _is_passed_over(path, suffixes, left_out):
+                continue
+            elif path.is_symlink():
+                links.append(path)
+            elif _is_new(path, seen):
+                waiting.append(path)
+
+
+def _entries(here: Path, top: Path, left_out: LeftOut) -> list[Path]:
+    try:
+        return sorted(here.iterdir())
+    except OSError:
+        if here == top:
+            raise
+        left_out.add(CLOSED, here)
+        return []
+
+
+def _is_taken(path: Path, suffixes: Sequence[str], left_out: LeftOut) -> bool:
+    """Whether a file is one of those that are looked for; what might be meant for one is counted."""
+    named = path.suffix.lower() in suffixes
+    if path.name.startswith("."):
+        reason = HIDDEN if named else None
+    elif named:
+        reason = None if path.is_file() else GONE
+    else:
+        reason = None if path.suffix.lower() == DRAWINGS else NOT_BY_NAME
+    if reason is not None:
+        left_out.add(reason, path)
+    return named and reason is None
+
+
+def _is_passed_over(folder: Path, suffixes: Sequence[str], left_out: LeftOut) -> bool:
+    """Whether a folder is not looked into, by its name; what is in it is counted."""
+    if is_aside(folder.name) and (count := _count(folder, suffixes)):
+        left_out.add(HIDDEN if folder.name.startswith(".") else ASIDE, folder, count)
+    return is_aside(folder.name)
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int] | str]) -> bool:
+    place, known = _place(folder), len(seen)
+    seen.add(place)
+    return len(seen) > known
 
 
 def is_aside(name: str) -> bool:

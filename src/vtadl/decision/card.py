@@ -8,7 +8,7 @@ import json
 import math
 import types
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -91,7 +91,7 @@ class Card:
     @cached_property
     def calibration(self) -> tuple[float, ...]:
         """The scores behind p-values, ascending."""
-        return tuple(sorted(score for one in self.calibration_sets if one.kind in CALIBRATING for score in one.scores))
+        return tuple(sorted(scores_of(self.calibration_sets, *CALIBRATING)))
 
     def verdict(self, score: float) -> Verdict:
         """What a score means."""
@@ -102,6 +102,11 @@ class Card:
     def p_value(self, score: float) -> float | None:
         """`p_value` among the calibration scores; ``None`` where there are none."""
         return p_value(score, self.calibration) if self.calibration else None
+
+
+def scores_of(sets: Iterable[CalibrationSet], *kinds: Kind) -> list[float]:
+    """The scores of images of some kinds."""
+    return [score for one in sets if one.kind in kinds for score in one.scores]
 
 
 def p_value(score: float, calibration: Sequence[float]) -> float:

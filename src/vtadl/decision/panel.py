@@ -55,14 +55,7 @@ def heat_picture(
 def panel(
     image: NDArray[Any], prediction: Prediction, scale: Scale, roi_mask: NDArray[np.bool_] | None = None
 ) -> Image.Image:
-    """The photo and `heat_picture` side by side, under a line of text, with the scale beside; large ones shrunk.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 or uint16.
-        prediction: of the image.
-        scale: of the run.
-        roi_mask: ``(H, W)``, false where nothing counts; ``None``: everything does.
-    """
+    """The photo and `heat_picture` side by side, under a line of text, with the scale beside; large ones shrunk."""
     photo = _fitted(heatmap.eight_bit(image))
     heat = _fitted(heat_picture(image, prediction, scale, roi_mask))
     size = min(max(photo.width // 20, 14), 26)

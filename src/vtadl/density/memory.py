@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vtadl.density.coreset import greedy_coreset
-from vtadl.density.nearest import NearestByPosition, nearest_distance, searchable
+from vtadl.density.nearest import nearest_distance, searchable
 from vtadl.errors import DataError
 
 CANDIDATES = 150_000
@@ -55,7 +55,6 @@ class PatchMemory(nn.Module):
         self.size = size
         self.cosine = cosine
         self._searched: Tensor | None = None  # what a search takes, made at the first score
-        self._by_place: NearestByPosition | None = None  # the same where position counts, for one grid
 
     def fit(self, patches_ND: Tensor, generator: torch.Generator, places_N2: Tensor | None = None) -> Tensor:
         """Keep the coreset of ``patches_ND``, ``(N, D)``; all of them where there are fewer than the memory holds.
@@ -94,7 +93,7 @@ class PatchMemory(nn.Module):
         all_MD = torch.cat([self.patches.float(), more_ND])
         kept_M = greedy_coreset(all_MD, self.size, generator)
         self.patches = all_MD[kept_M].half()
-        self._searched = self._by_place = None
+        self._searched = None
         return kept_M
 
     def forward(self, embeddings_BDHW: Tensor) -> Tensor:
@@ -109,10 +108,7 @@ class PatchMemory(nn.Module):
         batch, width, rows, columns = embeddings_BDHW.shape
         places_N2 = places(rows, columns, embeddings_BDHW.device).repeat(batch, 1) if self.position_weight else None
         x_ND = self._comparable(embeddings_BDHW.permute(0, 2, 3, 1).flatten(0, 2), places_N2)
-        if self.position_weight and x_ND.device.type == "cpu" and not torch.compiler.is_exporting():
-            distance_BHW = self._by_place_once((rows, columns), width)(x_ND.view(batch, rows, columns, -1))
-        else:
-            distance_BHW = nearest_distance(x_ND, self._searched_once()).view(-1, rows, columns)
+        distance_BHW = nearest_distance(x_ND, self._searched_once()).view(-1, rows, columns)
         # Between vectors of length 1, the squared distance is 2 - 2 cosine.
         scores_BHW: Tensor = distance_BHW.square() / 2 if self.cosine else distance_BHW / width**0.5
         return scores_BHW
@@ -121,13 +117,8 @@ class PatchMemory(nn.Module):
         """The same memory without some of its patches, ``(M,)`` bool."""
         rest = copy.copy(self)
         rest._buffers = {**self._buffers, "patches": self.patches[~left_out_M]}
-        rest._searched = rest._by_place = None
+        rest._searched = None
         return rest
-
-    def _by_place_once(self, grid: tuple[int, int], width: int) -> NearestByPosition:
-        if self._by_place is None or self._by_place.grid != grid:
-            self._by_place = NearestByPosition(self.patches, self._place_scale(width), grid)
-        return self._by_place
 
     def _searched_once(self) -> Tensor:
         if torch.compiler.is_exporting():
@@ -149,17 +140,15 @@ class PatchMemory(nn.Module):
             x_ND = torch.matmul(x_ND, self.projection)
         if places_N2 is None or not self.position_weight:
             return x_ND
-        return torch.cat([x_ND, self._place_scale(width) * places_N2], dim=1)
-
-    def _place_scale(self, width: int) -> float:
-        """What makes half the image's side alone come to the weight, after `forward`."""
-        return math.sqrt(2 * self.position_weight) if self.cosine else self.position_weight * math.sqrt(width)
+        # Half the image's side alone then comes to the weight, after `forward`.
+        scale = math.sqrt(2 * self.position_weight) if self.cosine else self.position_weight * math.sqrt(width)
+        return torch.cat([x_ND, scale * places_N2], dim=1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A memory of few images holds fewer patches than it may: the stored rows decide.
         rows = state_dict[f"{prefix}patches"].shape[0]
         self.patches = torch.zeros(min(rows, self.size), self.patches.shape[1], dtype=torch.float16)
-        self._searched = self._by_place = None
+        self._searched = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

@@ -1,7 +1,4 @@
-"""The nearest row of a memory, exactly: one matrix product at a time, and by place where places are part of rows."""
-
-from itertools import pairwise
-from typing import NamedTuple
+"""The nearest row of a memory, exactly, by one matrix product at a time."""
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +8,6 @@ PRODUCT = 2**22
 """Distances that are held at once, at most (16 MB): more no longer stay in the cache."""
 BLOCK = 64
 """Distances among which the nearest is looked up; the least of each block is found five times sooner than its place."""
-TILES = 3
-"""Along a side: where position counts, each tile of a grid is searched in what is near it."""
-NEAR = 0.4
-"""How far around a tile counts as near it, with an image from -1 to 1. Rows from farther away are seldom nearest."""
 
 
 def searchable(patches_MD: Tensor) -> Tensor:
@@ -56,61 +49,3 @@ def _nearest(x_ND: Tensor, memory_ME: Tensor) -> Tensor:
     block_N = relative_KBN.amin(1).argmin(0)
     within_N = relative_KBN[block_N, :, torch.arange(len(x_ND), device=x_ND.device)].argmin(1)
     return block_N * BLOCK + within_N
-
-
-class NearestByPosition:
-    """`nearest_distance` in half the time where the last two of a row say where it was: each tile of a grid is searched
-    among the rows from about its place.
-
-    Places alone put all others `NEAR` away, so what is found nearer than that is the nearest; for the rest of the grid
-    the whole memory is searched.
-
-    Args:
-        memory_MD: rows of a memory, on the CPU.
-        place_scale: by which places were multiplied to stand in the rows.
-        grid: rows and columns of what is to be looked up.
-    """
-
-    def __init__(self, memory_MD: Tensor, place_scale: float, grid: tuple[int, int]) -> None:
-        self.grid = grid
-        self.far = NEAR * place_scale
-        self.whole = searchable(memory_MD)
-        near_rows, near_columns = (
-            [(cells, _near(places_M, cells, side)) for cells in _slices(side)]
-            for places_M, side in zip((memory_MD[:, -2:].float() / place_scale).T, grid, strict=True)
-        )
-        self.tiles = [
-            _Tile(rows, columns, searchable(memory_MD[near_M & beside_M]))
-            for rows, near_M in near_rows
-            for columns, beside_M in near_columns
-            if (near_M & beside_M).any()
-        ]
-
-    def __call__(self, x_BHWD: Tensor) -> Tensor:
-        """Distance from each of ``(B, *grid, D)`` to the nearest row of the memory, ``(B, *grid)``."""
-        distance_BHW = torch.full(x_BHWD.shape[:3], torch.inf)
-        for tile in self.tiles:
-            x_BhwD = x_BHWD[:, tile.rows, tile.columns]
-            found_N = nearest_distance(x_BhwD.flatten(0, 2), tile.searched)
-            distance_BHW[:, tile.rows, tile.columns] = found_N.view(x_BhwD.shape[:3])
-        far_BHW = distance_BHW > self.far
-        if far_BHW.any():
-            distance_BHW[far_BHW] = nearest_distance(x_BHWD[far_BHW], self.whole)
-        return distance_BHW
-
-
-class _Tile(NamedTuple):
-    rows: slice
-    columns: slice
-    searched: Tensor
-
-
-def _slices(side: int) -> list[slice]:
-    bounds = [side * number // TILES for number in range(TILES + 1)]
-    return [slice(first, last) for first, last in pairwise(bounds) if first < last]
-
-
-def _near(places_M: Tensor, cells: slice, side: int) -> Tensor:
-    """Which places along a side are at most `NEAR` from those of some cells, ``(M,)`` bool."""
-    places_P = torch.linspace(-1, 1, side)[cells]
-    return (places_M >= places_P[0] - NEAR) & (places_M <= places_P[-1] + NEAR)

@@ -26,7 +26,7 @@ from vtadl.decision.card import CARD_FILE, Card
 from vtadl.decision.card import to_json as card_to_json
 from vtadl.decision.decide import Prediction
 from vtadl.demo.photographs import sample_photographs
-from vtadl.errors import ConfigError, ExportError, VtadlWarning
+from vtadl.errors import ExportError, VtadlWarning
 from vtadl.export.onnx_graph import build_graph
 from vtadl.export.openvino import convert
 from vtadl.inference.predict import predict_image
@@ -151,18 +151,6 @@ def sample_images(folder: Path | None) -> Iterator[Image]:
     step = max(len(found) / SAMPLES, 1)
     for number in range(min(len(found), SAMPLES)):
         yield read_image(found[int(number * step)])
-
-
-def check_target(to: str) -> Runtime:
-    """The kind of model that ``--to`` names.
-
-    Raises:
-        ConfigError: there is no such kind.
-    """
-    for kind in MODEL_FILES:
-        if kind == to:
-            return kind
-    raise ConfigError(f"--to is '{to}'; expected one of: {', '.join(MODEL_FILES)}")
 
 
 def _borderline(prediction: Prediction, card: Card | None, band: float) -> bool:

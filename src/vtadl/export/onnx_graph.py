@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vtadl.data.roi import blanked
-from vtadl.errors import DependencyError
+from vtadl.errors import optional
 from vtadl.runs.run import Run
 
 if TYPE_CHECKING:
@@ -80,12 +80,10 @@ def build_graph(run: Run) -> "ModelProto":
     Raises:
         DependencyError: the packages for exporting are not installed.
     """
-    try:
+    with optional("exporting", "onnx"):
         import onnx
         import onnxscript  # noqa: F401  # torch's exporter asks for it
         from onnx import compose, parser
-    except ImportError as error:
-        raise DependencyError(f"exporting needs the package {error.name}; fix: pip install 'vtadl[onnx]'") from error
 
     values = {"ir": IR_VERSION, "opset": OPSET, "height": run.input_size[0], "width": run.input_size[1]}
     head, tail = (parser.parse_model(text.format_map(values)) for text in (_HEAD, _TAIL))
@@ -141,14 +139,10 @@ def _forget_origins(model: "ModelProto") -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter's chatter, of which nothing concerns the user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vtadl.errors import DependencyError
+from vtadl.errors import optional
 from vtadl.runtime.telemetry import forbid_telemetry
 
 if TYPE_CHECKING:
@@ -21,11 +21,9 @@ def convert(onnx_model: bytes) -> "Model":
         DependencyError: OpenVINO is not installed.
     """
     forbid_telemetry()
-    try:
+    with optional("--to openvino", "openvino"):
         import openvino
         from openvino import opset13
-    except ImportError as error:
-        raise DependencyError("--to openvino needs openvino; fix: pip install 'vtadl[openvino]'") from error
 
     model = openvino.Core().read_model(onnx_model)
     for node in model.get_ordered_ops():

@@ -9,7 +9,7 @@ names.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,7 +28,15 @@ from vtadl.decision.panel import Scale, heat_picture, panel
 from vtadl.errors import BundleError, DataError
 from vtadl.inference.picture_names import picture_names
 from vtadl.inference.predict import BATCH_SIZES, Prediction, ScoredFile, predict_files, warn_of_unlike
-from vtadl.inference.predictions_file import Identity, Observe, identity_of, open_predictions_file, unobserved
+from vtadl.inference.predictions_file import (
+    Identity,
+    Observe,
+    PredictionsFile,
+    Summary,
+    identity_of,
+    open_predictions_file,
+    unobserved,
+)
 from vtadl.progress import Advance, Progress, silent
 from vtadl.runs.run import Run, now, weights_sha256
 
@@ -66,16 +74,7 @@ class Options:
     """Overlays show the photo, verdict and scale beside the heat map; else the heat map alone, at its own size."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What is in the folder, and what a call added."""
-
-    rows: int
-    """Images with a row, also of earlier calls."""
-    added: int
-    """Rows of this call."""
-    failed: int
-    """Rows of files that could not be read, also of earlier calls."""
+EVERYTHING = Options()
 
 
 def inspect_files(
@@ -84,7 +83,7 @@ def inspect_files(
     out: Path,
     device: torch.device,
     *,
-    options: Options | None = None,
+    options: Options = EVERYTHING,
     force: bool = False,
     spread: Spread | None = None,
     observe: Observe = unobserved,
@@ -93,35 +92,20 @@ def inspect_files(
 ) -> Summary:
     """Score every image of the inputs that has no row yet; a file that cannot be read gets a row with its error.
 
-    A file that changed since it got its row is scored again, and has the new row alone.
-
-    Args:
-        run: the detector.
-        inputs: images and folders, which are searched recursively.
-        out: folder to write to, or to resume.
-        device: where the model runs.
-        options: what to write; by default everything.
-        force: replace what is in ``out``.
-        spread: scores the files elsewhere; ``None``: in this process.
-        observe: called with each row that this call adds.
-        warn: called with each file that cannot be read, and with a line on files that were left out.
-        progress: shows how far it is.
+    A file that changed since it got its row is scored again, and has the new row alone. ``spread`` scores files
+    elsewhere than in this process; ``observe`` gets each row that this call adds; ``warn`` gets a line on each file
+    that cannot be read, and one on files that were left out.
 
     Raises:
         DataError: no images.
         BundleError: ``out`` holds something else or something finished, or cannot be written.
     """
-    options = options or Options()
     found = outside(find_images(inputs, warn), out)
     if not found:
         raise DataError(f"there are no images but those in '{out}'; name a folder of images")
     with open_predictions_file(out, task(run, inputs, options), force=force, observe=observe) as predictions:
-        identities = {path: identity_of(path) for path in found}
-        predictions.forget_changed(identities.values())
-        before = predictions.rows
-        paths = [path for path in found if identities[path] not in predictions.done]
+        paths, identities = _to_do(found, predictions)
         names = picture_names(paths, found, inputs, predictions.names)
-        failed = partial(_failed, warn, identities)
         told: set[str] = set()
         with progress("scoring", len(paths)) as advance:
             if spread is not None:
@@ -134,12 +118,19 @@ def inspect_files(
                     names,
                     device,
                     options,
-                    on_error=failed,
+                    on_error=partial(_failed, warn, identities),
                     advance=advance,
                     on_scored=lambda one: warn_of_unlike(run, str(one.path), one.original, told, warn),
                 )
         predictions.finish()
-        return Summary(rows=predictions.rows, added=predictions.rows - before, failed=predictions.failed)
+        return predictions.summary()
+
+
+def _to_do(found: Sequence[Path], predictions: PredictionsFile) -> tuple[list[Path], dict[Path, Identity]]:
+    """The files without a row, and what every file is now; rows of what files were before are forgotten."""
+    identities = {path: identity_of(path) for path in found}
+    predictions.forget_changed(identities.values())
+    return [path for path in found if identities[path] not in predictions.done], identities
 
 
 def _failed(warn: Callable[[str], None], identities: Mapping[Path, Identity], path: Path, error: DataError) -> Row:
@@ -156,52 +147,20 @@ def inspect_into(
     options: Options,
     *,
     on_error: Callable[[Path, DataError], Row | None],
-    advance: Advance,
-    on_scored: Callable[[ScoredFile], None] | None = None,
+    advance: Advance = lambda count, note="": None,
+    on_scored: Callable[[ScoredFile], None] = lambda one: None,
 ) -> None:
-    """Score files, write their pictures, and add their rows in order.
+    """Score files, write their pictures by their names, which have no suffix, and add their rows in order.
 
-    Args:
-        predictions: takes the rows.
-        run: the detector.
-        paths: image files.
-        names: of each file's pictures, without suffix.
-        device: where the model runs.
-        options: what to write.
-        on_error: gives the row, if any, of a file that cannot be read.
-        advance: called for each file that is done.
-        on_scored: called with each file, in this thread.
+    ``on_error`` gives the row, if any, of a file that cannot be read; ``on_scored`` gets each file, in this thread.
 
     Raises:
         BundleError: pictures or rows cannot be written.
     """
-    bad: deque[tuple[int, Row | None]] = deque()
     pending: deque[Future[Row] | Row | None] = deque()
-
-    def settle(most: int) -> None:
-        while len(pending) > most:
-            row = pending.popleft()
-            row = row.result() if isinstance(row, Future) else row
-            if row is not None:
-                predictions.add(row)
-            advance(1)
-
-    def add_bad(until: int) -> None:
-        while bad and bad[0][0] < until:
-            pending.append(bad.popleft()[1])
-
-    positions = {path: index for index, path in enumerate(paths)}
     # Before they are read: of a file that changes meanwhile, the row is of what it was, and it is scored again.
     identities = [identity_of(path) for path in paths]
     batch_size = _batch_size(paths, device)
-    scored = predict_files(
-        run,
-        paths,
-        device,
-        on_error=lambda path, error: bad.append((positions[path], on_error(path, error))),
-        keep_originals=True,
-        batch_size=batch_size,
-    )
 
     def written(one: ScoredFile) -> Row:
         row = written_row(run, one, names[one.path], predictions.folder, options)
@@ -209,18 +168,50 @@ def inspect_into(
 
     try:
         with ThreadPoolExecutor(ENCODERS, thread_name_prefix="vtadl-encode") as encoders:
-            for one in scored:
-                add_bad(one.index)
-                if on_scored is not None:
+            for one in _scored_or_failed(run, paths, device, batch_size, on_error):
+                if isinstance(one, ScoredFile):
                     on_scored(one)
-                pending.append(encoders.submit(written, one))
-                settle(2 * batch_size)
-            add_bad(len(paths))
-            settle(0)
+                    pending.append(encoders.submit(written, one))
+                else:
+                    pending.append(one)
+                _settle(pending, 2 * batch_size, predictions, advance)
+            _settle(pending, 0, predictions, advance)
     except OSError as error:
         raise BundleError(
             f"cannot write to '{predictions.folder}': {error.strerror}; make room, then give the same command to resume"
         ) from error
+
+
+def _scored_or_failed(
+    run: Run,
+    paths: Sequence[Path],
+    device: torch.device,
+    batch_size: int,
+    on_error: Callable[[Path, DataError], Row | None],
+) -> Iterator[ScoredFile | Row | None]:
+    """Each file in its order: scored, or the row that ``on_error`` gives of one that cannot be read."""
+    bad: deque[tuple[int, Row | None]] = deque()
+    positions = {path: index for index, path in enumerate(paths)}
+
+    def failed(path: Path, error: DataError) -> None:
+        bad.append((positions[path], on_error(path, error)))
+
+    for one in predict_files(run, paths, device, on_error=failed, keep_originals=True, batch_size=batch_size):
+        while bad and bad[0][0] < one.index:
+            yield bad.popleft()[1]
+        yield one
+    for _, row in bad:
+        yield row
+
+
+def _settle(pending: deque[Future[Row] | Row | None], most: int, predictions: Sink, advance: Advance) -> None:
+    """Add the rows of the first files, until at most so many are under way."""
+    while len(pending) > most:
+        row = pending.popleft()
+        row = row.result() if isinstance(row, Future) else row
+        if row is not None:
+            predictions.add(row)
+        advance(1)
 
 
 def task(run: Run, inputs: Sequence[Path], options: Options) -> dict[str, Any]:

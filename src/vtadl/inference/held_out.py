@@ -16,14 +16,7 @@ CALM_QUANTILE = 0.5
 
 
 def score_held_out(run: Run, images: TrainingImages, device: torch.device, progress: Progress) -> HeldOut:
-    """Scores and appearance of good images, and the colour scale on which they look calm.
-
-    Args:
-        run: the detector.
-        images: good images.
-        device: where to score them.
-        progress: shows how far it is.
-    """
+    """Scores and appearance of good images, and the colour scale on which they look calm."""
     calm, scores, appearance = [], [], []
     with progress("calibrating", len(images)) as advance:
         for scored in predict_files(run, images.paths, device, keep_originals=True):

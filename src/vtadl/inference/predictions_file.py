@@ -8,6 +8,7 @@ OUT/predictions.csv     the same rows as a table, made again from predictions.js
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -48,21 +49,27 @@ def unobserved(row: Mapping[str, Any]) -> None:
     """Nobody looks."""
 
 
-class PredictionsFile:
-    """The rows of one inspection, each file once.
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What is in the folder, and what a call added."""
 
-    Args:
-        folder: made by `open_predictions_file`.
-        task: what `open_predictions_file` found or wrote.
-        observe: called with each row that is added.
-    """
+    rows: int
+    """Images with a row, also of earlier calls."""
+    added: int
+    """Rows of this call."""
+    failed: int
+    """Rows of files that could not be read, also of earlier calls."""
+
+
+class PredictionsFile:
+    """The rows of one inspection, each file once; `open_predictions_file` makes it."""
 
     def __init__(self, folder: Path, task: Mapping[str, Any], observe: Observe) -> None:
         self.folder = folder
         self._observe = observe
         self.done: set[Identity] = set()
         """Files that have a row."""
-        self.rows = 0
+        self.rows = self.added = 0
         self.names: set[str] = set()
         """Pictures that rows refer to."""
         self.failed = 0
@@ -87,14 +94,15 @@ class PredictionsFile:
         self._table.writerow(_cells(row))
         self._table_file.flush()
         self._count(row)
+        self.added += 1
         self._observe(row)
 
-    def forget_changed(self, present: Iterable[Identity]) -> None:
-        """Take out the rows of files that are there with other content now: they are scored again.
+    def summary(self) -> Summary:
+        """How many rows there are."""
+        return Summary(rows=self.rows, added=self.added, failed=self.failed)
 
-        Args:
-            present: the files as they are.
-        """
+    def forget_changed(self, present: Iterable[Identity]) -> None:
+        """Take out the rows of files that are present with other content now: they are scored again."""
         now = {place: (place, size, time) for place, size, time in present}
         self._lines.seek(0)
         rows = [row for row, _ in _whole_rows(self._lines)]
@@ -148,13 +156,7 @@ class PredictionsFile:
 def open_predictions_file(
     folder: Path, task: Mapping[str, Any], *, force: bool = False, observe: Observe = unobserved
 ) -> PredictionsFile:
-    """Begin an inspection, or resume an unfinished one.
-
-    Args:
-        folder: to write to.
-        task: what is to be done by what, as JSON values; work resumes only if it is the same.
-        force: replace what is there.
-        observe: called with each row that is added.
+    """Begin an inspection, or resume an unfinished one of the same task, which is given in JSON values.
 
     Raises:
         BundleError: the folder holds something else, something finished, or cannot be written; or another process

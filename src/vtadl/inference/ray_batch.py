@@ -47,15 +47,7 @@ def spread_over_ray(
 ) -> None:
     """Score files on a cluster whose nodes all see the run, the images and the output under the same paths.
 
-    Args:
-        address: of the cluster; ``auto`` is the one that runs here, ``local`` starts one.
-        run_folder: of the detector; each process of the cluster loads it once.
-        device: where the model runs.
-        options: what to write.
-        predictions: takes the rows, in the order of the files.
-        paths: image files.
-        names: of each file's pictures, without suffix.
-        advance: called for each file that is done.
+    At ``auto`` is the cluster that runs here; ``local`` starts one. Each process of it loads the run once.
 
     Raises:
         DependencyError: Ray is not installed.
@@ -99,7 +91,6 @@ def _score(
         torch.device(device),
         options,
         on_error=error_row,
-        advance=lambda count, note="": None,
     )
     return [{**row, "file": called[row["file"]]} for row in found.rows]
 

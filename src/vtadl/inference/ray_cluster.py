@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vtadl.errors import ConfigError, DependencyError
+from vtadl.errors import ConfigError, optional
 
 
 @contextmanager
@@ -18,10 +18,8 @@ def ray_cluster(address: str) -> Iterator[Any]:
         DependencyError: Ray is not installed.
         ConfigError: no cluster at the address.
     """
-    try:
+    with optional("--ray", "ray"):
         import ray
-    except ImportError as error:
-        raise DependencyError("--ray needs Ray: pip install 'vtadl[ray]'") from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of ours reports to anybody
     started_here = not ray.is_initialized()
     if started_here:

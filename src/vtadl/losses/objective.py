@@ -11,7 +11,7 @@ from vtadl.errors import ConfigError
 Head = Literal["reconstruction", "mixture", "variational", "image-variational"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Term:
     """What a name in an objective stands for."""
 
@@ -19,64 +19,31 @@ class Term:
     head: Head | None
     """The part of the model that the term is computed from, and that exists only where a term needs it; ``None``: the
     embeddings, which every model has."""
-    scores: bool
+    scores: bool = True
     """Whether the term says how abnormal a place is; an objective needs one such term."""
     density: bool = False
     """Whether the term gives each patch a value that is the anomaly map."""
 
 
 TERMS: dict[str, Term] = {
-    "mse": Term(
-        summary="mean squared error of the pixels (context: of embeddings)", head="reconstruction", scores=True
-    ),
-    "l1": Term(
-        summary="mean absolute error of the pixels (context: of embeddings)", head="reconstruction", scores=True
-    ),
-    "ssim": Term(summary="1 - structural similarity, window 11", head="reconstruction", scores=True),
-    "ms_ssim": Term(summary="1 - structural similarity over five scales", head="reconstruction", scores=True),
-    "gms": Term(summary="1 - gradient magnitude similarity over four scales", head="reconstruction", scores=True),
-    "cosine": Term(
-        summary="1 - cosine similarity of each patch's pixels (context: of embeddings)",
-        head="reconstruction",
-        scores=True,
-    ),
-    "nll": Term(
-        summary="negative log-likelihood of a Gaussian mixture, nats per embedding dimension",
-        head="mixture",
-        scores=True,
-        density=True,
-    ),
+    "mse": Term("mean squared error of the pixels (context: of embeddings)", "reconstruction"),
+    "l1": Term("mean absolute error of the pixels (context: of embeddings)", "reconstruction"),
+    "ssim": Term("1 - structural similarity, window 11", "reconstruction"),
+    "ms_ssim": Term("1 - structural similarity over five scales", "reconstruction"),
+    "gms": Term("1 - gradient magnitude similarity over four scales", "reconstruction"),
+    "cosine": Term("1 - cosine similarity of each patch's pixels (context: of embeddings)", "reconstruction"),
+    "nll": Term("negative log-likelihood of a Gaussian mixture, nats per embedding dimension", "mixture", density=True),
     "nll_reference": Term(
-        summary="what VT-ADL's published code computes instead of nll, summed over patches",
-        head="mixture",
-        scores=True,
-        density=True,
+        "what VT-ADL's published code computes instead of nll, summed over patches", "mixture", density=True
     ),
-    "vae": Term(
-        summary="negative ELBO of each patch embedding, nats per embedding dimension",
-        head="variational",
-        scores=True,
-        density=True,
-    ),
+    "vae": Term("negative ELBO of each patch embedding, nats per embedding dimension", "variational", density=True),
     "kl": Term(
-        summary="the bound's divergence from the prior alone, nats per embedding dimension",
-        head="variational",
-        scores=False,
+        "the bound's divergence from the prior alone, nats per embedding dimension", "variational", scores=False
     ),
-    "var": Term(
-        summary="how far the embeddings' deviation in each dimension falls short of 1 (VICReg)",
-        head=None,
-        scores=False,
-    ),
-    "cov": Term(
-        summary="squared covariances between the embeddings' dimensions (VICReg)",
-        head=None,
-        scores=False,
-    ),
+    "var": Term("how far the embeddings' deviation in each dimension falls short of 1 (VICReg)", None, scores=False),
+    "cov": Term("squared covariances between the embeddings' dimensions (VICReg)", None, scores=False),
     "vae_image": Term(
-        summary="negative ELBO of the whole image, decoded from a sampled z, nats per pixel value",
-        head="image-variational",
-        scores=True,
+        "negative ELBO of the whole image, decoded from a sampled z, nats per pixel value", "image-variational"
     ),
 }
 
@@ -86,7 +53,7 @@ def term_of(name: str) -> Term | None:
     if name in TERMS:
         return TERMS[name]
     point = plugins.installed(plugins.LOSSES).get(name)
-    return None if point is None else Term(summary=plugins.origin(point), head="reconstruction", scores=True)
+    return None if point is None else Term(plugins.origin(point), "reconstruction")
 
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"

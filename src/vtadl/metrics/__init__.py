@@ -5,18 +5,18 @@ from vtadl.metrics.comparison import Comparison, compare_metrics
 from vtadl.metrics.curves import Curve
 from vtadl.metrics.evaluation import LIMITS, Evaluation, evaluate
 from vtadl.metrics.functional import aupimo, aupro, auroc, average_precision, f1_max
-from vtadl.metrics.images import GOOD, Region, ScoredImage
+from vtadl.metrics.images import GOOD, AnnotatedRegion, ScoredImage
 
 __all__ = [
     "GOOD",
     "LIMITS",
+    "AnnotatedRegion",
     "Breakdown",
     "Comparison",
     "Curve",
     "Evaluation",
     "Group",
     "Overlap",
-    "Region",
     "ScoredImage",
     "aupimo",
     "aupro",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from vtadl.errors import DataError
-from vtadl.metrics.evaluation import LIMITS, evaluate
+from vtadl.metrics.evaluation import LIMITS, Evaluation, evaluate
 from vtadl.metrics.images import ScoredImage
 from vtadl.metrics.intervals import CONFIDENCE, can_resample, fewest, perfect_bound
 
@@ -47,13 +47,20 @@ def compare_metrics(
     _check_same(first, second)
     is_good = np.array([i.is_good for i in first], dtype=bool)
     ours, theirs = (evaluate(images, bootstrap=bootstrap, seed=seed, limits=limits) for images in (first, second))
+    return compare_evaluations(ours, theirs, is_good)
+
+
+def compare_evaluations(
+    first: Evaluation, second: Evaluation, is_good: NDArray[np.bool_]
+) -> dict[str, Comparison | None]:
+    """As `compare_metrics`, of two evaluations of the same images ``(N,)``, some of which are good."""
     found: dict[str, Comparison | None] = {}
-    for name, a in ours.metrics.items():
-        b = theirs.metrics[name]
+    for name, a in first.metrics.items():
+        b = second.metrics[name]
         if a is None or b is None or not can_resample(is_good):
             found[name] = None
         else:
-            found[name] = compare_resampled(a, b, ours.resampled[name], theirs.resampled[name], is_good)
+            found[name] = compare_resampled(a, b, first.resampled[name], second.resampled[name], is_good)
     return found
 
 

@@ -12,7 +12,7 @@ GOOD = "good"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Region:
+class AnnotatedRegion:
     """One annotated defect, of which finding a part may be enough."""
 
     mask: NDArray[np.bool_]
@@ -33,7 +33,7 @@ class ScoredImage:
     """``(H, W)`` float32 or float64; ``None`` where a detector gives no map."""
     mask: NDArray[np.bool_] | None
     """``(H, W)``, true on the defect. ``None`` means all false for a good image, and *unknown* for a defective one."""
-    regions: tuple[Region, ...] | None = None
+    regions: tuple[AnnotatedRegion, ...] | None = None
     """What AUPRO is taken over, where the annotation says it: together they are the mask, and they may overlap.
     ``None``: the mask's connected components, each of which must be covered whole."""
 

@@ -142,16 +142,3 @@ def _regions_of(
         np.repeat(np.arange(len(counted)), [len(own) for own in counted]),
         np.array([len(own) for own in places], dtype=np.int64),
     )
-
-
-def _distinct(
-    scores: NDArray[np.floating],
-) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.int64]]:
-    """Distinct scores (rising), the index among them of each score, and how often each occurs."""
-    order = np.argsort(scores)
-    ordered = scores[order]
-    first = np.flatnonzero(np.concatenate([np.ones(min(len(ordered), 1), dtype=bool), ordered[1:] != ordered[:-1]]))
-    counts = np.diff(np.append(first, len(ordered)))
-    index = np.empty(len(scores), dtype=np.int64)
-    index[order] = np.repeat(np.arange(len(first)), counts)
-    return ordered[first], index, counts

@@ -40,12 +40,7 @@ class Fitting(Protocol):
 
 
 class GaussianComponent(nn.Module):
-    """One Gaussian per position over 2 x 2 patches, averaged: where a part of an object is missing or out of place.
-
-    Args:
-        width: D.
-        grid: rows and columns of the embeddings.
-    """
+    """One Gaussian per position over 2 x 2 patches, averaged: where a part of an object is missing or out of place."""
 
     def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()

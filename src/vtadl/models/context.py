@@ -20,12 +20,7 @@ RESIDUAL_BATCH = 8
 
 
 class ContextDetector(nn.Module):
-    """A trained density over the embeddings of a frozen backbone.
-
-    Args:
-        config: sizes.
-        objective: what the transformer is trained by.
-        backbone: the frozen network that ``config.backbone`` names.
+    """A trained density over the embeddings of a frozen backbone, trained by the objective.
 
     Raises:
         ConfigError: settings that do not fit together.

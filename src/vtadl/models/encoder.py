@@ -10,8 +10,7 @@ from vtadl.backbones.build import first_stages
 from vtadl.config.schema import PaperConfig
 from vtadl.nn.attention import Block
 from vtadl.nn.efficientnet import STAGES
-from vtadl.nn.patches import PatchEmbedding, patchify
-from vtadl.nn.position import LearnedPositions
+from vtadl.nn.patches import LearnedPositions, PatchEmbedding, patchify
 
 STAGES_USED = 2
 """Of the pretrained network, down to stride 4."""

@@ -35,11 +35,6 @@ KEPT_NUMBERS = 50_000_000
 class FusionDetector(nn.Module):
     """Densities over the embeddings of one or two frozen backbones, fused.
 
-    Args:
-        config: sizes.
-        backbone: the one that ``config.backbone`` names.
-        second_backbone: the one that ``config.second_backbone`` names; ``None``: there is none.
-
     Raises:
         ConfigError: settings that do not fit together.
     """
@@ -94,15 +89,10 @@ class FusionDetector(nn.Module):
 
     @torch.inference_mode()
     def teach(self, images: TrainingImages, session: Session, learned: Mapping[str, Tensor]) -> Fitted:
-        """Learn more good images, as if `fit` had had them too.
+        """See `vtadl.models.protocol.Teachable.teach`.
 
         The Gaussian is merged: mean and scatter are those of all images, up to rounding. The memories are extended and
         thinned, on their earlier scale. What good images score unseen is the mean of earlier and new, by their number.
-
-        Args:
-            images: none of which it has learned.
-            session: of the training.
-            learned: what the last `fit` or `teach` gave.
 
         Raises:
             BundleError: it is not this detector's.

@@ -139,14 +139,8 @@ class PaperModel(nn.Module):
         several), upsampled bilinearly, and then no decoder runs; without a density, the residual of each pixel.
         """
         if self.objective.densities:
-            return self.density_map(images_B3HW)
+            return self._upsampled(self.patch_scores(images_B3HW))
         return self.maps(images_B3HW)[-1]
-
-    @torch.inference_mode()
-    def density_map(self, images_B3HW: Tensor) -> Tensor:
-        """The density terms' value of each patch, upsampled to ``(B, S, S)``; the objective has such a term."""
-        with evaluating(self):
-            return self._upsampled(self._scores(images_B3HW, self.encoder(images_B3HW)))
 
     @torch.inference_mode()
     def maps(self, images_B3HW: Tensor) -> list[Tensor]:

@@ -18,9 +18,6 @@ LEAST_DEVIATION = 1e-6
 class PaperDetector(nn.Module):
     """A network whose anomaly map is smoothed; or standardised, or the sum of two, as ``model.anomaly_map`` says.
 
-    Args:
-        network: with the objective that it is trained by.
-
     Raises:
         ConfigError: a sum of maps that the objective does not have.
     """

@@ -1,8 +1,9 @@
-"""Images as sequences of flattened patches, and their linear projection.
+"""Images as sequences of flattened patches, their linear projection, and learned positions.
 
 Source: A. Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, eq. 1.
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -33,3 +34,14 @@ class PatchEmbedding(nn.Module):
     def forward(self, images_B3HW: Tensor) -> Tensor:
         embeddings_BND: Tensor = self.projection(patchify(images_B3HW, self.patch_size))
         return embeddings_BND
+
+
+class LearnedPositions(nn.Module):
+    """Adds a learned vector to each position of a ``(B, N, D)`` sequence of the length N it was made for."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(1, length, width))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return x_BND + self.embedding

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from vtadl.decision.card import CALIBRATING, CARD_FILE, Card, Kind, Rate, to_json
+from vtadl.decision.card import CARD_FILE, Card, Rate, scores_of, to_json
 from vtadl.decision.card_rows import percent, rate_rows, threshold_rows
 from vtadl.errors import BundleError
 from vtadl.reports.charts import Histogram, histograms
@@ -64,18 +64,12 @@ def _rate_cells(rate: Rate) -> list[str]:
 
 
 def _histogram(card: Card) -> Markup | None:
-    good = _scores(card, "labelled good")
-    defective = _scores(card, "labelled defective")
-    groups = [Histogram(label="calibration images", values=card.calibration, style="held-out")]
-    if good:
-        groups.append(Histogram(label="labelled good images", values=good, style="good"))
-    if defective:
-        groups.append(Histogram(label="labelled defects", values=defective, style="bad"))
+    groups = [
+        Histogram(label="calibration images", values=card.calibration, style="held-out"),
+        Histogram(label="labelled good images", values=scores_of(card.calibration_sets, "labelled good"), style="good"),
+        Histogram(label="labelled defects", values=scores_of(card.calibration_sets, "labelled defective"), style="bad"),
+    ]
+    groups = [group for group in groups if group.values or group is groups[0]]
     if not any(math.isfinite(value) for group in groups for value in group.values):
         return None
     return histograms(groups, title="Image scores", x_label="image score", mark=card.threshold)
-
-
-def _scores(card: Card, kind: Kind) -> list[float]:
-    assert kind not in CALIBRATING
-    return [score for one in card.calibration_sets if one.kind == kind for score in one.scores]

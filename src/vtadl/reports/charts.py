@@ -21,6 +21,13 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 44
 ROW_HEIGHT, ROW_GAP = 56, 22
 BINS = 36
 BAR_HEIGHT = 14
+AXES = {
+    "ROC": ("false positive rate", "true positive rate"),
+    "PR": ("recall", "precision"),
+    "PRO": ("false positive rate of pixels", "per-region overlap"),
+}
+"""What is drawn against what, by the kind of curve."""
+PRO_LIMIT = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +50,14 @@ class Histogram:
     style: Literal["good", "bad", "held-out"]
 
 
-def line_chart(
-    lines: Sequence[Line],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    x_limit: float = 1.0,
-    legend: Literal["left", "right"] = "right",
-    diagonal: bool = False,
-) -> Markup:
-    """Curves of rates, y from 0 to 1 and x from 0 to ``x_limit``, with a legend in a lower corner."""
-    parts = [_axes(x_label, y_label, x_limit)]
-    if diagonal:
-        parts.append(_path("chance", np.array([0.0, x_limit]), np.array([0.0, x_limit]), x_limit))
-    parts += [_path(f"line s{i}", *_cut(line, x_limit), x_limit) for i, line in enumerate(lines)]
-    parts.append(_legend([line.label for line in lines], legend))
+def curve_chart(kind: str, lines: Sequence[Line], title: str) -> Markup:
+    """Curves of one kind of `AXES`, y from 0 to 1 and x from 0 to 1 or `PRO_LIMIT`, with a legend in a lower corner."""
+    limit = PRO_LIMIT if kind == "PRO" else 1.0
+    parts = [_axes(*AXES[kind], limit)]
+    if kind == "ROC":
+        parts.append(_path("chance", np.array([0.0, 1.0]), np.array([0.0, 1.0]), limit))
+    parts += [_path(f"line s{i}", *_cut(line, limit), limit) for i, line in enumerate(lines)]
+    parts.append(_legend([line.label for line in lines], left=kind == "PR"))
     return svg(WIDTH, HEIGHT, title, "".join(parts))
 
 
@@ -119,7 +118,7 @@ def colour_bar(low: float, high: float) -> Markup:
     return svg(WIDTH, bottom + 24, "Colour scale of the heat maps, from no colour to the highest scores", content)
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
+def outline_path(mask: NDArray[np.bool_]) -> str:
     """The borders of a mask's regions as an SVG path in pixels: lines along the edges between pixels.
 
     Args:
@@ -229,9 +228,9 @@ def _cut(line: Line, x_limit: float) -> tuple[NDArray[np.float64], NDArray[np.fl
     return np.append(line.x[inside], x_limit), np.append(line.y[inside], at_limit)
 
 
-def _legend(labels: Sequence[str], side: Literal["left", "right"]) -> str:
+def _legend(labels: Sequence[str], *, left: bool) -> str:
     swatch = 18
-    x = _across(0.04) if side == "left" else _across(0.56)
+    x = _across(0.04 if left else 0.56)
     parts = []
     for i, label in enumerate(labels):
         y = _up(0.05) - 16 * (len(labels) - 1 - i)

@@ -13,7 +13,7 @@ from vtadl.config.overrides import to_toml
 from vtadl.data.layouts import Category
 from vtadl.decision.heatmap import score_at
 from vtadl.evaluation import Report
-from vtadl.reports.charts import Histogram, Line, colour_bar, histograms, line_chart, significant
+from vtadl.reports.charts import Histogram, Line, colour_bar, curve_chart, histograms, significant
 from vtadl.reports.page import TableContent, page
 from vtadl.reports.pictures import Pair, by_type, choose, draw_pairs
 from vtadl.runs.files import write_bytes
@@ -43,14 +43,9 @@ class Evaluated:
 
 
 def write_report(path: Path, one: Evaluated, device: torch.device, *, title: str, note: str = "") -> None:
-    """Write the report; the images that it shows are scored once more.
+    """Write the report, in place of one that is there; the images that it shows are scored once more.
 
-    Args:
-        path: the HTML file; one that is there is replaced.
-        one: what to report.
-        device: where the model runs.
-        title: the page's heading.
-        note: what to say at its end, such as whose the images are.
+    A ``note`` stands at its end, such as whose the images are.
 
     Raises:
         DataError: an image can no longer be read.
@@ -146,41 +141,25 @@ def _type_table(report: Report) -> TableContent:
     return TableContent(caption="By type of defect", head=heads, rows=rows)
 
 
+CURVES = (
+    ("ROC", "AUROC", "ROC curves", "ROC, with the area under it"),
+    ("PR", "AP", "Precision-recall curves", "Precision and recall, with the average precision"),
+    ("PRO", "AUPRO@0.3", "PRO curve", "Per-region overlap (PRO), up to 0.3"),
+)
+"""Kind of curve, the metric of its label, what it is called and what stands above it."""
+
+
 def _charts(run: Run, report: Report) -> list[tuple[str, Markup]]:
-    curves, metrics = report.evaluation.curves, report.metrics
-
-    def lines(kind: str, metric: str) -> list[Line]:
-        return [
-            Line(
-                label=f"{level} {_shown(metrics[f'{level}_{metric}'])}",
-                x=curves[f"{level}_{kind}"].x,
-                y=curves[f"{level}_{kind}"].y,
-            )
-            for level in ("image", "pixel")
-            if f"{level}_{kind}" in curves
-        ]
-
     charts = []
-    if roc := lines("ROC", "AUROC"):
-        chart = line_chart(
-            roc, title="ROC curves", x_label="false positive rate", y_label="true positive rate", diagonal=True
-        )
-        charts.append(("ROC, with the area under it", chart))
-    if precision := lines("PR", "AP"):
-        chart = line_chart(
-            precision, title="Precision-recall curves", x_label="recall", y_label="precision", legend="left"
-        )
-        charts.append(("Precision and recall, with the average precision", chart))
-    if "pixel_PRO" in curves:
-        pro = Line(
-            label=f"AUPRO {_shown(metrics['pixel_AUPRO@0.3'])}", x=curves["pixel_PRO"].x, y=curves["pixel_PRO"].y
-        )
-        chart = line_chart(
-            [pro], title="PRO curve", x_label="false positive rate of pixels", y_label="per-region overlap", x_limit=0.3
-        )
-        charts.append(("Per-region overlap (PRO), up to 0.3", chart))
-    charts.append(("Image scores; dashed: the threshold of the best F1", _score_chart(run, report)))
-    return charts
+    for kind, metric, title, heading in CURVES:
+        lines = [
+            Line(label=f"{name} {_shown(report.metrics[f'{level}_{metric}'])}", x=curve.x, y=curve.y)
+            for level, name in (("image", "image"), ("pixel", "AUPRO" if kind == "PRO" else "pixel"))
+            if (curve := report.evaluation.curves.get(f"{level}_{kind}")) is not None
+        ]
+        if lines:
+            charts.append((heading, curve_chart(kind, lines, title)))
+    return [*charts, ("Image scores; dashed: the threshold of the best F1", _score_chart(run, report))]
 
 
 def _score_chart(run: Run, report: Report) -> Markup:

@@ -5,13 +5,11 @@ from itertools import combinations
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from vtadl.errors import DataError
 from vtadl.evaluation import Report
-from vtadl.metrics.comparison import Comparison, compare_resampled
-from vtadl.metrics.intervals import can_resample
-from vtadl.reports.charts import Line, line_chart
+from vtadl.metrics.comparison import Comparison, compare_evaluations
+from vtadl.reports.charts import Line, curve_chart
 from vtadl.reports.evaluation import NONE, protocol_text
 from vtadl.reports.page import TableContent, page
 from vtadl.version import __version__
@@ -24,11 +22,6 @@ CURVES = {
     "pixel_PR": ("Precision and recall of pixels", "pixel_AP"),
 }
 """Titles, and the metric that each line's label shows."""
-AXES = {
-    "ROC": ("false positive rate", "true positive rate"),
-    "PR": ("recall", "precision"),
-    "PRO": ("false positive rate of pixels", "per-region overlap"),
-}
 
 Pair = tuple[str, str]
 
@@ -48,15 +41,8 @@ def paired(reports: Mapping[str, Report]) -> dict[Pair, dict[str, Comparison | N
                 f"'{first}' and '{second}' have maps of different images, '{unlike[0]}' for one; compare like with like"
             )
         is_good = np.array([not sample.is_defective for sample in one.samples], dtype=bool)
-        found[first, second] = {name: _compared(name, one, other, is_good) for name in one.metrics}
+        found[first, second] = compare_evaluations(one.evaluation, other.evaluation, is_good)
     return found
-
-
-def _compared(name: str, one: Report, other: Report, is_good: NDArray[np.bool_]) -> Comparison | None:
-    a, b = one.metrics[name], other.metrics[name]
-    if a is None or b is None or not can_resample(is_good):
-        return None
-    return compare_resampled(a, b, one.evaluation.resampled[name], other.evaluation.resampled[name], is_good)
 
 
 def difference_rows(pairs: Mapping[Pair, Mapping[str, Comparison | None]]) -> list[list[str]]:
@@ -74,11 +60,7 @@ def difference_rows(pairs: Mapping[Pair, Mapping[str, Comparison | None]]) -> li
 
 
 def maps_page(reports: Mapping[str, Report], title: str) -> str:
-    """The page as text.
-
-    Args:
-        reports: of `vtadl.evaluation.evaluate_maps`, by a name for each tool.
-        title: the page's heading.
+    """The page as text, of reports by a name for each tool.
 
     Raises:
         DataError: two of them do not score the same images.
@@ -128,17 +110,4 @@ def _chart(kind: str, reports: Mapping[str, Report]) -> list[tuple[str, Markup]]
         for name, report in reports.items()
         if (curve := report.evaluation.curves.get(kind)) is not None
     ]
-    if not lines:
-        return []
-    shape = kind.rpartition("_")[2]
-    x_label, y_label = AXES[shape]
-    chart = line_chart(
-        lines,
-        title=title,
-        x_label=x_label,
-        y_label=y_label,
-        x_limit=0.3 if shape == "PRO" else 1.0,
-        legend="left" if shape == "PR" else "right",
-        diagonal=shape == "ROC",
-    )
-    return [(title, chart)]
+    return [(title, curve_chart(kind.rpartition("_")[2], lines, title))] if lines else []

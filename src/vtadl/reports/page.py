@@ -44,11 +44,5 @@ class TableContent:
 
 
 def page(template: str, title: str, **content: Any) -> str:
-    """A whole page.
-
-    Args:
-        template: its file's name in the folder ``templates``.
-        title: of the page, and its first heading.
-        content: what the template asks for.
-    """
+    """A whole page: a file of the folder ``templates`` with what it asks for."""
     return _TEMPLATES.get_template(template).render(title=title, **content)

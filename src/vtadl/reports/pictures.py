@@ -16,7 +16,7 @@ from vtadl.data.resizing import resize_map, resize_mask
 from vtadl.decision import heatmap
 from vtadl.evaluation import Report
 from vtadl.inference.predict import ScoredFile, predict_files
-from vtadl.reports.charts import outline, significant
+from vtadl.reports.charts import outline_path, significant
 from vtadl.runs.run import Run
 
 SIDE = 288
@@ -130,7 +130,7 @@ def _evenly(indices: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(indices[place] for place in places)
 
 
-def heat_picture(run: Run, one: ScoredFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def photo_and_heat(run: Run, one: ScoredFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The photo, shrunk, and its heat map on the run's own scale."""
     assert one.original is not None
     photo = heatmap.shrunk(one.original, SIDE)
@@ -156,7 +156,8 @@ def mask_outline(mask: NDArray[np.bool_]) -> tuple[float, float, str]:
     # A cell of several pixels counts as defective if one of them is: a defect of one pixel must not vanish here.
     cell = -(-max(height, width) // SIDE)
     padded = np.pad(mask, ((0, -height % cell), (0, -width % cell)))
-    path = outline(np.any(padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell), axis=(1, 3)))
+    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
+    path = outline_path(np.any(cells, axis=(1, 3)))
     return width / cell, height / cell, path
 
 
@@ -166,7 +167,7 @@ def frame_shape(width: int, height: int) -> float:
 
 
 def _pair(run: Run, sample: Sample, name: str, score: str, one: ScoredFile) -> Pair:
-    photo, heat = heat_picture(run, one)
+    photo, heat = photo_and_heat(run, one)
     outlined = None
     if sample.mask is not None:
         outlined = mask_outline(read_mask(sample.mask, one.prediction.anomaly_map.shape[:2], sample.path))

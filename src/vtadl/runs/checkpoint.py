@@ -75,12 +75,9 @@ class Conditions:
 
 
 class TrainingLog:
-    """The log and the checkpoint of one training.
+    """The log and the checkpoint of one training, whose folder has ``config.toml`` and ``log.jsonl``.
 
-    Args:
-        folder: of the run; ``config.toml`` and ``log.jsonl`` are there.
-        conditions: those of this process.
-        writes: ``False`` in all but one of several processes: those only read.
+    Of several processes one ``writes``; the others only read.
     """
 
     def __init__(self, folder: Path, conditions: Conditions, *, writes: bool = True) -> None:

@@ -16,11 +16,8 @@ MAX_NAME_BYTES = 240
 
 
 def shortened(name: str, room: int = 0) -> str:
-    """A name that a file system takes; of one that is too long, the beginning and a hash of all of it.
-
-    Args:
-        name: of a file, without folders.
-        room: bytes to leave for an ending.
+    """A file's name that a file system takes, with room for an ending of so many bytes; of one that is too long, the
+    beginning and a hash of all of it.
     """
     content = os.fsencode(name)
     if len(content) <= MAX_NAME_BYTES - room:
@@ -55,13 +52,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def lock(file: IO[bytes] | IO[str], taken: str) -> None:
-    """Keep other processes from writing to an open file; where the system has no locks, nothing is kept away.
+    """Keep other processes from writing to an open file, closed where another one holds it; where the system has no
+    locks, nothing is kept away.
 
     The lock ends with the process, however it ends.
-
-    Args:
-        file: open; closed where another process holds it.
-        taken: the error's message then.
 
     Raises:
         BundleError: another process holds it.

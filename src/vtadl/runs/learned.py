@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
-from vtadl.errors import BundleError
+from vtadl.runs.record import damaged, unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class Learned:
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise BundleError(f"cannot read '{self.path}': {error.strerror}; restore it or train again") from error
+            raise unreadable(self.path, error) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise BundleError(f"'{self.path}' is damaged or changed: its checksum differs; restore it or train again")
+            raise damaged(self.path, "its checksum differs")
         return content
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -57,7 +57,8 @@ class Learned:
         """
         if self.held is not None:
             return self.held
+        assert self.path is not None
         try:
             return load_tensors(self.content())
         except SafetensorError as error:
-            raise BundleError(f"'{self.path}' is damaged: {error}; restore it or train again") from error
+            raise damaged(self.path, error) from error

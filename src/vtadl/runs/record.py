@@ -40,6 +40,13 @@ def describe_run(folder: Path) -> Description:
     Raises:
         BundleError: no run, an unfinished, damaged or newer one.
     """
+    described = describe_but_weights(folder)
+    check_checksum(folder / WEIGHTS_FILE, described.record["weights_sha256"])
+    return described
+
+
+def describe_but_weights(folder: Path) -> Description:
+    """As `describe_run`, for who loads the weights and compares them then."""
     record = read_record(folder)
     try:
         config = with_aspect(from_toml(read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
@@ -50,10 +57,9 @@ def describe_run(folder: Path) -> Description:
     except BundleError:
         raise
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"'{folder}' is damaged: {error}; restore it or train again") from error
-    check_checksum(folder / WEIGHTS_FILE, expected)
-    times = read_json(folder / TIMES_FILE) if (folder / TIMES_FILE).exists() else {}
-    return Description(record=record, config=config, times=times, card=read_card(folder / CARD_FILE, expected))
+        raise damaged(folder, error) from error
+    card = read_card(folder / CARD_FILE, expected)
+    return Description(record=record, config=config, times=read_times(folder), card=card)
 
 
 def check_checksum(path: Path, expected: str) -> None:
@@ -67,9 +73,9 @@ def check_checksum(path: Path, expected: str) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
+        raise unreadable(path, error) from error
     if found != expected:
-        raise BundleError(f"'{path}' is damaged: its checksum differs; restore it or train again")
+        raise damaged(path, "its checksum differs")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     record = read_json(folder / RECORD_FILE)
     version = record.get("format")
     if not isinstance(version, int):
-        raise BundleError(f"'{folder / 'run.json'}' is damaged: no format number; restore it or train again")
+        raise damaged(folder / RECORD_FILE, "no format number")
     if version < FORMAT and record.get("preset") in OLD_PRESETS:
         raise BundleError(
             f"'{folder}' has format {version}, preset '{record['preset']}', written by vtadl {record.get('vtadl')}: "
@@ -124,7 +130,7 @@ def read_card(path: Path, weights_sha256: str) -> Card | None:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether the folder holds a training that has not ended."""
-    return (folder / LOG_FILE).exists() and (folder / CONFIG_FILE).exists() and not (folder / "run.json").exists()
+    return (folder / LOG_FILE).exists() and (folder / CONFIG_FILE).exists() and not (folder / RECORD_FILE).exists()
 
 
 def so_far(folder: Path) -> str:
@@ -146,13 +152,11 @@ def check_regular(path: Path, most: int | None = None) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(found.st_mode):
-        raise BundleError(f"'{path}' is damaged: it is no plain file; restore it or train again")
+        raise damaged(path, "it is no plain file")
     if most is not None and found.st_size > most:
-        raise BundleError(
-            f"'{path}' is damaged: it has {found.st_size:,} bytes, expected {most:,} at most; restore it or train again"
-        )
+        raise damaged(path, f"it has {found.st_size:,} bytes, expected {most:,} at most")
 
 
 def read_text(path: Path) -> str:
@@ -165,9 +169,9 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again") from error
+        raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
-        raise BundleError(f"'{path}' is damaged: it is not text; restore it or train again") from error
+        raise damaged(path, "it is not text") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -176,12 +180,30 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         BundleError: it cannot be read, or is damaged.
     """
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
-    except BundleError:
-        raise
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"'{path}' is damaged: {error}; restore it or train again") from error
+        raise damaged(path, error) from error
     if not isinstance(content, dict):
-        raise BundleError(f"'{path}' is damaged: expected an object; restore it or train again")
+        raise damaged(path, "expected an object")
     return content
+
+
+def read_times(folder: Path) -> dict[str, Any]:
+    """Dates and durations of a run; empty where they were lost.
+
+    Raises:
+        BundleError: they are damaged.
+    """
+    return read_json(folder / TIMES_FILE) if (folder / TIMES_FILE).exists() else {}
+
+
+def damaged(path: Path, reason: object) -> BundleError:
+    """The error of a run folder, or of a file in it, that is not as it was written."""
+    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())}; restore it or train again")
+
+
+def unreadable(path: Path, error: OSError) -> BundleError:
+    """The error of a file of a run folder that the system does not give."""
+    return BundleError(f"cannot read '{path}': {error.strerror}; restore it or train again")

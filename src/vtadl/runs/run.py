@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vtadl.config.overrides import from_toml, to_toml
-from vtadl.config.schema import SQUARE, Config, with_aspect
+from vtadl.config.overrides import to_toml
+from vtadl.config.schema import Config
 from vtadl.data.likeness import checked_look
 from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
@@ -38,6 +38,7 @@ from vtadl.runs.checkpoint import remove_checkpoint, sync
 from vtadl.runs.files import write_bytes
 from vtadl.runs.folders import new_folder
 from vtadl.runs.learned import Learned
+from vtadl.runs.origin import TIMES_FILE
 from vtadl.runs.record import (
     CONFIG_FILE,
     FORMAT,
@@ -45,12 +46,10 @@ from vtadl.runs.record import (
     LOG_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
-    read_card,
-    read_json,
-    read_record,
-    read_text,
+    damaged,
+    describe_but_weights,
 )
-from vtadl.runs.weights import check_weights, load_weights, weights_of
+from vtadl.runs.weights import load_weights, weights_of
 from vtadl.version import __version__
 
 LOOK = "images"
@@ -203,7 +202,7 @@ def run_files(run: Run) -> dict[str, bytes]:
         CONFIG_FILE: to_toml(run.config).encode(),
         WEIGHTS_FILE: weights,
         RECORD_FILE: (json.dumps(record, indent=2, allow_nan=False) + "\n").encode(),
-        "times.json": (json.dumps(run.times, indent=2) + "\n").encode(),
+        TIMES_FILE: (json.dumps(run.times, indent=2) + "\n").encode(),
     }
 
 
@@ -213,32 +212,26 @@ def load_run(folder: Path) -> Run:
     Raises:
         BundleError: no run, an unfinished, damaged or newer one.
     """
-    record = read_record(folder)
+    found = describe_but_weights(folder)
+    record = found.record
     try:
-        config = with_aspect(from_toml(read_text(folder / CONFIG_FILE), str(folder / CONFIG_FILE)), SQUARE)
         source, held_out = _source(record["source"]), _held_out(record["held_out"])
         training = dict(record.get("training", {}))
         checked_look(training.get(LOOK, {}))
-        expected_hash = record["weights_sha256"]
-        check_weights(folder / WEIGHTS_FILE, config)
-        weights = (folder / WEIGHTS_FILE).read_bytes()
-        if hashlib.sha256(weights).hexdigest() != expected_hash:
-            raise BundleError(f"'{folder / WEIGHTS_FILE}' is damaged: its checksum differs; restore it or train again")
-        model = load_weights(weights, config, folder / WEIGHTS_FILE)
+        model = load_weights(folder / WEIGHTS_FILE, found.config, record["weights_sha256"])
     except BundleError:
         raise
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"'{folder}' is damaged: {error}; restore it or train again") from error
-    times = read_json(folder / "times.json") if (folder / "times.json").exists() else {}
+        raise damaged(folder, error) from error
     return Run(
-        config=config,
+        config=found.config,
         model=model,
         source=source,
         held_out=held_out,
-        times=times,
+        times=found.times,
         training=training,
         roi_mask=read_region(folder),
-        card=read_card(folder / CARD_FILE, expected_hash),
+        card=found.card,
         learned=Learned.stored(folder / LEARNED_FILE, record.get("learned_sha256")),
     )
 

@@ -1,10 +1,9 @@
 """What of a category a detector may be tested on: the images that it has not seen."""
 
-import warnings
 from dataclasses import replace
 
 from vtadl.data.layouts import Category, Sample
-from vtadl.errors import DataError, VtadlWarning
+from vtadl.errors import DataError, warn_caller
 from vtadl.runs.run import Run
 
 
@@ -14,10 +13,6 @@ def unseen_by(run: Run, category: Category) -> Category:
     Where the layout says what is for tests, that stays; a warning says where the run was trained on some of it.
     Elsewhere, as in a plain layout, every image is for tests that the run was neither trained nor calibrated on: a
     folder of new parts is tested whole, and no image is tested that was learned.
-
-    Args:
-        run: the detector.
-        category: to test it on.
     """
     seen = {*run.source.training_sha256, *run.held_out.sha256}
     if not seen:
@@ -26,8 +21,7 @@ def unseen_by(run: Run, category: Category) -> Category:
         return replace(category, samples=tuple(_resplit(sample, seen) for sample in category.samples))
     trained = sum(_is_in(sample, set(run.source.training_sha256)) for sample in category.test)
     if trained:
-        line = f"{trained} of {len(category.test)} test images were trained on: metrics look better than they are"
-        warnings.warn(line, VtadlWarning, stacklevel=3)
+        warn_caller(f"{trained} of {len(category.test)} test images were trained on: metrics look better than they are")
     return category
 
 

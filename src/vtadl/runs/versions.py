@@ -26,8 +26,8 @@ from vtadl.runs.record import (
     RECORD_FILE,
     WEIGHTS_FILE,
     describe_run,
-    read_json,
     read_record,
+    read_times,
 )
 
 VERSIONS = "versions"
@@ -67,12 +67,7 @@ Files = Mapping[str, bytes | Path | None]
 
 
 def change_run(folder: Path, files: Files, change: str) -> Version:
-    """Replace files of a run, and keep its earlier state.
-
-    Args:
-        folder: of the run.
-        files: what replaces some of its files; `TIMES_FILE` gets the version's number.
-        change: what is done, such as ``calibrated``.
+    """Replace files of a run, and keep its earlier state; ``change`` says what is done, such as ``calibrated``.
 
     Raises:
         BundleError: no run, another process writes to it, or it cannot be written.
@@ -82,11 +77,7 @@ def change_run(folder: Path, files: Files, change: str) -> Version:
 
 
 def roll_back(folder: Path, number: int | None = None) -> Version:
-    """Make an earlier state the current one; the present one is kept too.
-
-    Args:
-        folder: of the run.
-        number: of the version; ``None``: the last before the current one.
+    """Make an earlier state, by default the last one, the current one; the present one is kept too.
 
     Raises:
         BundleError: no run, or a damaged one.
@@ -103,7 +94,7 @@ def roll_back(folder: Path, number: int | None = None) -> Version:
             raise ConfigError(f"'{folder}' has no earlier version {asked}; there are: {numbers}")
         describe_run(found.folder)  # nothing damaged becomes current
         files = {name: found.folder / name if (found.folder / name).exists() else None for name in STATE}
-        times = json.dumps(_times(found.folder)).encode()
+        times = json.dumps(read_times(found.folder)).encode()
         return _change(folder, {**files, TIMES_FILE: times}, f"rolled back to version {found.number}")
 
 
@@ -114,7 +105,7 @@ def _change(folder: Path, files: Files, change: str) -> Version:
     versions = versions_of(folder)
     made = {"number": max(version.number for version in versions) + 1, "date": now(), "change": change}
     given = files.get(TIMES_FILE)
-    times = json.loads(given) if isinstance(given, bytes) else _times(folder)
+    times = json.loads(given) if isinstance(given, bytes) else read_times(folder)
     files = {**files, TIMES_FILE: (json.dumps({**times, KEY: made}, indent=2) + "\n").encode()}
     try:
         _keep(folder, versions[-1])
@@ -167,13 +158,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _version(folder: Path) -> Version:
-    times = _times(folder)
+    times = read_times(folder)
     said: Any = times.get(KEY)
     if not isinstance(said, dict) or not isinstance(said.get("number"), int):
         said = {"number": 1, "date": times.get("date", "-"), "change": "trained"}
     made, change = (str(said.get(name, "-")) for name in ("date", "change"))
     return Version(number=said["number"], made=made, change=change, folder=folder)
-
-
-def _times(folder: Path) -> dict[str, Any]:
-    return read_json(folder / TIMES_FILE) if (folder / TIMES_FILE).exists() else {}

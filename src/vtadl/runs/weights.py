@@ -1,5 +1,6 @@
 """The weights of a run: what a detector stores of itself, and reading it back without trusting it."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vtadl.backbones.names import OURS
 from vtadl.config.schema import BackboneConfig, Config, FusionConfig
 from vtadl.errors import BundleError
 from vtadl.models.build import build_model, empty_model
-from vtadl.runs.record import check_regular
+from vtadl.runs.record import check_regular, damaged, unreadable
 
 FROZEN = ("backbone.", "second_backbone.")
 """How the tensors of frozen backbones begin."""
@@ -48,39 +49,28 @@ def backbone_checksum(config: Config) -> str:
     return "".join(bytes(backbone.state_dict()[CHECKSUM].tolist()).hex() for backbone in own)
 
 
-def check_weights(path: Path, config: Config) -> None:
-    """Compare the names and shapes that a file claims with what its settings ask for, before memory is spent on either.
+def load_weights(path: Path, config: Config, sha256: str) -> nn.Module:
+    """The detector of these settings with the weights in a file of this checksum.
+
+    Names and shapes are compared with what the settings ask for before memory is spent on either.
 
     Raises:
-        BundleError: they differ, or it is no such file.
+        BundleError: they differ, or are not finite; it is no such file, or another one.
         ConfigError: settings that do not fit together.
     """
-    check_regular(path)
-    expected = {name: tuple(tensor.shape) for name, tensor in own_state(empty_model(config)).items()}
+    _check_names(path, config)
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    differing = sorted(name for name in found.keys() | expected.keys() if not _fits(found, expected, name, config))
-    if differing:
-        raise BundleError(f"'{path}' does not fit its config.toml: tensors {', '.join(differing[:3])}; train again")
-
-
-def load_weights(content: bytes, config: Config, path: Path) -> nn.Module:
-    """The detector of these settings with these weights.
-
-    Raises:
-        BundleError: they do not fit, or are not finite.
-        ConfigError: settings that do not fit together.
-    """
-    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise damaged(path, "its checksum differs")
         state: Mapping[str, Tensor] = load_tensors(content)
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     for name, tensor in state.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise _damaged(path, f"tensor {name} holds NaN or infinity")
+            raise damaged(path, f"tensor {name} holds NaN or infinity")
     model = build_model(config)
     try:
         model.load_state_dict(state, strict=False)
@@ -88,6 +78,19 @@ def load_weights(content: bytes, config: Config, path: Path) -> nn.Module:
         reason = str(error).splitlines()[-1].strip()
         raise BundleError(f"'{path}' does not fit its config.toml: {reason}") from error
     return model.eval()
+
+
+def _check_names(path: Path, config: Config) -> None:
+    check_regular(path)
+    expected = {name: tuple(tensor.shape) for name, tensor in own_state(empty_model(config)).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, error) from error
+    differing = sorted(name for name in found.keys() | expected.keys() if not _fits(found, expected, name, config))
+    if differing:
+        raise BundleError(f"'{path}' does not fit its config.toml: tensors {', '.join(differing[:3])}; train again")
 
 
 def _fits(
@@ -100,7 +103,3 @@ def _fits(
     if wanted[:1] == (0,):
         return shape[1:] == wanted[1:] and 0 < shape[0] <= getattr(config.model, "size", 0)
     return shape == wanted
-
-
-def _damaged(path: Path, reason: object) -> BundleError:
-    return BundleError(f"'{path}' is damaged: {' '.join(str(reason).split())}; restore it or train again")

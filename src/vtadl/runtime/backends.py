@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.errors import DependencyError
+from vtadl.errors import optional
 from vtadl.runtime.telemetry import forbid_telemetry
 
 Session = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -27,10 +27,8 @@ def open_onnx(files: Sequence[bytes], threads: int) -> Session:
         DependencyError: ONNX Runtime is not installed.
         Exception: whatever it raises for a model that it cannot run.
     """
-    try:
+    with optional("an ONNX export", "runtime"):
         import onnxruntime
-    except ImportError as error:
-        raise DependencyError("an ONNX export needs onnxruntime; fix: pip install 'vtadl[runtime]'") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     # A model's weights are inside it: one that names other files finds none here, where no file can be.
@@ -48,10 +46,8 @@ def open_onnx(files: Sequence[bytes], threads: int) -> Session:
 def open_openvino(files: Sequence[bytes], threads: int) -> Session:
     """A compiled model of OpenVINO on the CPU; as `open_onnx`, with two files."""
     forbid_telemetry()
-    try:
+    with optional("an OpenVINO export", "openvino"):
         import openvino
-    except ImportError as error:
-        raise DependencyError("an OpenVINO export needs openvino; fix: pip install 'vtadl[openvino]'") from error
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",

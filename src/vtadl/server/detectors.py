@@ -209,7 +209,7 @@ def presets() -> list[str]:
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
     """Where a counted share truly lies with 95 % probability."""
-    from vtadl.decision.conformal import share_interval as exact
+    from vtadl.decision.threshold import share_interval as exact
 
     return exact(hits, count)
 

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import SplitResult, unquote
 
-from vtadl.errors import ConfigError, DependencyError
+from vtadl.errors import ConfigError, optional
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 AT_LEAST_ONCE = 1
@@ -62,8 +62,6 @@ def _topic(address: SplitResult) -> str:
 
 
 def _paho() -> Any:
-    try:
+    with optional("mqtt://", "mqtt"):
         from paho.mqtt import client
-    except ImportError as error:
-        raise DependencyError("mqtt:// needs paho-mqtt; fix: pip install 'vtadl[mqtt]'") from error
     return client

@@ -24,12 +24,8 @@ def adopted_run(
 ) -> Run:
     """A run of weights that were trained elsewhere.
 
-    Args:
-        network: with its weights.
-        category: its good training images set the colours of heat maps. Their scores are not kept: whether they were
-            trained on is not known.
-        device: where to score them.
-        progress: shows how far it is.
+    A category's good training images set the colours of heat maps. Their scores are not kept: whether they were trained
+    on is not known.
 
     Raises:
         DataError: the category has no training images, or one that cannot be used.

@@ -14,12 +14,7 @@ PLAIN_STEPS = 2
 
 
 class GraphedGradients:
-    """`vtadl.training.gradients.Gradients` by graphs, one for each size of the batch.
-
-    Args:
-        network: the same that ``plain`` has.
-        plain: takes the first steps, and those that are recorded.
-    """
+    """`vtadl.training.gradients.Gradients` by graphs, one for each size of the batch, after some plain steps."""
 
     def __init__(self, network: GraphableNetwork, plain: Gradients) -> None:
         self.network, self.plain = network, plain
@@ -46,12 +41,8 @@ class StepGraph:
     """The kernels of a step's terms and gradients, recorded once and launched together ever after.
 
     There are some 1,700, most of them of a few microseconds, and launching them one by one takes a processor several
-    times as long as they take a GPU.
-
-    Args:
-        compute: gives terms and variance of the inputs, and the parameters their gradients.
-        inputs: tensors on the GPU, of the shapes of all later ones.
-        parameters: that learn.
+    times as long as they take a GPU. ``compute`` gives terms and variance of the inputs, tensors on the GPU of the
+    shapes of all later ones, and the parameters their gradients.
     """
 
     def __init__(

@@ -15,14 +15,7 @@ Differentiate = Callable[[Tensor, int, Sequence[int], float], Terms]
 
 
 class Gradients:
-    """Gives a network's parameters their gradients.
-
-    Args:
-        network: on its device.
-        parameters: that learn.
-        seed: of the training.
-        autocast: entered for the forward pass.
-    """
+    """Gives a network's parameters their gradients; ``autocast`` is entered for the forward pass."""
 
     def __init__(self, network: Network, parameters: Sequence[nn.Parameter], seed: int, autocast: Any) -> None:
         self.network, self.parameters, self.seed, self.autocast = network, parameters, seed, autocast

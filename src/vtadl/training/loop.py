@@ -73,16 +73,9 @@ def optimise(
 ) -> TrainingState:
     """Train a network in place; its weights in the end are those of the last step, whatever the best one was.
 
-    Args:
-        network: on ``device``.
-        examples: to train on: images, or their embeddings.
-        training: how.
-        seed: of the sample order and the noise.
-        device: where.
-        group: the processes that train together, each with the same arguments.
-        training_log: keeps log and checkpoints, and where to resume from; without it nothing is written.
-        progress: shows how far it is, with the loss of each term.
-        observe: called with each line of the log; it may score with the network, not change it.
+    The network is on ``device``. The processes of a ``group`` have the same arguments. Without a ``training_log``,
+    which keeps log and checkpoints and where to resume from, nothing is written. ``observe`` gets each line of the log;
+    it may score with the network, not change it.
 
     Returns:
         The state at the end.

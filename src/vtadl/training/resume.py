@@ -3,7 +3,6 @@
 A training that resumed as something else would be neither of the two, and its log would say that it is the first.
 """
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from vtadl.config.overrides import differences, from_toml, to_toml
 from vtadl.config.schema import SQUARE, Config, with_aspect
 from vtadl.data.roi import mask_png
-from vtadl.errors import BundleError, ConfigError, DataError, VtadlWarning
+from vtadl.errors import BundleError, ConfigError, DataError, warn_caller
 from vtadl.runs.checkpoint import CHECKPOINT_FILE, Conditions, read_metadata
 from vtadl.runs.files import MAX_TEXT_BYTES
 from vtadl.runs.record import CONFIG_FILE, check_regular
@@ -25,9 +24,7 @@ from vtadl.training.distributed import ProcessGroup
 def resumed_config(folder: Path, requested: Callable[[Config], Config]) -> Config | None:
     """The settings of the training that a folder holds, finished or not; ``None`` where there is none.
 
-    Args:
-        folder: of the run.
-        requested: applies what the command line asks for to the folder's settings.
+    ``requested`` applies what the command line asks for to the folder's settings.
 
     Raises:
         ConfigError: it asks for others.
@@ -81,8 +78,7 @@ def check_conditions(folder: Path, config: Config, conditions: Conditions) -> No
     for name in ("torch", "threads", "processes", "device"):
         old, new = getattr(before, name), getattr(conditions, name)
         if old != new:
-            said = f"training began with {name} {old} and resumes with {new}: not the same to the last bit"
-            warnings.warn(said, VtadlWarning, stacklevel=2)
+            warn_caller(f"training began with {name} {old} and resumes with {new}: not the same to the last bit")
 
 
 def check_same(folder: Path, before: Config, after: Config) -> None:

@@ -46,9 +46,7 @@ class TrainingSession:
 
     def repeated(self, images: TrainingImages, size: tuple[int, int]) -> Examples:
         """See `vtadl.models.protocol.Session.repeated`."""
-        examples = RepeatedImages(
-            images.paths, size, roi_mask=images.roi_mask, value_range=images.value_range, progress=self.progress
-        )
+        examples = RepeatedImages(images, size, progress=self.progress)
         examples.move_to(self.device)
         return examples
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vtadl.data.loading import load_images
 from vtadl.data.roi import blanked, fitted_mask
 from vtadl.decision.heatmap import colour_scale, overlay
-from vtadl.errors import DependencyError, TrainingError
+from vtadl.errors import TrainingError, optional
 from vtadl.models.protocol import Pictured
 
 PICTURED = 4
@@ -27,23 +27,12 @@ def check_installed() -> None:
     Raises:
         DependencyError: TensorBoard is missing.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401  # optional
-    except ImportError as error:
-        raise DependencyError(
-            "--tensorboard needs the package tensorboard; pip install 'vtadl[tensorboard]'"
-        ) from error
+    with optional("--tensorboard", "tensorboard"):
+        import torch.utils.tensorboard  # noqa: F401
 
 
 class Board:
-    """Writes one training's scalars and pictures.
-
-    Args:
-        folder: that ``tensorboard --logdir`` is given.
-        paths: good images of which the first few are shown.
-        steps: of the whole training.
-        roi_mask: region of interest; the rest of an image has no colour.
-    """
+    """Writes one training's scalars, and pictures of the first few of some good images, to a folder for TensorBoard."""
 
     def __init__(
         self,

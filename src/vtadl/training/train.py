@@ -19,7 +19,7 @@ from vtadl.data.likeness import look_of
 from vtadl.data.splits import FEW_IMAGES
 from vtadl.data.training_images import GoodImages, TrainingImages, good_images
 from vtadl.data.value_range import described, measure_range
-from vtadl.errors import ConfigError, DataError, VtadlWarning
+from vtadl.errors import ConfigError, DataError, VtadlWarning, warn_caller
 from vtadl.inference.held_out import score_held_out
 from vtadl.models.build import AnyDetector, build_model, check_model
 from vtadl.models.protocol import Fitted
@@ -59,13 +59,6 @@ def train_run(
 ) -> Run:
     """Train on the category's good images, the held-out ones apart, and score those. Nothing is written.
 
-    Args:
-        config: what to train.
-        category: whose images.
-        device: where to train.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
-
     Raises:
         ConfigError: settings that do not fit together.
         DataError: no usable good image.
@@ -92,16 +85,7 @@ def train_to(
 ) -> Run | None:
     """Train into a run folder, where a training that is cut off can resume later; processes of torchrun train together.
 
-    Args:
-        folder: of the run.
-        config: what to train.
-        category: whose images.
-        device: where to train.
-        force: replace what an earlier run wrote there.
-        resume: resume what is in the folder; begin where there is nothing, and do nothing where it is finished.
-        tensorboard: folder to write numbers and pictures to, for presets with an objective.
-        skip: samples not to use, because they cannot be read.
-        progress: shows how far it is.
+    To ``resume`` is to begin where there is nothing, and to do nothing where it is finished.
 
     Returns: the run; ``None`` in a process that does not write.
 
@@ -245,11 +229,9 @@ def _good_images(category: Category, skip: frozenset[Sample]) -> GoodImages:
     if not len(images.kept):
         raise DataError(f"'{category.root}' has no usable image to train on")
     if len(images.kept) + len(images.held_out) < FEW_IMAGES:
-        warnings.warn(
+        warn_caller(
             f"only {len(images.kept)} good images: a detector is fitted, but none are left to calibrate colours and "
-            f"thresholds on; give at least {FEW_IMAGES}, better 100",
-            VtadlWarning,
-            stacklevel=2,
+            f"thresholds on; give at least {FEW_IMAGES}, better 100"
         )
     return images
 
@@ -258,8 +240,7 @@ def _resolved(config: Config, images: TrainingImages) -> Config:
     """The settings with what they leave to the images chosen."""
     if config.data.range is None and (measured := measure_range(images.paths)) is not None:
         config = with_range(config, measured)
-        line = f"{described(measured)} (--set data.range= sets bits or two values)"
-        warnings.warn(VtadlWarning(line), stacklevel=3)
+        warn_caller(f"{described(measured)} (--set data.range= sets bits or two values)")
     if getattr(config.model, "aspect", SQUARE) is not None:
         return config
     chosen = with_aspect(config, common_aspect(images.paths))

@@ -21,7 +21,7 @@ from vtadl.data.layouts.listing import (
 from vtadl.data.mask_files import CONFIG_FILE
 from vtadl.data.walk import LeftOut
 
-_MASKS = "ground_truth"
+MASKS = "ground_truth"
 _OTHER_NAMES = ("gt", "groundtruth", "ground-truth", "ground truth", "mask", "masks", "label", "labels", "annotations")
 
 
@@ -40,7 +40,7 @@ def has_mvtec(root: Path) -> Found:
 def read_mvtec(root: Path) -> Category:
     """MVTec AD and MPDD; with ``validation/good`` and a folder of masks for each image, MVTec LOCO AD."""
     layout = "mvtec-loco" if (root / CONFIG_FILE).is_file() else "mvtec"
-    return _split_folders(root, layout, good="good", ending="_mask")
+    return split_folders(root, layout, tested=root / "test", truth=root / MASKS)
 
 
 def has_btad(root: Path) -> Found:
@@ -50,16 +50,24 @@ def has_btad(root: Path) -> Found:
 
 def read_btad(root: Path) -> Category:
     """``train/ok``, ``test/ok``, ``test/ko`` and masks of the images' own names."""
-    return _split_folders(root, "btad", good="ok", ending="")
+    return split_folders(root, "btad", tested=root / "test", truth=root / MASKS, good="ok", ending="")
 
 
-def _split_folders(root: Path, layout: str, good: str, ending: str) -> Category:
-    left_out, splits = LeftOut(), ("train", "validation")
-    masks = root / _MASKS if (root / _MASKS).is_dir() else None
-    samples: list[Sample] = []
+def split_folders(
+    root: Path, layout: str, *, tested: Path, truth: Path, good: str = "good", ending: str = "_mask"
+) -> Category:
+    """Good images of ``train`` and ``validation``, and a folder for each class of test images.
+
+    ``tested`` holds the classes, ``truth`` a folder of masks for each defective one, ``good`` names the good ones, and
+    masks have the images' names with ``ending`` behind.
+    """
+    left_out, samples = LeftOut(), list[Sample]()
+    splits: tuple[Split, ...] = ("train", "validation")
+    masks = truth if truth.is_dir() else None
     for split in splits:
-        samples += good_samples(images_in(root / split / good, left_out), _as_split(split))
-    for folder in folders_in(root / "test"):
+        samples += good_samples(images_in(root / split / good, left_out), split)
+    classes = [folder for folder in folders_in(tested) if folder != truth]
+    for folder in classes:
         if folder.name == good:
             samples += good_samples(images_in(folder, left_out), "test")
         else:
@@ -70,21 +78,17 @@ def _split_folders(root: Path, layout: str, good: str, ending: str) -> Category:
         layout=layout,
         samples=tuple(samples),
         mask_folder=masks,
-        class_folders=innermost(*(root / name for name in ("train", "validation", "test"))),
+        class_folders=innermost(*(root / split for split in splits), *(classes or [tested])),
         notes=(*_misnamed_masks(root, masks, samples), *_without_thresholds(root, layout, samples)),
         left_out=left_out,
     )
-
-
-def _as_split(name: str) -> Split:
-    return "train" if name == "train" else "validation"
 
 
 def _misnamed_masks(root: Path, masks: Path | None, samples: list[Sample]) -> list[str]:
     if masks is not None or all(sample.mask is not None or not sample.is_defective for sample in samples):
         return []
     names = [folder.name for folder in folders_in(root) if folder.name.casefold() in _OTHER_NAMES]
-    return [f"no masks are read: they are expected in {_MASKS}/, and here is {name}/; rename it" for name in names[:1]]
+    return [f"no masks are read: they are expected in {MASKS}/, and here is {name}/; rename it" for name in names[:1]]
 
 
 def _without_thresholds(root: Path, layout: str, samples: list[Sample]) -> list[str]:

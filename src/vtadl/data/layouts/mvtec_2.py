@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtadl.data.layouts.category import Category, Sample
-from vtadl.data.layouts.listing import Found, defective_samples, folders_in, good_samples, images_in, innermost
-from vtadl.data.walk import LeftOut
+from vtadl.data.layouts.listing import Found, images_in
+from vtadl.data.layouts.mvtec import MASKS, split_folders
 
-_MASKS = "ground_truth"
 _PRIVATE = ("test_private", "test_private_mixed")
 
 
@@ -29,28 +28,11 @@ def has_mvtec_2(root: Path) -> Found:
 
 def read_mvtec_2(root: Path) -> Category:
     """The public part; each image's lighting becomes its condition."""
-    left_out, public = LeftOut(), root / "test_public"
-    masks = public / _MASKS if (public / _MASKS).is_dir() else None
-    samples = good_samples(images_in(root / "train" / "good", left_out))
-    samples += good_samples(images_in(root / "validation" / "good", left_out), "validation")
-    classes = [folder for folder in folders_in(public) if folder.name != _MASKS]
-    for folder in classes:
-        if folder.name == "good":
-            samples += good_samples(images_in(folder, left_out), "test")
-        else:
-            own = None if masks is None else masks / folder.name
-            samples += defective_samples(folder, folder.name, own, left_out)
+    public = root / "test_public"
     private = [path for name in _PRIVATE for path in images_in(root / name)]
-    return Category(
-        root=root,
-        layout="mvtec-ad-2",
-        samples=tuple(replace(sample, condition=_lighting(sample)) for sample in samples),
-        mask_folder=masks,
-        class_folders=innermost(root / "train", root / "validation", *classes),
-        notes=_unlabelled(root, private),
-        known=frozenset(private),
-        left_out=left_out,
-    )
+    category = split_folders(root, "mvtec-ad-2", tested=public, truth=public / MASKS)
+    samples = tuple(replace(sample, condition=_lighting(sample)) for sample in category.samples)
+    return replace(category, samples=samples, notes=_unlabelled(root, private), known=frozenset(private))
 
 
 def _lighting(sample: Sample) -> str | None:

@@ -1,8 +1,9 @@
 """Which layout a folder has, and what is in it: one table of readers, tried in turn."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vtadl.data.layouts import kolektor, listed, mvtec, mvtec_2, mvtec_3d, plain, real_iad, visa
 from vtadl.data.layouts.category import Category
@@ -14,8 +15,7 @@ from vtadl.errors import DataError
 OUTSIDE = "outside this layout"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(NamedTuple):
     """A way of laying out the images of one product."""
 
     name: str
@@ -25,59 +25,25 @@ class Layout:
     read: Callable[[Path], Category]
 
 
+LIST = Layout("list", "a CSV or Parquet list with columns image,label[,mask,split]", listed.has_list, listed.read_list)
 LAYOUTS = (
+    Layout("MVTec AD 2", "train/good and test_public/bad", mvtec_2.has_mvtec_2, mvtec_2.read_mvtec_2),
+    Layout("MVTec 3D-AD", "train/good/rgb", mvtec_3d.has_mvtec_3d, mvtec_3d.read_mvtec_3d),
+    Layout("MVTec AD, MVTec LOCO AD, MPDD", "train/good", mvtec.has_mvtec, mvtec.read_mvtec),
+    Layout("BTAD", "train/ok", mvtec.has_btad, mvtec.read_btad),
+    Layout("VisA", "an object's folder beside split_csv/", visa.has_visa, visa.read_visa),
+    Layout("KolektorSDD", "kos01/Part0.jpg and kos01/Part0_label.bmp", kolektor.has_kolektor, kolektor.read_kolektor),
+    Layout("KolektorSDD2", "train/10000.png and train/10000_GT.png", kolektor.has_kolektor_2, kolektor.read_kolektor_2),
     Layout(
-        name="MVTec AD 2",
-        expected="train/good and test_public/bad",
-        detect=mvtec_2.has_mvtec_2,
-        read=mvtec_2.read_mvtec_2,
+        "Real-IAD",
+        "OK/ and NG/, and realiad_jsons/ beside the images' folder",
+        real_iad.has_real_iad,
+        real_iad.read_real_iad,
     ),
-    Layout(name="MVTec 3D-AD", expected="train/good/rgb", detect=mvtec_3d.has_mvtec_3d, read=mvtec_3d.read_mvtec_3d),
-    Layout(name="MVTec AD, MVTec LOCO AD, MPDD", expected="train/good", detect=mvtec.has_mvtec, read=mvtec.read_mvtec),
-    Layout(name="BTAD", expected="train/ok", detect=mvtec.has_btad, read=mvtec.read_btad),
-    Layout(
-        name="VisA",
-        expected="an object's folder beside split_csv/",
-        detect=visa.has_visa,
-        read=visa.read_visa,
-    ),
-    Layout(
-        name="KolektorSDD",
-        expected="kos01/Part0.jpg and kos01/Part0_label.bmp",
-        detect=kolektor.has_kolektor,
-        read=kolektor.read_kolektor,
-    ),
-    Layout(
-        name="KolektorSDD2",
-        expected="train/10000.png and train/10000_GT.png",
-        detect=kolektor.has_kolektor_2,
-        read=kolektor.read_kolektor_2,
-    ),
-    Layout(
-        name="Real-IAD",
-        expected="OK/ and NG/, and realiad_jsons/ beside the images' folder",
-        detect=real_iad.has_real_iad,
-        read=real_iad.read_real_iad,
-    ),
-    Layout(name="plain", expected="good/ and bad/", detect=plain.has_plain, read=plain.read_plain),
-    Layout(
-        name="list",
-        expected="a CSV or Parquet list with columns image,label[,mask,split]",
-        detect=listed.has_list,
-        read=listed.read_list,
-    ),
-    Layout(
-        name="annotated",
-        expected="images with labelme's or COCO's JSON beside them",
-        detect=plain.has_annotated,
-        read=plain.read_annotated,
-    ),
-    Layout(
-        name="bare",
-        expected="images of good parts in the folder itself",
-        detect=plain.has_bare,
-        read=plain.read_bare,
-    ),
+    Layout("plain", "good/ and bad/", plain.has_plain, plain.read_plain),
+    LIST,
+    Layout("annotated", "images with labelme's or COCO's JSON beside them", plain.has_annotated, plain.read_annotated),
+    Layout("bare", "images of good parts in the folder itself", plain.has_bare, plain.read_bare),
 )
 
 
@@ -111,7 +77,7 @@ def empty_folders(category: Category) -> list[Path]:
 
 def _recognised(root: Path) -> Category:
     nearly: list[str] = []
-    for layout in LAYOUTS if root.is_dir() else LAYOUTS[[one.name for one in LAYOUTS].index("list") :][:1]:
+    for layout in LAYOUTS if root.is_dir() else (LIST,):
         found = layout.detect(root)
         if found is True:
             category = layout.read(root)

@@ -12,9 +12,7 @@ from vtadl.errors import DataError
 def find_images(paths: Iterable[Path], say: Callable[[str], None] | None = None) -> list[Path]:
     """Image files by suffix among files and folders (searched as `vtadl.data.walk` does), in natural order, each once.
 
-    Args:
-        paths: files and folders.
-        say: called with one line on the files of the folders that were left out, where there are any.
+    ``say`` gets one line on the files of the folders that were left out, where there are any.
 
     Raises:
         DataError: a path does not exist, cannot be listed, is a file with another suffix, or is a folder without

@@ -27,12 +27,7 @@ def columns_of(table: Path) -> list[str]:
 
 
 def read_csv(table: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """The rows of a CSV table, separated by commas, semicolons or tabs, each value without blanks around it.
-
-    Args:
-        table: the file, in UTF-8.
-        columns: that must be there; others are passed over.
-        optional: that may be.
+    """The rows of a CSV table in UTF-8, separated by commas, semicolons or tabs, each value without blanks around it.
 
     Raises:
         DataError: it cannot be read, or lacks a column.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vtadl.decision.card import p_value
-from vtadl.decision.conformal import (
+from vtadl.decision.threshold import (
     cheapest_threshold,
     conformal_threshold,
     images_needed,
