@@ -33,7 +33,7 @@ from vtadl.data.likeness import checked_look
 from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
 from vtadl.decision.card import CARD_FILE, Card, to_json
-from vtadl.errors import BundleError, ConfigError, DataError
+from vtadl.errors import BundleError, ConfigError, DataError, PluginError
 from vtadl.runs.checkpoint import remove_checkpoint, sync
 from vtadl.runs.files import write_bytes
 from vtadl.runs.folders import new_folder
@@ -225,7 +225,7 @@ def load_run(folder: Path) -> Run:
         if hashlib.sha256(weights).hexdigest() != expected_hash:
             raise BundleError(f"'{folder / WEIGHTS_FILE}' is damaged: its checksum differs; restore it or train again")
         model = load_weights(weights, config, folder / WEIGHTS_FILE)
-    except BundleError:
+    except (BundleError, PluginError):
         raise
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(f"'{folder}' is damaged: {error}; restore it or train again") from error
