@@ -12,8 +12,11 @@ from vtadl.threads import use_threads, wait_passively
 from vtadl.version import __version__
 
 __all__ = [
+    "Backbone",
     "Config",
+    "Density",
     "Detector",
+    "Loss",
     "Prediction",
     "Report",
     "Teaching",
@@ -27,7 +30,20 @@ __all__ = [
 
 if TYPE_CHECKING:
     from vtadl import metrics
-    from vtadl.api import Config, Detector, Prediction, Report, Teaching, evaluate, load, teach, train
+    from vtadl.api import (
+        Backbone,
+        Config,
+        Density,
+        Detector,
+        Loss,
+        Prediction,
+        Report,
+        Teaching,
+        evaluate,
+        load,
+        teach,
+        train,
+    )
 
 wait_passively()  # whatever of the package is imported first comes through here, before it imports torch
 

@@ -1,6 +1,6 @@
 """What ``import vtadl`` gives: train, load, predict, teach, evaluate, save."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack, overload
 
 from numpy.typing import NDArray
 
+from vtadl.backbones.plugged import Backbone
 from vtadl.calibration.calibrate import Request, calibrate, lowest_asked
 from vtadl.calibration.cross_fit import cross_fitted, need_of_cross_fit
 from vtadl.calibration.images import gather
@@ -15,6 +16,7 @@ from vtadl.calibration.teaching import Teaching
 from vtadl.calibration.teaching import teach as teach_run
 from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import with_values
+from vtadl.config.plugins import named
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
 from vtadl.data.images import pixels_of
@@ -23,10 +25,12 @@ from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.data.value_range import in_range
 from vtadl.decision.card import Card
+from vtadl.density.plugged import Density
 from vtadl.errors import ConfigError, warn_caller
 from vtadl.evaluation import Report, evaluate_run
 from vtadl.inference.batch import picture
 from vtadl.inference.predict import Prediction, pick_device, predict_files, predict_image, warn_of_unlike
+from vtadl.losses.plugged import Loss, expression_of
 from vtadl.progress import silent
 from vtadl.reports.card import write_card
 from vtadl.runs.origin import note_category
@@ -37,7 +41,20 @@ from vtadl.training.train import train_run
 PathLike = str | Path
 
 
-__all__ = ["Config", "Detector", "Prediction", "Report", "Teaching", "evaluate", "load", "teach", "train"]
+__all__ = [
+    "Backbone",
+    "Config",
+    "Density",
+    "Detector",
+    "Loss",
+    "Prediction",
+    "Report",
+    "Teaching",
+    "evaluate",
+    "load",
+    "teach",
+    "train",
+]
 
 
 class Thresholds(TypedDict, total=False):
@@ -187,7 +204,9 @@ def train(
     category: PathLike,
     *,
     preset: str | None = None,
-    objective: str | None = None,
+    objective: str | Loss | Mapping[str | Loss, float] | None = None,
+    backbone: str | Backbone | Callable[[], Backbone] | None = None,
+    density: str | Callable[[int, tuple[int, int]], Density] | None = None,
     model: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -201,7 +220,10 @@ def train(
     Args:
         category: folder of one product, in any layout that `vtadl data check` knows.
         preset: a name from `vtadl presets`; ``None``: the default.
-        objective: weighted sum of losses, such as ``mse + vae``, for presets that are trained.
+        objective: weighted sum of losses, such as ``mse + vae``, for presets that are trained; a loss of your own; or
+            weights by name or loss, such as ``{"mse": 1, focal: 0.5}``.
+        backbone: ``model.backbone``, or a network of your own, as a class or made.
+        density: ``model.density``, or a density of your own, as a class or whatever makes it of width and grid.
         model: settings of the model by name, such as ``{"image_size": 416}`` (`vtadl.config.schema`).
         training: settings of the training, such as ``{"steps": 1000}``.
         seed: of everything random; ``None``: 0.
@@ -215,7 +237,9 @@ def train(
         ConfigError: an unknown preset, setting, objective or device.
         DataError: images that cannot be used.
     """
-    chosen = with_values(_config(preset, objective, seed, config), model=model, training=training)
+    own = {key: thing for key, thing in (("backbone", backbone), ("density", density)) if thing is not None}
+    chosen = _config(preset, None if objective is None else expression_of(objective), seed, config)
+    chosen = with_values(chosen, model={**(model or {}), **own}, training=training)
     files = (None if file is None else Path(file) for file in (roi, ignore))
     content = replace(read_category(Path(category)), roi_mask=read_region_of_interest(*files))
     for line in content.remarks():
@@ -226,12 +250,21 @@ def train(
     return Detector(run, device)
 
 
-def load(folder: PathLike, device: str = "auto") -> Detector:
+def load(folder: PathLike, device: str = "auto", *, plugins: Iterable[Any] = ()) -> Detector:
     """Read a run folder back.
+
+    Args:
+        folder: what `Detector.save` or ``vtadl train`` wrote.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        plugins: the losses, backbone or density of your own that it was trained with, or their names: a folder alone
+            never makes us import what it names, unless it is an installed entry point.
 
     Raises:
         BundleError: no run, or an unfinished, damaged or newer one.
+        PluginError: it was trained with something of your own that is not given.
     """
+    for thing in plugins:
+        named(thing)
     return Detector(load_run(Path(folder)), device)
 
 

@@ -28,6 +28,7 @@ from vtadl.commands import (
     train,
 )
 from vtadl.commands.arguments import Parser, add_common, warn
+from vtadl.config import plugins
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
 from vtadl.terminal import terminable, write_all_names
 from vtadl.threads import use_threads
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_all_names()
     options = _parser().parse_args(arguments)
     try:
+        plugins.give(getattr(options, "plugin", ()))
         use_threads(options.threads)  # before the command imports torch
         with terminable(), warnings.catch_warnings():
             # Pillow warns of unusual metadata in images that are fine to read.

@@ -23,6 +23,10 @@ class ConfigError(VtadlError, ValueError):
     """A setting, preset, objective or flag that cannot be."""
 
 
+class PluginError(ConfigError):
+    """A loss, backbone or density of another's code that was not given, or cannot be imported."""
+
+
 class DataError(VtadlError, ValueError):
     """An image, mask, anomaly map or folder of images that cannot be used."""
 

@@ -148,10 +148,7 @@ def evaluate_maps(
     found = find_maps(folder, names)
     test.warnings += missing_warnings(folder, names, found)
     test.samples = tuple(sample for sample, name in zip(test.samples, names, strict=True) if name in found)
-    own = {}
-    if scores is not None:
-        own = read_scores(scores, {category.relative(sample.path): sample.path for sample in category.test})
-        check_complete(scores, own, list(found))
+    own = {} if scores is None else _own_scores(scores, category, list(found))
     summaries: list[MapSummary] = []
     resampled = 0
     with progress("reading", len(test.samples)) as advance:
@@ -159,8 +156,7 @@ def evaluate_maps(
             stored, size = read_map(path), image_size(sample.path)
             summaries.append(summarize_map(name, stored))
             resampled += stored.shape != size
-            score = own[name] if scores is not None else float(stored.max())
-            test.add(sample, score, place_map(stored, size, path, geometry))
+            test.add(sample, own.get(name, float(stored.max())), place_map(stored, size, path, geometry))
             advance(1)
     report = test.report(seed, None, map_warnings(summaries))
     best_known = report.metrics["pixel_AUROC"] if test.masks else report.metrics["image_AUROC"]
@@ -169,6 +165,12 @@ def evaluate_maps(
     report.protocol["map_geometry"] = geometry
     report.protocol["map_resampling"] = "bilinear, antialiased where it shrinks" if resampled else "none"
     return replace(report, warnings=(*report.warnings, *negated_hint(best_known)))
+
+
+def _own_scores(file: Path, category: Category, images: list[str]) -> dict[str, float]:
+    scores = read_scores(file, {category.relative(sample.path): sample.path for sample in category.test})
+    check_complete(file, scores, images)
+    return scores
 
 
 def _with_published(report: Report, images: Sequence[ScoredImage]) -> Report:

@@ -165,3 +165,17 @@ def test_a_preset_with_settings_of_its_own_is_a_method_beside_it(root):
 def test_a_preset_with_settings_that_cannot_be(preset, message):
     with pytest.raises(ConfigError, match=message):
         configurations([preset], [], [0], [])
+
+
+def test_a_density_of_others_may_draw_something(monkeypatch, tmp_path):
+    (tmp_path / "drawing.py").write_text(
+        "import torch\n"
+        "class Drawing(torch.nn.Module):\n"
+        "    def __init__(self, width, grid):\n"
+        "        super().__init__()\n"
+        "    def fit(self, batches):\n"
+        "        pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = configurations(["gaussian model.density=drawing:Drawing"], [], [3, 4], [])
+    assert [config.seed for config in found] == [3, 4]

@@ -21,7 +21,7 @@ def moments_of(x, batch=7):
 
 def fitted(x, **kwargs):
     density = PositionGaussian(x.shape[1], tuple(x.shape[-2:]))
-    density.fit(moments_of(x, **kwargs))
+    density.fit_moments(moments_of(x, **kwargs))
     return density
 
 
@@ -95,7 +95,7 @@ def test_constant_channels_do_not_break_it(embeddings):
 
 def test_no_image_is_an_error():
     with pytest.raises(DataError, match="at least one good image"):
-        PositionGaussian(4, (2, 2)).fit(GaussianMoments())
+        PositionGaussian(4, (2, 2)).fit([])
 
 
 def test_state_is_compact_and_loads(embeddings):
@@ -125,7 +125,7 @@ def test_of_a_large_grid_squares_of_positions_share_a_gaussian(monkeypatch, grid
     moments = density.moments()
     for batch in x.split(7):
         moments.update(batch)
-    density.fit(moments)
+    density.fit_moments(moments)
     probe = torch.randn(2, 5, *grid, generator=torch.Generator().manual_seed(4))
     scores = density(probe)
     assert scores.shape == (2, *grid)

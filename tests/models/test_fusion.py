@@ -88,7 +88,7 @@ def test_every_eighth_image_is_scored_by_a_gaussian_of_the_others_and_then_learn
     for density, part in ((others, pooled[learned]), (everything, pooled)):
         moments = density.moments()
         moments.update(part)
-        density.fit(moments)
+        density.fit_moments(moments)
     torch.testing.assert_close(fitting.unseen(()), others(pooled[~learned]), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(component.density(pooled), everything(pooled), rtol=1e-3, atol=1e-3)
 

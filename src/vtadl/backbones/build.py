@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.huggingface import HubBackbone, hub_geometry
 from vtadl.backbones.input_size import Geometry
-from vtadl.backbones.names import BACKBONES, OURS
+from vtadl.backbones.names import BACKBONES, OURS, TRANSFORMERS
 from vtadl.backbones.plugged import PluggedBackbone, plugged_geometry
 from vtadl.backbones.timm_vit import VitBackbone, vit_geometry
 from vtadl.backbones.weights import Checksum, stamp
@@ -160,10 +160,10 @@ def first_stages(count: int) -> nn.Sequential:
 
 
 def _check_settings(config: BackboneConfig) -> None:
-    kind, colon, _ = config.backbone.partition(":")
-    plugged = plugins.installed(plugins.BACKBONES)
-    if (kind, bool(colon)) not in ((OURS, False), ("vit", True), ("hub", True)) and config.backbone not in plugged:
-        names = ", ".join([*BACKBONES, *plugged])
+    kind = config.backbone.partition(":")[0]
+    ours = config.backbone == OURS or config.backbone.startswith(TRANSFORMERS)
+    if not ours and not plugins.is_known(plugins.BACKBONES, config.backbone):
+        names = ", ".join([*BACKBONES, *plugins.installed(plugins.BACKBONES), "module:attribute"])
         raise ConfigError(f"unknown backbone '{config.backbone}'; choose from: {names}")
     taken = {"vit": ("backbone_blocks", "backbone_heads", "backbone_scaling"), "hub": ("backbone_blocks",)}.get(
         kind, ()

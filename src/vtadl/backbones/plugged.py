@@ -1,8 +1,9 @@
-"""Backbones of other packages: a module with ``width``, ``stride`` and ``multiple`` as attributes of its class."""
+"""Backbones of others: a module with ``width``, ``stride`` and ``multiple`` as attributes."""
 
+import copy
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,21 +16,35 @@ from vtadl.config.schema import BackboneConfig
 from vtadl.errors import ConfigError
 
 
+class Backbone(Protocol):
+    """A network that embeds images; an ``nn.Module``, which is frozen."""
+
+    width: int
+    """Dimensions of an embedding."""
+    stride: int
+    """Pixels along a side that make one cell of its grid."""
+    multiple: int
+    """Images must have sides that are multiples of this."""
+
+    def __call__(self, images_B3HW: Tensor, /) -> Tensor:
+        """Images in [0, 1], ``(B, 3, H, W)``, to embeddings ``(B, width, H / stride, W / stride)``."""
+
+
 def plugged_geometry(config: BackboneConfig) -> Geometry:
-    """Width and grid of an installed backbone; none is made.
+    """Width and grid of a backbone by name; none is made.
 
     Raises:
-        ConfigError: it cannot be imported, or does not say them.
+        ConfigError: it is not given, cannot be imported, or does not say them.
     """
-    network = _class_of(config.backbone)
+    network = _found(config.backbone)
     return Geometry(**{name: int(getattr(network, name)) for name in ("width", "stride", "multiple")})
 
 
 class PluggedBackbone(nn.Module):
-    """An installed backbone, frozen, with the checksum of its weights.
+    """A backbone by name, frozen, with the checksum of its weights.
 
     Raises:
-        ConfigError: it cannot be imported or made, or is no backbone.
+        ConfigError: it is not given, cannot be imported or made, or is no backbone.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -53,7 +68,9 @@ class PluggedBackbone(nn.Module):
 
 
 def _made(name: str) -> nn.Module:
-    network = _class_of(name)
+    network = _found(name)
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)  # whoever made it may change it
     # Weights that it draws are the same each time, whatever was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -65,10 +82,11 @@ def _made(name: str) -> nn.Module:
     return made
 
 
-def _class_of(name: str) -> Any:
+def _found(name: str) -> Any:
+    """A class, or a module that is made already."""
     network = plugins.load(plugins.BACKBONES, name)
     numbers = [getattr(network, attribute, None) for attribute in ("width", "stride", "multiple")]
-    is_module = isinstance(network, type) and issubclass(network, nn.Module)
+    is_module = issubclass(network if isinstance(network, type) else type(network), nn.Module)
     if not is_module or not all(isinstance(number, int) and number > 0 for number in numbers):
         raise ConfigError(
             f"backbone '{name}' is no class of torch.nn.Module with width, stride and multiple as numbers above 0"

@@ -69,6 +69,18 @@ def add_category(parser: Parser) -> None:
 def add_run(parser: Parser) -> None:
     """``RUN``, as ``options.run_folder``."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder that vtadl train wrote")
+    add_plugin(parser)
+
+
+def add_plugin(parser: Parser) -> None:
+    """``--plugin``."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="your own loss, backbone or density that RUN names: a folder alone imports nothing",
+    )
 
 
 def add_json(parser: Parser) -> None:

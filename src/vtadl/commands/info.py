@@ -90,12 +90,12 @@ def _processor(recorded: Any) -> str:
 def run_presets(options: argparse.Namespace) -> int:
     """Print the table."""
     from vtadl.backbones.names import BACKBONES
-    from vtadl.config.plugins import BACKBONES as BACKBONE_PLUGINS
-    from vtadl.config.plugins import LOSSES, installed, origin
+    from vtadl.config import plugins
     from vtadl.losses.objective import TERMS
 
     plugged = {
-        group: {name: origin(point) for name, point in installed(group).items()} for group in (LOSSES, BACKBONE_PLUGINS)
+        group: {name: plugins.origin(point) for name, point in plugins.installed(group).items()}
+        for group in (plugins.LOSSES, plugins.BACKBONES, plugins.DENSITIES)
     }
 
     defaults = {DEFAULT_PRESET: " (default)"}
@@ -104,9 +104,11 @@ def run_presets(options: argparse.Namespace) -> int:
     _print_list("other names", {preset: ", ".join(found) for preset, found in names.items() if found})
     _print_list(
         'losses, to be combined as in --objective "5*mse + 0.5*ssim + nll"',
-        {**{name: term.summary for name, term in TERMS.items()}, **plugged[LOSSES]},
+        {**{name: term.summary for name, term in TERMS.items()}, **plugged[plugins.LOSSES]},
     )
-    _print_list("backbones", {**BACKBONES, **plugged[BACKBONE_PLUGINS]})
+    _print_list("backbones", {**BACKBONES, **plugged[plugins.BACKBONES]})
+    if plugged[plugins.DENSITIES]:
+        _print_list("densities, for model.density of the preset gaussian", plugged[plugins.DENSITIES])
     return 0
 
 

@@ -6,7 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_category, add_command, add_device, add_force, add_skip_bad, progress_of, warn
+from vtadl.commands.arguments import (
+    add_category,
+    add_command,
+    add_device,
+    add_force,
+    add_plugin,
+    add_skip_bad,
+    progress_of,
+    warn,
+)
 from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import overlay, read_config
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
@@ -38,6 +47,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random (default 0)")
     parser.add_argument("--roi", type=Path, metavar="FILE", help="what to look at: PNG, or polygons in JSON")
     parser.add_argument("--ignore", type=Path, metavar="FILE", help="what to ignore: PNG, or polygons in JSON")
+    add_plugin(parser)
     add_device(parser)
     add_skip_bad(parser)
     add_force(parser)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.compare.cells import Cell, data_hash
+from vtadl.config import plugins
 from vtadl.config.aliases import preset_name
 from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS, preset_config
@@ -75,6 +76,7 @@ def configurations(
     Raises:
         ConfigError: one of them cannot be.
     """
+    plugins.give([*objectives, *presets])
     canonical = [str(parse_objective(expression)) for expression in objectives]
     methods = [(_preset_of(text), tuple(text.split()[1:])) for text in dict.fromkeys(presets)]
     plain = [config for config, _ in methods]
@@ -103,7 +105,7 @@ def configurations(
 
 def _is_seedless(config: Config) -> bool:
     """Whether the model draws nothing, so that every seed gives the same detector, to the bit."""
-    return isinstance(config.model, GaussianConfig)
+    return isinstance(config.model, GaussianConfig) and config.model.density is None
 
 
 def _preset_of(text: str) -> Config:

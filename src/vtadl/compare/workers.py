@@ -14,6 +14,7 @@ import torch
 
 from vtadl.compare.cells import Cell, failed, run_cell
 from vtadl.compare.outcomes import Outcome, read_outcome, write_outcome
+from vtadl.config import plugins
 from vtadl.inference.ray_cluster import ray_cluster
 from vtadl.terminal import SIGNALS
 from vtadl.threads import use_threads
@@ -73,7 +74,7 @@ def run_on_ray(cells: Sequence[Cell], out: Path, device: torch.device, address: 
     with ray_cluster(address) as ray:
         # Ray starts a task again whose node dies: the cell then resumes from its checkpoint.
         task = ray.remote(num_cpus=1, num_gpus=int(device.type == "cuda"), max_retries=2)(_on_node)
-        tasks = {task.remote(cell, out.resolve(), str(device)): cell for cell in cells}
+        tasks = {task.remote(cell, out.resolve(), str(device), plugins.given()): cell for cell in cells}
         while tasks:
             (ready, *_), _ = ray.wait(list(tasks))
             cell = tasks.pop(ready)
@@ -83,13 +84,15 @@ def run_on_ray(cells: Sequence[Cell], out: Path, device: torch.device, address: 
                 note(cell, _lost(cell, out, f"Ray could not run it: {type(error).__name__}"))
 
 
-def _on_node(cell: Cell, out: Path, device: str) -> Outcome:
+def _on_node(cell: Cell, out: Path, device: str, given: Sequence[str]) -> Outcome:
     use_threads(1)
+    plugins.give(given)
     return run_cell(cell, out, torch.device(device))
 
 
 def _started(cell: Cell, out: Path, device: torch.device, threads: int) -> SpawnProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_in_process, args=(cell, out, str(device), threads))
+    arguments = (cell, out, str(device), threads, plugins.given())
+    process = multiprocessing.get_context("spawn").Process(target=_in_process, args=arguments)
     # Ctrl-C in a terminal reaches all processes; this one passes it on when the other is ready for it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -99,13 +102,14 @@ def _started(cell: Cell, out: Path, device: torch.device, threads: int) -> Spawn
     return process
 
 
-def _in_process(cell: Cell, out: Path, device: str, threads: int) -> None:
+def _in_process(cell: Cell, out: Path, device: str, threads: int, given: Sequence[str]) -> None:
     if hasattr(os, "setsid"):
         os.setsid()
     for number in SIGNALS:  # a service manager sends SIGTERM to all processes
         signal.signal(number, signal.default_int_handler)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     use_threads(threads)
+    plugins.give(given)
     try:
         run_cell(cell, out, torch.device(device))
     except KeyboardInterrupt:

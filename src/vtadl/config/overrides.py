@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from vtadl.config import plugins
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import REPAIRED, Config, ModelConfig, not_repaired
 from vtadl.errors import ConfigError, VtadlWarning, did_you_mean
@@ -26,6 +27,9 @@ RENAMED = {
 }
 """Keys by the names that earlier versions gave them: read, with a line that names the new one."""
 
+OWN = ("backbone", "second_backbone", "density")
+"""Keys of ``model`` that may name what others add."""
+
 
 def read_config(
     file: Path | None, preset: str | None, objective: str | None, seed: int | None, settings: Iterable[str]
@@ -35,6 +39,7 @@ def read_config(
     Raises:
         ConfigError: whatever does not fit, with the file or flag that said it.
     """
+    plugins.give([objective or ""])
     values = {} if file is None else _read_toml(file)
     name = str(values.pop("preset", DEFAULT_PRESET)) if preset is None else preset
     for key, flag in (("preset", preset), ("objective", objective), ("seed", seed)):
@@ -59,6 +64,7 @@ def overlay(
     Raises:
         ConfigError: as there.
     """
+    plugins.give([objective or ""])
     given = {"preset": preset, "objective": objective, "seed": seed}
     values = {} if file is None else _read_toml(file)
     values |= {key: value for key, value in given.items() if value is not None}
@@ -69,12 +75,14 @@ def apply_settings(config: Config, settings: Iterable[str]) -> Config:
     """Apply ``section.key=value`` strings, as given to ``--set``, values in TOML (bare words are strings).
 
     All at once, so that their order does not matter; of one key that is given twice the last value counts.
+    What they name of others is given by that (`vtadl.config.plugins`).
 
     Raises:
         ConfigError: a string without ``=``, an unknown key, a value of the wrong type, or values that contradict.
     """
     values: dict[str, Any] = {}
     settings = list(settings)
+    plugins.give(settings)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
@@ -86,12 +94,14 @@ def apply_settings(config: Config, settings: Iterable[str]) -> Config:
 
 
 def with_values(config: Config, *, model: Mapping[str, Any] | None, training: Mapping[str, Any] | None) -> Config:
-    """The settings with some of ``model`` and of ``training`` changed, as Python callers give them.
+    """The settings with some of ``model`` and of ``training`` changed, as Python callers give them: backbones and
+    densities by name, or as they are.
 
     Raises:
         ConfigError: an unknown key, or a value of the wrong type.
     """
-    sections = {"model": model, "training": training}
+    own = {key: plugins.named(thing) for key, thing in (model or {}).items() if key in OWN and thing is not None}
+    sections = {"model": {**(model or {}), **own}, "training": training}
     return merge(config, {name: values for name, values in sections.items() if values}, source="train")
 
 

@@ -63,6 +63,9 @@ class GaussianConfig(BackboneConfig):
     """One Gaussian per position over frozen features (PaDiM-like)."""
 
     kind: Literal["gaussian"] = "gaussian"
+    density: str | None = None
+    """One of your own in place of the Gaussians, by its entry point or as ``module:attribute``
+    (`vtadl.density.plugged`)."""
     smoothing: Smoothing = 4.0
     """Standard deviation in pixels (of ``image_size``) of the Gaussian that smooths the anomaly map."""
 

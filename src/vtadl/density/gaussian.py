@@ -4,6 +4,7 @@ Source: T. Defard et al., PaDiM, ICPR 2020. Differences: all channels are kept (
 shrunk by an amount that follows from the number of images, and it is stored as half-precision triangles.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Self
 
@@ -90,11 +91,22 @@ class PositionGaussian(nn.Module):
         self.register_buffer("whitening", torch.zeros(positions, width * (width + 1) // 2, dtype=torch.float16))
         self._blocks: list[Tensor] = []  # the triangles unpacked, made at the first score
 
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Learn from embeddings of the grid, ``(B, D, H, W)`` at a time.
+
+        Raises:
+            DataError: no image came.
+        """
+        moments = self.moments()
+        for embeddings_BDHW in batches:
+            moments.update(embeddings_BDHW)
+        self.fit_moments(moments)
+
     def moments(self) -> GaussianMoments:
-        """To be filled with embeddings of the grid, for `fit`."""
+        """To be filled with embeddings of the grid, for `fit_moments`."""
         return GaussianMoments(self.side)
 
-    def fit(self, moments: GaussianMoments) -> None:
+    def fit_moments(self, moments: GaussianMoments) -> None:
         """Take over mean and shrunken covariance.
 
         Raises:

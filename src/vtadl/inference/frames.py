@@ -6,7 +6,7 @@ Extra: ``camera`` (OpenCV). Frames are scored as 8-bit images; nothing is kept o
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,7 +122,7 @@ class _Connection:
         self.shown = without_password(source)
         self.passed_over = 0
 
-    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event) -> Generator[Frame]:
         """Its frames; once there was one, whatever happens to it."""
         seen, tries = False, 0
         while True:

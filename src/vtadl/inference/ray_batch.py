@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vtadl.config import plugins
 from vtadl.errors import BundleError
 from vtadl.inference.batch import Options, Row, Sink, error_row, inspect_into
 from vtadl.inference.predictions_file import Identity, identity_of
@@ -59,7 +60,7 @@ def spread_over_ray(
         # Ray starts a task again whose node dies; what the first one wrote is written over.
         task = ray.remote(num_cpus=1, num_gpus=int(device.type == "cuda"), max_retries=2)(_score)
         most = TASKS_A_CPU * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        fixed = (run_folder.resolve(), predictions.folder.resolve(), options, str(device))
+        fixed = (run_folder.resolve(), predictions.folder.resolve(), options, str(device), plugins.given())
         waiting, running = deque(parts), deque[Any]()
         try:
             while waiting or running:
@@ -77,10 +78,16 @@ def spread_over_ray(
 
 
 def _score(
-    files: Sequence[tuple[Path, Path, Path]], run_folder: Path, out: Path, options: Options, device: str
+    files: Sequence[tuple[Path, Path, Path]],
+    run_folder: Path,
+    out: Path,
+    options: Options,
+    device: str,
+    given: Sequence[str],
 ) -> list[Row]:
     """The rows of files, each given as it is called, where it is, and the name of its pictures."""
     use_threads(1)
+    plugins.give(given)
     called = {str(place): str(path) for path, place, _ in files}
     found = Rows(folder=out)
     inspect_into(

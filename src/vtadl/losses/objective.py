@@ -49,15 +49,16 @@ TERMS: dict[str, Term] = {
 
 
 def term_of(name: str) -> Term | None:
-    """What a name in an objective stands for: one of `TERMS`, else a loss of an installed package, else nothing."""
+    """What a name in an objective stands for: one of `TERMS`, else a loss of another's, else nothing."""
     if name in TERMS:
         return TERMS[name]
-    point = plugins.installed(plugins.LOSSES).get(name)
-    return None if point is None else Term(plugins.origin(point), "reconstruction")
+    if not plugins.is_known(plugins.LOSSES, name):
+        return None
+    return Term("between a reconstruction and its target", "reconstruction")
 
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_TERM = re.compile(rf"\s*(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>[A-Za-z_]\w*)\s*", re.ASCII)
+_TERM = re.compile(rf"\s*(?:(?P<weight>{_NUMBER})\s*\*\s*)?(?P<name>{plugins.NAME}|[A-Za-z_]\w*)\s*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ def _unreadable(expression: str, position: int) -> ConfigError:
 
 
 def _names() -> str:
-    return ", ".join([*TERMS, *plugins.installed(plugins.LOSSES)])
+    return ", ".join([*TERMS, *plugins.installed(plugins.LOSSES), "module:function"])
 
 
 def _number(weight: float) -> str:

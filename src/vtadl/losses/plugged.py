@@ -1,6 +1,6 @@
-"""Losses of other packages, between a reconstruction and its target."""
+"""Losses of others, between a reconstruction and its target."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -13,11 +13,18 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Reconstruction and target, both ``(B, 3, H, W)`` images in [0, 1] or ``(B, N, D)`` embeddings, to a scalar."""
 
 
+def expression_of(objective: str | Loss | Mapping[str | Loss, float]) -> str:
+    """An objective as Python callers give it: an expression, a loss, or weights by name or loss."""
+    if isinstance(objective, Mapping):
+        return str(Objective(terms=tuple((plugins.named(loss), float(weight)) for loss, weight in objective.items())))
+    return plugins.named(objective)
+
+
 def plugged_losses(objective: Objective) -> dict[str, Loss]:
-    """The objective's losses that are of other packages, by name.
+    """The objective's losses that are of others, by name.
 
     Raises:
-        ConfigError: one cannot be imported, or is no function.
+        ConfigError: one was not given, cannot be imported, or is no function.
     """
     return {name: _loss(name) for name, _ in objective.terms if name not in TERMS}
 

@@ -88,11 +88,11 @@ class _GaussianFitting:
     def finish(self) -> None:
         density = self.component.density
         if self.moments.count:
-            density.fit(self.moments)
+            density.fit_moments(self.moments)
             self.scores = [density(embeddings_1DHW) for embeddings_1DHW in self.validation]
         for embeddings_1DHW in self.validation:
             self.moments.update(embeddings_1DHW)
-        density.fit(self.moments)
+        density.fit_moments(self.moments)
 
     def unseen(self, kept: Iterable[tuple[int, Tensor]]) -> Tensor:
         return torch.cat(self.scores) if self.scores else torch.empty(0, *self.component.grid)

@@ -104,7 +104,7 @@ class ContextNetwork(nn.Module):
         moments = self.residual.moments()
         for embeddings_BDHW in batches:
             moments.update(self._residuals(embeddings_BDHW))
-        self.residual.fit(moments)
+        self.residual.fit_moments(moments)
 
     def terms(
         self, embeddings_BDHW: Tensor, /, *, seed: int, step: int, samples: Sequence[int]

@@ -9,6 +9,7 @@ from vtadl.config.schema import GaussianConfig, MemoryConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.gaussian import PositionGaussian, shared_blocks
 from vtadl.density.memory import PatchMemory, SampledPatches
+from vtadl.density.plugged import PluggedDensity
 from vtadl.errors import ConfigError
 from vtadl.models.protocol import Fitted, Session
 from vtadl.nn.resize import Resize
@@ -18,7 +19,9 @@ MAX_COVARIANCES = 2**32
 
 
 class GaussianDetector(nn.Module):
-    """One Gaussian per position over a frozen backbone: preset ``gaussian``."""
+    """A density of each position, one Gaussian unless settings name another, over a frozen backbone: preset
+    ``gaussian``.
+    """
 
     def __init__(self, config: GaussianConfig, backbone: Backbone) -> None:
         super().__init__()
@@ -26,18 +29,22 @@ class GaussianDetector(nn.Module):
         self.backbone = backbone
         self.input_size = input_size(config, backbone.multiple, backbone.stride)
         grid = grid_shape(config, backbone.multiple, backbone.stride)
-        check_covariances(grid, backbone.width)
-        self.density = PositionGaussian(backbone.width, grid)
+        self.density: PositionGaussian | PluggedDensity
+        if config.density is None:
+            check_covariances(grid, backbone.width)
+            self.density = PositionGaussian(backbone.width, grid)
+        else:
+            self.density = PluggedDensity(config.density, backbone.width, grid)
         self.upsampling = Resize(grid, self.input_size, config.smoothing)
 
-    @torch.inference_mode()
     def fit(self, images: TrainingImages, session: Session) -> Fitted:
-        """Mean and covariance of each position; nothing here is random."""
-        moments = self.density.moments()
-        for images_B3HW in session.batches(images, self.input_size):
-            moments.update(self.backbone(images_B3HW))
-        self.density.fit(moments)
+        """Mean and covariance of each position; nothing here is random. Or what a density of others learns."""
+        self.density.fit(self._embedded(images_B3HW) for images_B3HW in session.batches(images, self.input_size))
         return Fitted()
+
+    @torch.no_grad()  # not inference_mode: what others learn from this may need gradients of its own
+    def _embedded(self, images_B3HW: Tensor) -> Tensor:
+        return self.backbone(images_B3HW)
 
     @torch.inference_mode()
     def anomaly_map(self, images_B3HW: Tensor) -> Tensor:

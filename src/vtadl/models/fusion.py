@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
+from vtadl.backbones.names import TRANSFORMERS
 from vtadl.config.schema import FusionConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.standardisation import LogMoments
@@ -49,7 +50,7 @@ class FusionDetector(nn.Module):
         components: list[Component] = [
             GaussianComponent(backbone.width, grid),
             # Cosines suit transformers, whose channels share a scale.
-            MemoryComponent(backbone.width, grid, config.size, cosine=":" in config.backbone),
+            MemoryComponent(backbone.width, grid, config.size, cosine=config.backbone.startswith(TRANSFORMERS)),
         ]
         self.resize: Resize | None = None
         if second_backbone is not None:

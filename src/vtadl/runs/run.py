@@ -33,7 +33,7 @@ from vtadl.data.likeness import checked_look
 from vtadl.data.roi import REGION_FILE, mask_png, read_stored_mask
 from vtadl.data.training_images import GoodImages
 from vtadl.decision.card import CARD_FILE, Card, to_json
-from vtadl.errors import BundleError, ConfigError, DataError
+from vtadl.errors import BundleError, ConfigError, DataError, PluginError
 from vtadl.runs.checkpoint import remove_checkpoint, sync
 from vtadl.runs.files import write_bytes
 from vtadl.runs.folders import new_folder
@@ -219,7 +219,7 @@ def load_run(folder: Path) -> Run:
         training = dict(record.get("training", {}))
         checked_look(training.get(LOOK, {}))
         model = load_weights(folder / WEIGHTS_FILE, found.config, record["weights_sha256"])
-    except BundleError:
+    except (BundleError, PluginError):
         raise
     except (ConfigError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise damaged(folder, error) from error
