@@ -30,7 +30,7 @@ from vtadl.commands import (
 from vtadl.commands.arguments import Parser, add_common, warn
 from vtadl.config import plugins
 from vtadl.errors import ConfigError, VtadlError, VtadlWarning
-from vtadl.terminal import terminable, write_all_names
+from vtadl.terminal import take_all_names, terminable, write_all_names
 from vtadl.threads import use_threads
 from vtadl.version import __version__
 
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 the data or a check failed, 2 the command line is wrong.
     """
+    if arguments is None:
+        take_all_names()
     write_all_names()
     options = _parser().parse_args(arguments)
     try:

@@ -1,5 +1,6 @@
-"""Where vtadl is started: what can be printed there; and Ctrl-C and SIGTERM, which end work in the same way."""
+"""Where vtadl is started: which names can be read and printed there; and Ctrl-C and SIGTERM, which end work alike."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,6 +9,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def take_all_names() -> None:
+    """Begin again in Python's UTF-8 mode where the locale knows fewer letters than names of files have.
+
+    Without it a name would be of escaped bytes, in every file that is written and to every program that reads one.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # this program itself
 
 
 def write_all_names() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -51,8 +52,12 @@ def says(arguments: list[str], folder: Path, encoding: str) -> int:
 
 
 class TestNames:
-    @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-    def test_every_command_prints_any_name(self, place, tmp_path, encoding):
+    @pytest.mark.parametrize(
+        ("encoding", "locale"),
+        [("ascii", {}), ("cp1252", {}), ("ascii", {"PYTHONUTF8": "0"})],
+        ids=["ascii", "cp1252", "without UTF-8 mode"],
+    )
+    def test_every_command_prints_any_name(self, place, tmp_path, encoding, locale):
         names = ["Prüfling.png", "검사.png", "部品 \U0001f529.png", "a\u202eb.png"]
         for number, name in enumerate(names):
             save(tmp_path / "новые" / name, good_image(300 + number))
@@ -60,7 +65,8 @@ class TestNames:
         new = tmp_path / "новые"
         predict = ["predict", str(place / "run"), str(new)]
         # Pipes, C locale and an old code page: what a service or a Windows console gives.
-        printed = vtadl_says(*predict, PYTHONIOENCODING=encoding, LC_ALL="C", LANG="C")
+        how = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "LANG": "C", **locale}
+        printed = vtadl_says(*predict, **how)
         assert printed.returncode == 1  # one cannot be read
         assert printed.stdout.decode(encoding).count("scored ") == len(names)
         assert b"cannot be read" in printed.stdout + printed.stderr or b"not an image" in printed.stderr
@@ -69,6 +75,28 @@ class TestNames:
         assert sorted(Path(row["file"]).name for row in rows) == sorted([*names, "сломан.png"])
         assert says([*predict, "--json", "-"], tmp_path, encoding) == 1
         assert says(["data", "check", str(new)], tmp_path, encoding) == 1
+
+    def test_names_survive_a_locale_of_ascii_in_all_that_is_written(self, place, tmp_path, capsys):
+        how = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "VTADL_THREADS": "1"}
+        new = tmp_path / "новые"
+        save(new / "Prüfling 部品 \U0001f529.png", good_image(300))
+        run, out = shutil.copytree(place / "run", tmp_path / "прогон"), tmp_path / "вывод"
+        assert vtadl_says("predict", run, new, "--out", out, **how).returncode == 0
+        (row,) = map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
+        assert row["file"] == str(new / "Prüfling 部品 \U0001f529.png")
+        assert (out / row["overlay"]).exists()
+        # Another locale knows them as the same files: everything is done already.
+        assert main(["predict", str(run), str(new), "--out", str(out)]) == 1
+        assert "exists already" in capsys.readouterr().err
+        shutil.copytree(place / "parts", tmp_path / "деталь/검사")
+        no_letters = Path(os.fsdecode(b"caf\xe9"))
+        shutil.copytree(place / "parts", tmp_path / "деталь" / no_letters)
+        compared = vtadl_says("compare", tmp_path / "деталь", "--out", out / "c", "--quiet", *SIZE, **how)
+        assert compared.returncode == 0, compared.stderr
+        names = {cell["category"] for cell in json.loads((out / "c/table.json").read_text())}
+        assert names == {"검사", str(no_letters)}
+        for table in ("comparison.html", "table.tex"):
+            assert "검사" in (out / "c" / table).read_text(errors="surrogateescape")
 
     def test_a_name_that_is_a_formula_is_text_in_the_table(self, place, tmp_path):
         names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "'d.png", "plain, with a comma.png", 'a "quote".png']

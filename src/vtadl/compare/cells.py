@@ -63,7 +63,7 @@ class Cell:
         config = self.config
         words = f"{self.preset} {config.objective or ''}"
         described = f"{self.name}\n{self.data_sha256}\n{to_toml(config)}{self.backbone_sha256}"
-        exact = hashlib.sha256(described.encode()).hexdigest()
+        exact = hashlib.sha256(described.encode("utf-8", "surrogateescape")).hexdigest()
         return Path(CELLS_FOLDER, _slug(self.name), f"{_slug(words)}-seed{config.seed}-{exact[:10]}")
 
 

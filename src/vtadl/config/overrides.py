@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import tomli_w
 
 from vtadl.config import plugins
-from vtadl.config.presets import DEFAULT_PRESET, preset_config
+from vtadl.config.presets import DEFAULT_PRESET, PRESETS, preset_config
 from vtadl.config.schema import REPAIRED, Config, ModelConfig, not_repaired
 from vtadl.errors import ConfigError, VtadlWarning, did_you_mean
 
@@ -175,7 +175,10 @@ def _merge(target: Any, values: Mapping[str, Any], source: str, prefix: str) -> 
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in hints:
-            raise ConfigError(f"{source}: unknown key '{name}'{did_you_mean(key, hints)}; choices: {', '.join(hints)}")
+            elsewhere = [preset for preset, one in PRESETS.items() if prefix == "model." and hasattr(one.model, key)]
+            other = f"; it is a setting of the presets {', '.join(elsewhere)}" if elsewhere else ""
+            hint = f"{did_you_mean(key, hints)}; choices: {', '.join(hints)}{other}"
+            raise ConfigError(f"{source}: unknown key '{name}'{hint}")
         current = getattr(target, key)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):

@@ -47,8 +47,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, text.encode("utf-8"))
+    """`write_bytes` of UTF-8 text; a name in it that is of other bytes keeps them."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def lock(file: IO[bytes] | IO[str], taken: str) -> None:

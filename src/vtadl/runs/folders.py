@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vtadl.errors import BundleError
@@ -90,6 +90,7 @@ def _beside(folder: Path, kind: str) -> Path:
 def _sweep(folder: Path, kind: str) -> None:
     """Remove the hidden folders of processes that are gone."""
     start = f".{folder.name[:20]}.{kind}-"
-    for path in folder.parent.iterdir():
-        if path.name.startswith(start) and is_abandoned(path.name.removeprefix(start)):
-            shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # of a folder that may be written to and not listed
+        for path in folder.parent.iterdir():
+            if path.name.startswith(start) and is_abandoned(path.name.removeprefix(start)):
+                shutil.rmtree(path, ignore_errors=True)

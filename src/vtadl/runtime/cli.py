@@ -12,7 +12,7 @@ from typing import Any
 from vtadl.data.layouts import find_images
 from vtadl.errors import ConfigError, DataError, VtadlError, VtadlWarning
 from vtadl.runtime.detector import ExportedDetector, load
-from vtadl.terminal import finishing_the_item, terminable, write_all_names
+from vtadl.terminal import finishing_the_item, take_all_names, terminable, write_all_names
 from vtadl.version import __version__
 
 OK, FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a file or the export cannot be used, 2 the command line is wrong,
         130 Ctrl-C or SIGTERM.
     """
+    if arguments is None:
+        take_all_names()
     write_all_names()
     options = _parser().parse_args(arguments)
     try:
