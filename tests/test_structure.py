@@ -12,6 +12,12 @@ SOURCE = ROOT / "src/vtadl"
 MOST_ROOMS, LONGEST_FILE, LONGEST_FUNCTION = 30, 350, 50
 LONG_FUNCTIONS = {"server/migrations/versions/0001_first_tables.py:upgrade"}
 """A migration makes one table after the other, and is never changed."""
+OF_A_ROOM = {
+    *(f"commands/test_{name}.py" for name in ("cli", "field_cases", "first_try", "startup")),
+    *("config/test_config.py", "data/layouts/test_trees.py", "data/test_formats_page.py"),
+    *("models/test_paper_arms.py", "runtime/test_runtime.py"),
+}
+"""Tests of more than one file of their room; those of the server all are."""
 
 
 def test_the_top_has_few_rooms():
@@ -52,3 +58,10 @@ def test_the_written_map_is_the_enforced_one():
 @pytest.mark.parametrize("folder", [path for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"])
 def test_every_folder_of_the_source_has_its_tests(folder):
     assert list((ROOT / "tests" / folder.name).glob("test_*.py"))
+
+
+def test_tests_mirror_the_source():
+    tests = {str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").glob("*/**/test_*.py")}
+    own = {name for name in tests - OF_A_ROOM if not name.startswith(("server/", "benchmarks/"))}
+    assert {name for name in own if not (SOURCE / name.replace("test_", "")).exists()} == set()
+    assert tests >= OF_A_ROOM

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import distributions
 
 import pytest
 
@@ -20,6 +21,7 @@ print("openvino" in sys.modules, sys.modules["openvino_telemetry"], forks)
 
 
 def test_loading_an_openvino_model_forks_nothing():
-    pytest.importorskip("openvino_telemetry")
+    if not any(one.name == "openvino-telemetry" for one in distributions()):  # by import, other tests may forbid it
+        pytest.skip("openvino-telemetry is not installed")
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert done.stdout == "True None []\n", done.stderr

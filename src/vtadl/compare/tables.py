@@ -58,9 +58,7 @@ def tabulate(outcomes: Sequence[Outcome], metric: str) -> Table:
     cells: dict[tuple[str, Method], dict[int, Outcome]] = {}
     for outcome in outcomes:
         cells.setdefault((outcome.category, method_of(outcome)), {})[outcome.seed] = outcome
-    entries = {
-        place: _entry([o.metrics.get(metric) for o in by_seed.values()], by_seed) for place, by_seed in cells.items()
-    }
+    entries = {place: _entry(metric, list(by_seed.values())) for place, by_seed in cells.items()}
     measured = [m for m in methods if any(entries[category, m].mean is not None for category in categories)]
     shared = tuple(c for c in categories if measured and all(entries[c, m].complete for m in measured))
     return Table(
@@ -91,27 +89,22 @@ def labels(methods: Sequence[Method]) -> dict[Method, str]:
     }
 
 
-def _entry(values: Sequence[float | None], by_seed: dict[int, Outcome]) -> Entry:
-    found = [value for value in values if value is not None]
-    return Entry(
-        mean=statistics.fmean(found) if found else None,
-        spread=statistics.stdev(found) if len(found) > 1 else None,
-        seeds=len(found),
-        missing=sum(outcome.status != "done" for outcome in by_seed.values()),
-    )
+def _entry(metric: str, outcomes: Sequence[Outcome]) -> Entry:
+    values = [value for outcome in outcomes if (value := outcome.metrics.get(metric)) is not None]
+    return _averaged(values, missing=sum(outcome.status != "done" for outcome in outcomes))
 
 
 def _mean(cells: Sequence[dict[int, Outcome]], metric: str) -> Entry:
     """The mean over categories: of each seed, then over seeds, so that its spread is that of whole repetitions."""
-    if not cells:
-        return Entry(mean=None, spread=None, seeds=0, missing=0)
-    seeds = list(cells[0])
-    of_seed = [
-        statistics.fmean(value for cell in cells if (value := cell[seed].metrics[metric]) is not None) for seed in seeds
-    ]
+    seeds = cells[0] if cells else ()
+    of_seed = [[value for cell in cells if (value := cell[seed].metrics[metric]) is not None] for seed in seeds]
+    return _averaged([statistics.fmean(values) for values in of_seed], missing=0)
+
+
+def _averaged(values: Sequence[float], missing: int) -> Entry:
     return Entry(
-        mean=statistics.fmean(of_seed),
-        spread=statistics.stdev(of_seed) if len(seeds) > 1 else None,
-        seeds=len(seeds),
-        missing=0,
+        mean=statistics.fmean(values) if values else None,
+        spread=statistics.stdev(values) if len(values) > 1 else None,
+        seeds=len(values),
+        missing=missing,
     )

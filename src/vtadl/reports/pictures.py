@@ -104,10 +104,9 @@ def choose(report: Report) -> Choice:
 
 def by_type(report: Report) -> dict[str, list[int]]:
     """Indices of the images of each label, lowest score first; defects by name, then the good ones."""
-    labels = sorted({sample.label for sample in report.samples if sample.is_defective})
-    good = sorted({sample.label for sample in report.samples if not sample.is_defective})
+    labels = sorted({(not sample.is_defective, sample.label) for sample in report.samples})
     order = sorted(range(len(report.samples)), key=lambda index: report.scores[index])
-    return {label: [i for i in order if report.samples[i].label == label] for label in (*labels, *good)}
+    return {label: [i for i in order if report.samples[i].label == label] for _, label in labels}
 
 
 def draw_pairs(run: Run, report: Report, names: Sequence[str], choice: Choice, device: torch.device) -> dict[int, Pair]:
