@@ -239,6 +239,7 @@ def _made_export(root: Path) -> Path:
         files={"model.onnx": "0" * 64},
         agreement={"images": 1},
         value_range=None,
+        training_images=json.loads((root / "run/run.json").read_text())["training"].get("images", {}),
     )
     (folder / "manifest.json").write_text(exported.to_json(manifest))
     return folder

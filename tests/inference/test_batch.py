@@ -380,7 +380,7 @@ def test_a_task_of_a_cluster_gives_the_rows_of_its_files(detector, tmp_path):
     (tmp_path / "in/001.png").write_bytes(b"")
     paths = sorted((tmp_path / "in").iterdir())
     files = [(Path("called") / path.name, path, Path(path.stem)) for path in paths]
-    rows = ray_inspection._score(files, tmp_path / "run", tmp_path / "out", Options(maps=False), "cpu")
+    rows = ray_inspection._score(files, tmp_path / "run", tmp_path / "out", Options(maps=False), "cpu", [])
     assert [row["file"] for row in rows] == ["called/000.png", "called/001.png", "called/002.png"]
     assert ["error" in row for row in rows] == [False, True, False]
     assert sorted(path.name for path in (tmp_path / "out/overlays").iterdir()) == ["000.png", "002.png"]

@@ -176,9 +176,8 @@ def _merge(target: Any, values: Mapping[str, Any], source: str, prefix: str) -> 
         name = f"{prefix}{key}"
         if key not in hints:
             elsewhere = [preset for preset, one in PRESETS.items() if prefix == "model." and hasattr(one.model, key)]
-            other = f"; it is a setting of the presets {', '.join(elsewhere)}" if elsewhere else ""
-            hint = f"{did_you_mean(key, hints)}; choices: {', '.join(hints)}{other}"
-            raise ConfigError(f"{source}: unknown key '{name}'{hint}")
+            hint = f" (it is of: {', '.join(elsewhere)})" if elsewhere else did_you_mean(key, hints)
+            raise ConfigError(f"{source}: unknown key '{name}'{hint}; choices: {', '.join(hints)}")
         current = getattr(target, key)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
@@ -234,14 +233,16 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both nested mappings; where both have a key, the value of the second. A section stays what is no section."""
+    """Both nested mappings; where both have a key, the value of the second. A section and what is none give the latter,
+    which `merge` refuses, in any order.
+    """
     joined = dict(first)
     for key, value in second.items():
         known = first.get(key, {})
         if isinstance(known, Mapping) and isinstance(value, Mapping):
             value = _joined(known, value)
         elif key in first and isinstance(value, Mapping):
-            value = known  # which `merge` refuses, in any order
+            value = known
         joined[key] = value
     return joined
 

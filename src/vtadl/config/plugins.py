@@ -75,7 +75,7 @@ def load(group: str, name: str) -> Any:
     point = None if ":" in name else installed(group)[name]
     if point is None and name not in _given:
         raise PluginError(
-            f"'{name}' is code of its own, which is imported only where you name it: add --plugin {name} "
+            f"'{name}' is code of others, which is imported only where you name it: add --plugin {name} "
             f"(in Python: vtadl.load(..., plugins=['{name}']))"
         )
     if point is None and _given[name] is not None:
