@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from helpers.categories import make_category
+from helpers.forks import start_command
 from vtadl.cli import main
 from vtadl.commands.compare import METRIC as DEFAULT_METRIC
 from vtadl.compare.cells import run_cell
@@ -280,10 +281,12 @@ def half_way(out):
 
 def test_killed_half_way_and_started_again_gives_the_same_table(root, tmp_path, capsys):
     out, whole = tmp_path / "killed", tmp_path / "whole"
-    process = start(command(root, out))
-    wait_for(lambda: half_way(out), process)
+    process = start_command(command(root, out), tmp_path / "said.txt")
+    while not half_way(out):
+        assert process.is_alive(), (tmp_path / "said.txt").read_text()
+        time.sleep(0.005)
     process.kill()
-    process.communicate()
+    process.join()
     rows = json.loads((out / "table.json").read_text())
     assert {"done", "pending"} == {row["status"] for row in rows}
     assert main(command(root, out)) == 0
