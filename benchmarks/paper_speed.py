@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.literal_vtadl import PublishedVtadl
 from vtadl.config.schema import PaperConfig
 from vtadl.losses.objective import parse_objective
-from vtadl.models.paper import PaperModel
-from vtadl.models.reference import OBJECTIVE
+from vtadl.models.paper_network import PaperModel
+from vtadl.models.reference_checkpoint import OBJECTIVE
 
 LIMITS = {"step": 0.6, "memory": 0.5, "map": 1 / 3, "map and image": 0.7}
 """What each ratio is meant to stay below."""

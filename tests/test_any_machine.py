@@ -19,7 +19,7 @@ from PIL import Image
 import vtadl
 from helpers.categories import good_image, make_category
 from vtadl.cli import main
-from vtadl.data import embeddings
+from vtadl.data import cached_embeddings as embeddings
 from vtadl.errors import BundleError, TrainingError
 
 SETTINGS = ("--preset", "gaussian", "--set", "model.image_size=64")

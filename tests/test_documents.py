@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers.backbone_weights import save_hub, save_vit
 from helpers.categories import good_image, make_category
-from vtadl.backbones.known import KNOWN
+from vtadl.backbones.catalogue import KNOWN
 from vtadl.cli import main
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 

@@ -33,12 +33,12 @@ WORDS = {
 
 ALLOWED = {
     "src/vtadl/nn/efficientnet.py": "stem",  # the first convolution, as everywhere
-    "src/vtadl/data/inspection.py": "stem",  # of a file's name, as pathlib has it
+    "src/vtadl/data/integrity.py": "stem",  # of a file's name, as pathlib has it
     "src/vtadl/data/layouts/kolektor.py": "stem",  # of a file's name, as pathlib has it
-    "src/vtadl/data/layouts/listed.py": "stem",  # of a file's name, as pathlib has it
-    "src/vtadl/data/layouts/listing.py": "stem",  # of a file's name, as pathlib has it
+    "src/vtadl/data/layouts/image_list.py": "stem",  # of a file's name, as pathlib has it
+    "src/vtadl/data/layouts/files.py": "stem",  # of a file's name, as pathlib has it
     "src/vtadl/data/layouts/visa.py": "stem",  # of a file's name, as pathlib has it
-    "src/vtadl/data/maps.py": "stem",  # of a file's name, as pathlib has it
+    "src/vtadl/data/anomaly_maps.py": "stem",  # of a file's name, as pathlib has it
     "src/vtadl/inference/picture_names.py": "stem",  # of a file's name, as pathlib has it
     "src/vtadl/config/overrides.py": "stem",  # the table of earlier names
     "src/vtadl/server/database.py": "journal",  # of SQLite

@@ -23,7 +23,7 @@ from vtadl.losses.objective import Objective
 from vtadl.metrics import ScoredImage, evaluate
 from vtadl.metrics.published import METRIC, published_pro
 from vtadl.models.build import build_model
-from vtadl.models.paper_detector import PaperDetector
+from vtadl.models.paper import PaperDetector
 from vtadl.nn.smoothing import gaussian_smooth
 from vtadl.runs.files import write_text
 from vtadl.training.schedule import plan

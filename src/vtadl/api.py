@@ -20,7 +20,7 @@ from vtadl.config.plugins import named
 from vtadl.config.presets import DEFAULT_PRESET, preset_config
 from vtadl.config.schema import Config
 from vtadl.data.images import pixels_of
-from vtadl.data.inspection import empty_classes, stop_on_problems
+from vtadl.data.integrity import empty_classes, stop_on_problems
 from vtadl.data.layouts import find_images, read_category
 from vtadl.data.roi import read_region_of_interest
 from vtadl.data.value_range import in_range

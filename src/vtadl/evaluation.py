@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vtadl.data.image_scores import check_complete, read_scores
-from vtadl.data.images import image_size, orientation_of
-from vtadl.data.layouts import Category, Sample
-from vtadl.data.maps import (
+from vtadl.data.anomaly_maps import (
     MapSummary,
     find_maps,
     map_warnings,
@@ -23,10 +20,13 @@ from vtadl.data.maps import (
     read_map,
     summarize_map,
 )
+from vtadl.data.image_scores import check_complete, read_scores
+from vtadl.data.images import image_size, orientation_of
+from vtadl.data.layouts import Category, Sample
+from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.data.mask_files import CONFIG_FILE, read_mask_values
 from vtadl.data.masks import MaskSummary, mask_warnings, summarize_mask
 from vtadl.data.resizing import resize_map, resize_mask
-from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import ConfigError, DataError
 from vtadl.inference.predict import predict_files, warn_of_unlike
 from vtadl.metrics import AnnotatedRegion, Evaluation, ScoredImage, evaluate, published
@@ -132,7 +132,7 @@ def evaluate_maps(
         folder: mirrors the category, see `find_maps`.
         category: whose test images and masks.
         resolution: as in `evaluate_run`; maps of another size than their image are resampled to it first.
-        geometry: how maps lie on their images, one of `vtadl.data.maps.GEOMETRIES`.
+        geometry: how maps lie on their images, one of `vtadl.data.anomaly_maps.GEOMETRIES`.
         scores: file of image scores (`vtadl.data.image_scores`); ``None``: the highest value of each map.
         skip: samples not to use, because they cannot be read.
         seed: of the bootstrap behind the intervals.

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from helpers.backbone_weights import save_hub, save_vit
-from vtadl.backbones.known import KNOWN, added_file
+from vtadl.backbones.catalogue import KNOWN, added_file
 from vtadl.cli import main
 
 NAME = "dinov2-small"

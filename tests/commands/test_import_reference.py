@@ -10,7 +10,7 @@ import vtadl
 from helpers.categories import good_image, make_category
 from helpers.literal_vtadl import PublishedVtadl
 from vtadl.cli import main
-from vtadl.models.reference import load_reference
+from vtadl.models.reference_checkpoint import load_reference
 
 
 @pytest.fixture(scope="module")

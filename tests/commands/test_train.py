@@ -9,7 +9,7 @@ from helpers.categories import make_category
 from vtadl import progress
 from vtadl.cli import main
 from vtadl.losses.objective import TERMS
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 
 TINY = [
     word

@@ -27,8 +27,8 @@ from vtadl.compare.charts import BOTTOM, LINE, SWEEP_HEIGHT, _apart, sweep_chart
 from vtadl.compare.compare import compare
 from vtadl.compare.grid import plan_cells
 from vtadl.compare.outcomes import CELL_FILE, Outcome, read_outcome
+from vtadl.compare.pictures import choose_images
 from vtadl.compare.results import METRICS, Results
-from vtadl.compare.snapshots import choose_images
 from vtadl.compare.sweep import parse_sweep
 from vtadl.compare.tables import tabulate
 from vtadl.compare.text import settings_text

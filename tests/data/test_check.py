@@ -10,7 +10,7 @@ from PIL import Image
 
 from vtadl.data.check import check_category
 from vtadl.data.findings import PUBLISHED_COUNTS
-from vtadl.data.inspection import empty_classes, look_over
+from vtadl.data.integrity import empty_classes, look_over
 from vtadl.data.layouts import read_category
 
 

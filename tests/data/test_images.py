@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from skimage.transform import resize as skimage_resize
 
+from vtadl.data.decoding import MAX_PIXELS
 from vtadl.data.images import image_size, read_image
 from vtadl.data.mask_files import read_mask
-from vtadl.data.opening import MAX_PIXELS
 from vtadl.data.resizing import resize_image, resize_map, resize_mask
 from vtadl.errors import DataError
 

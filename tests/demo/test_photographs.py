@@ -3,7 +3,7 @@
 import pytest
 
 from vtadl.data.images import read_image
-from vtadl.data.inspection import look_over
+from vtadl.data.integrity import look_over
 from vtadl.data.layouts import read_category
 from vtadl.data.mask_files import read_mask
 from vtadl.demo.photographs import ATTRIBUTION, CATEGORY, PHOTOGRAPHS, copy_demo, sample_photographs

@@ -5,7 +5,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from helpers.literal_vtadl import Mixture, patch_nll
 from vtadl.density.mixture import CHUNK, ContextMixture, MixtureDensity
 from vtadl.losses.likelihood import LOG_VAR_LIMIT, bounded_log_var
-from vtadl.models.reference import rearranged
+from vtadl.models.reference_checkpoint import rearranged
 
 
 def density(mixtures: int = 3, *, faithful: bool = False) -> MixtureDensity:

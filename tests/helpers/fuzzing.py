@@ -22,15 +22,15 @@ from PIL import Image
 from helpers.exports import card_for, tiny_run
 from helpers.trees import COCO, LABELME, SIDE, TREES
 from vtadl.config.overrides import read_config
+from vtadl.data.anomaly_maps import read_map
 from vtadl.data.images import image_size, read_image
 from vtadl.data.layouts import read_category
-from vtadl.data.maps import read_map
+from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.data.mask_files import read_mask
 from vtadl.data.roi import read_region_of_interest
-from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import VtadlError
 from vtadl.inference.predictions_file import open_predictions_file, read_rows
-from vtadl.models.reference import load_reference
+from vtadl.models.reference_checkpoint import load_reference
 from vtadl.runs.run import load_run, save_run
 from vtadl.runtime import manifest as exported
 from vtadl.runtime.manifest import read_card, read_manifest, read_region

@@ -17,11 +17,11 @@ from torch import nn
 
 from vtadl.cli import main
 from vtadl.config.schema import PaperConfig, TrainingConfig
-from vtadl.data.repeated import RepeatedImages
+from vtadl.data.cached_images import CachedImages
 from vtadl.data.training_images import TrainingImages
 from vtadl.losses.objective import parse_objective
 from vtadl.losses.ssim import ssim
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 from vtadl.training.distributed import joined, set_idle, share_batch_statistics
 from vtadl.training.loop import optimise
 
@@ -143,7 +143,7 @@ NETWORKS = {
 
 def train_each(folder: Path, batch_sizes: list[int]) -> int:
     """Twenty steps on the images of ``folder`` for each network and batch size; the leading process writes the log."""
-    images = RepeatedImages(TrainingImages(paths=tuple(sorted(folder.glob("*.png")))), (16, 16))
+    images = CachedImages(TrainingImages(paths=tuple(sorted(folder.glob("*.png")))), (16, 16))
     with joined(torch.device("cpu")) as (group, device):
         for (name, (expression, build)), batch_size in itertools.product(NETWORKS.items(), batch_sizes):
             torch.manual_seed(0)

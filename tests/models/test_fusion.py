@@ -12,8 +12,8 @@ from vtadl.density.gaussian import PositionGaussian
 from vtadl.density.packed_scatter import unpack_scatter
 from vtadl.density.standardisation import LogMoments
 from vtadl.errors import BundleError
-from vtadl.models.components import GaussianComponent, MemoryComponent
 from vtadl.models.fusion import FusionDetector
+from vtadl.models.fusion_components import GaussianComponent, MemoryComponent
 from vtadl.models.protocol import Model
 
 

@@ -13,9 +13,9 @@ from vtadl.data.training_images import TrainingImages
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import parse_objective
 from vtadl.losses.residual import RESIDUALS
-from vtadl.losses.variance_covariance import cov, var
-from vtadl.models.paper import PaperModel
-from vtadl.models.paper_detector import MODERATION, PaperDetector
+from vtadl.losses.vicreg import cov, var
+from vtadl.models.paper import MODERATION, PaperDetector
+from vtadl.models.paper_network import PaperModel
 from vtadl.nn.smoothing import gaussian_smooth
 
 TINY = PaperConfig(image_size=32, patch_size=8, width=32, depth=1, heads=4, mlp_width=48, mixtures=3, latent_width=4)

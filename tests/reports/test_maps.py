@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from helpers.categories import make_category
 from vtadl.cli import main
+from vtadl.data.anomaly_maps import find_maps, read_map
 from vtadl.data.layouts import read_category
-from vtadl.data.maps import find_maps, read_map
 from vtadl.metrics import ScoredImage, compare_metrics
 
 

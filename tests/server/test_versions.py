@@ -8,7 +8,7 @@ import pytest
 
 import vtadl
 from helpers.server_client import DEFECTIVE, GOOD, NAME, send
-from vtadl.server import changes, misses
+from vtadl.server import error_rates, new_versions
 from vtadl.server.tables import Rescore, Version
 from vtadl.server.versions import active_version
 
@@ -67,8 +67,8 @@ def test_a_version_is_tried_on_what_another_missed(serve, run_folder, other_run)
     wait_for_rescores(client, 3)
     with server.database.read() as session:
         active = active_version(session, NAME)
-        again = misses.labelled(session, active)
-        before = misses.labelled(session, session.query(Version).filter_by(number=1).one())
+        again = error_rates.labelled(session, active)
+        before = error_rates.labelled(session, session.query(Version).filter_by(number=1).one())
     assert again.defective[0] != ones[1]["score"]
     expected = vtadl.load(other_run).predict(client.app.state.server.storage.picture(ones[1]["id"], "png")).score
     assert active.number == 2 and again.defective == (expected, expected) and len(again.good) == 1
@@ -90,7 +90,7 @@ def wait_for_rescores(client, count: int) -> list[float | None]:
 
 
 async def add(server, folder):
-    return await changes.make_version(server, NAME, folder, why="a test", by="test")
+    return await new_versions.make_version(server, NAME, folder, why="a test", by="test")
 
 
 def test_a_picture_that_a_version_cannot_read_is_passed_over(client, other_run):
@@ -101,7 +101,7 @@ def test_a_picture_that_a_version_cannot_read_is_passed_over(client, other_run):
     client.portal.call(add, server, other_run)
     assert wait_for_rescores(client, 1) == [None]
     with server.database.read() as session:
-        assert misses.labelled(session, active_version(session, NAME)).defective == ()
+        assert error_rates.labelled(session, active_version(session, NAME)).defective == ()
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,10 @@ def test_a_version_learns_from_the_history(client, monkeypatch, what, days, comm
 
     def run(*arguments):
         name, copy, *flag, images = arguments[: len(command) + 2]
-        seen.arguments, seen.pictures = (name, *flag), len(list(changes.Path(images).iterdir()))
-        (changes.Path(copy) / "card.json").touch()
+        seen.arguments, seen.pictures = (name, *flag), len(list(new_versions.Path(images).iterdir()))
+        (new_versions.Path(copy) / "card.json").touch()
 
-    monkeypatch.setattr(changes, "run_command", run)
+    monkeypatch.setattr(new_versions, "run_command", run)
     answer = client.post(f"/detectors/{NAME}/learn", data={"what": what, "days": days}, follow_redirects=False)
     assert answer.status_code == 303, answer.text
     assert (seen.arguments, seen.pictures) == (command, count)

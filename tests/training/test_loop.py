@@ -13,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 from vtadl.config.schema import PaperConfig, TrainingConfig
-from vtadl.data.repeated import RepeatedImages
+from vtadl.data.cached_images import CachedImages
 from vtadl.data.training_images import TrainingImages
 from vtadl.errors import TrainingError, TrainingInterrupted
 from vtadl.losses.objective import TERMS, parse_objective
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 from vtadl.runs import checkpoint
 from vtadl.runs.checkpoint import Conditions, TrainingLog, read_checkpoint
 from vtadl.training import cuda_graph as step_graph
@@ -58,7 +58,7 @@ def images(tmp_path_factory):
     paths = [folder / f"{index}.png" for index in range(IMAGES)]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
-    return RepeatedImages(TrainingImages(paths=tuple(paths)), (SIDE, SIDE))
+    return CachedImages(TrainingImages(paths=tuple(paths)), (SIDE, SIDE))
 
 
 def network(expression="2*mse + l1"):

@@ -18,7 +18,7 @@ from vtadl.config.overrides import apply_settings
 from vtadl.config.presets import preset_config
 from vtadl.data.layouts import Category, read_category
 from vtadl.errors import BundleError, ConfigError, DataError, TrainingError, VtadlWarning
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 from vtadl.runs.checkpoint import CHECKPOINT_FILE, read_checkpoint
 from vtadl.runs.record import is_unfinished
 from vtadl.runs.run import load_run

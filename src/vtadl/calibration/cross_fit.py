@@ -13,8 +13,8 @@ from vtadl.decision.card import CALIBRATING, CalibrationSet
 from vtadl.decision.threshold import images_needed, lowest_rate
 from vtadl.errors import DataError
 from vtadl.progress import Progress, within
+from vtadl.runs.learned_images import remembered_images
 from vtadl.runs.origin import remembered_category
-from vtadl.runs.remembered import remembered_images
 from vtadl.runs.run import HeldOut, Run, now
 from vtadl.training.train import train_run
 

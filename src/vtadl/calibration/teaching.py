@@ -17,8 +17,8 @@ from vtadl.decision.card import CalibrationSet, Verdict
 from vtadl.errors import DataError, warn_caller
 from vtadl.inference.predict import predict_files
 from vtadl.progress import Progress, silent, within
+from vtadl.runs.learned_images import remembered_images
 from vtadl.runs.origin import note_taught
-from vtadl.runs.remembered import remembered_images
 from vtadl.runs.run import Run
 from vtadl.training.teach import check_teachable, taught
 

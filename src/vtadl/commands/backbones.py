@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from vtadl.backbones.known import KNOWN, SUFFIX, added_file, backbones_folder, known_backbone
+from vtadl.backbones.catalogue import KNOWN, SUFFIX, added_file, backbones_folder, known_backbone
 from vtadl.commands.arguments import Parser, add_command
 from vtadl.errors import BundleError
 

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     read_record(options.run_folder)  # before torch is loaded
     from vtadl.commands.tables import metric_lines
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.inspection import empty_classes
+    from vtadl.data.integrity import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_run
     from vtadl.inference.predict import pick_device

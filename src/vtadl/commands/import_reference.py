@@ -25,10 +25,10 @@ def run(options: argparse.Namespace) -> int:
     """Read the tensors, and nothing but tensors, and write the run folder."""
     from vtadl.data.layouts import read_category
     from vtadl.inference.predict import pick_device
-    from vtadl.models.reference import load_reference
+    from vtadl.models.reference_checkpoint import load_reference
     from vtadl.runs.folders import check_free
     from vtadl.runs.run import save_run
-    from vtadl.training.adoption import adopted_run
+    from vtadl.training.import_reference import adopted_run
 
     device = pick_device(options.device)
     check_free(options.out, force=options.force)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_json, add_run, show
-from vtadl.commands.learned import learned_lines
+from vtadl.commands.info_learned import learned_lines
 from vtadl.config.aliases import ALIASES
 from vtadl.config.presets import DEFAULT_PRESET, PRESETS
 from vtadl.config.schema import Config

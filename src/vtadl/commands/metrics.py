@@ -58,7 +58,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate the maps, compare them where there are several, and print the tables."""
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.inspection import empty_classes
+    from vtadl.data.integrity import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.evaluation import evaluate_maps
     from vtadl.reports.maps import maps_page, paired

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.commands.arguments import add_command, add_device, add_force, add_run, progress_of, say, warn
-from vtadl.commands.verdicts import UNREADABLE, Printed, Row, Tally, image_lines, print_json, print_row
+from vtadl.commands.prediction_rows import UNREADABLE, Printed, Row, Tally, image_lines, print_json, print_row
 from vtadl.errors import ConfigError, DataError
 from vtadl.runs.record import read_record
 

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """Train and write the run folder."""
     asked = None if options.resume else read_config(*_flags(options))  # before torch is loaded
     from vtadl.commands.usable_samples import usable
-    from vtadl.data.inspection import empty_classes
+    from vtadl.data.integrity import empty_classes
     from vtadl.data.layouts import read_category
     from vtadl.data.roi import read_region_of_interest
     from vtadl.inference.predict import pick_device

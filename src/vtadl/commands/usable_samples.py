@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from vtadl.commands.arguments import warn
-from vtadl.data.inspection import look_over
+from vtadl.data.integrity import look_over
 from vtadl.data.layouts import Sample
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from vtadl.compare.outcomes import CELL_FILE, Outcome, Status, read_outcome, write_outcome, write_resampled
-from vtadl.compare.snapshots import take_snapshots
+from vtadl.compare.pictures import take_snapshots
 from vtadl.config.overrides import to_toml
 from vtadl.config.schema import Config
 from vtadl.data.hashing import content_hash
-from vtadl.data.inspection import stop_on_problems
+from vtadl.data.integrity import stop_on_problems
 from vtadl.data.layouts import Category
 from vtadl.errors import DataError, VtadlError, VtadlWarning
 from vtadl.evaluation import Report, evaluate_run

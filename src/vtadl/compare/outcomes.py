@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as array_bytes
 
-from vtadl.compare.snapshots import Snapshot
+from vtadl.compare.pictures import Snapshot
 from vtadl.errors import BundleError
 from vtadl.runs.files import write_bytes, write_text
 from vtadl.version import __version__

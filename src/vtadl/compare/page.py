@@ -8,7 +8,7 @@ from vtadl.compare.cells import Cell
 from vtadl.compare.charts import dot_chart, method_key, sweep_chart
 from vtadl.compare.findings import Findings, study_rows
 from vtadl.compare.outcomes import Outcome
-from vtadl.compare.snapshots import PICTURES_FOLDER, Snapshot
+from vtadl.compare.pictures import PICTURES_FOLDER, Snapshot
 from vtadl.compare.sweep import Sweep
 from vtadl.compare.tables import Method, Table, method_of
 from vtadl.compare.text import (

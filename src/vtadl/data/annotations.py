@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vtadl.data.decoding import MAX_PIXELS
 from vtadl.data.images import pixels_of
-from vtadl.data.opening import MAX_PIXELS
 from vtadl.data.polygons import fill_polygon, fill_runs, polygon_of
 from vtadl.errors import DataError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vtadl.data.findings import copies, few_images, unpublished_counts, unused_files
-from vtadl.data.inspection import Inspection, alike, empty_classes, inspect_all
+from vtadl.data.integrity import Inspection, alike, empty_classes, inspect_all
 from vtadl.data.layouts import Category
 from vtadl.data.masks import mask_warnings
 from vtadl.data.splits import training_split

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vtadl.data.formats import IMAGE_SUFFIXES
-from vtadl.data.inspection import Inspection
+from vtadl.data.integrity import Inspection
 from vtadl.data.layouts import OUTSIDE, Category, Sample
 from vtadl.data.splits import FEW_IMAGES
 from vtadl.data.walk import DRAWINGS, NOT_BY_NAME, LeftOut, is_aside

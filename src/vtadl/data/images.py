@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from vtadl.data.opening import ORIENTATION_TAG, UPRIGHT, Content, Source, opened, orientation
+from vtadl.data.decoding import ORIENTATION_TAG, UPRIGHT, Content, Source, opened, orientation
 from vtadl.errors import DataError
 
 # Pillow keeps eight bits of a 16-bit colour channel, the byte that its raw mode points at. Decoding once more with the

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vtadl.data.annotations import annotated_values
+from vtadl.data.decoding import UPRIGHT, opened, orientation, wide_by_high
 from vtadl.data.images import read_image
-from vtadl.data.opening import UPRIGHT, opened, orientation, wide_by_high
 from vtadl.data.walk import DRAWINGS
 from vtadl.errors import DataError
 
 CONFIG_FILE = "defects_config.json"
-"""Of MVTec LOCO AD: what the masks of a category are worth (`vtadl.data.saturation`)."""
+"""Of MVTec LOCO AD: what the masks of a category are worth (`vtadl.data.loco_regions`)."""
 
 
 def read_mask(path: Path, image_size: tuple[int, int] | None, image: Path | None = None) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.decoding import MAX_PIXELS
 
 MAX_POINTS = 100_000
 

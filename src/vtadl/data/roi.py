@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from vtadl.data.decoding import MAX_PIXELS
 from vtadl.data.images import image_size
 from vtadl.data.mask_files import read_mask
-from vtadl.data.opening import MAX_PIXELS
 from vtadl.data.polygons import polygon_of
 from vtadl.data.resizing import resize_mask
 from vtadl.errors import DataError

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vtadl.errors import ConfigError
-from vtadl.models.paper_detector import PaperDetector
+from vtadl.models.paper import PaperDetector
 from vtadl.progress import Progress, silent
 from vtadl.runs.folders import SAMPLES_FILE, new_folder
 from vtadl.runs.run import Run, weights_sha256

@@ -20,8 +20,8 @@ from vtadl.losses.objective import Objective, parse_objective
 from vtadl.models.context import ContextDetector
 from vtadl.models.detector import GaussianDetector, MemoryDetector
 from vtadl.models.fusion import FusionDetector
-from vtadl.models.paper import PaperModel
-from vtadl.models.paper_detector import PaperDetector
+from vtadl.models.paper import PaperDetector
+from vtadl.models.paper_network import PaperModel
 
 AnyDetector = GaussianDetector | MemoryDetector | FusionDetector | ContextDetector | PaperDetector
 

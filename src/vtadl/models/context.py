@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from vtadl.backbones.build import Backbone
 from vtadl.backbones.input_size import grid_shape, input_size
 from vtadl.config.schema import ContextConfig
-from vtadl.data.embeddings import RepeatedEmbeddings
+from vtadl.data.cached_embeddings import CachedEmbeddings
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.gaussian import GaussianMoments
 from vtadl.errors import ConfigError
@@ -49,7 +49,7 @@ class ContextDetector(nn.Module):
 
         All but the steps is the same each time, so a training that resumes after a kill does it again.
         """
-        embedded = RepeatedEmbeddings(
+        embedded = CachedEmbeddings(
             (self.embed(batch_B3HW) for batch_B3HW in session.batches(images, self.input_size, "embedding")),
             len(images),
         )

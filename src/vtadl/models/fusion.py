@@ -21,7 +21,7 @@ from vtadl.config.schema import FusionConfig
 from vtadl.data.training_images import TrainingImages
 from vtadl.density.standardisation import LogMoments
 from vtadl.errors import BundleError
-from vtadl.models.components import Fitting, GaussianComponent, MemoryComponent
+from vtadl.models.fusion_components import Fitting, GaussianComponent, MemoryComponent
 from vtadl.models.protocol import Fitted, Session
 from vtadl.nn.resize import Resize
 

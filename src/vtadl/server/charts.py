@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vtadl.server.answers import moment
+from vtadl.server.schemas import moment
 
 WIDTH, HEIGHT = 960, 120
 

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Iterator
 
-from vtadl.server.answers import answer_of, moment
 from vtadl.server.database import Database
 from vtadl.server.filters import Filters, everything
+from vtadl.server.schemas import answer_of, moment
 
 COLUMNS = (
     *("id", "created", "detector", "version", "name", "part", "batch", "tags", "score", "p_value", "verdict", "label"),

@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session
 
-from vtadl.server.answers import Judgement, Verdict
 from vtadl.server.database import Database
+from vtadl.server.schemas import Judgement, Verdict
 from vtadl.server.tables import ID_LENGTH, Inspection, Tag, first_id
 from vtadl.server.texts import Text
 

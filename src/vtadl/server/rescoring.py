@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, select
 from vtadl.errors import DataError
 from vtadl.server.database import Database
 from vtadl.server.detectors import Picture
-from vtadl.server.misses import same_weights, weights_of
+from vtadl.server.error_rates import same_weights, weights_of
 from vtadl.server.scoring import Scorer
 from vtadl.server.storage import Storage
 from vtadl.server.tables import Inspection, Label, Rescore, Version

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from vtadl.server.background import Background
-from vtadl.server.changes import make_version
 from vtadl.server.database import Database
 from vtadl.server.detectors import fingerprint
 from vtadl.server.metrics import Metrics
+from vtadl.server.new_versions import make_version
 from vtadl.server.recording import Recorder
 from vtadl.server.scoring import Scorer
 from vtadl.server.security import Guard

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from sqlalchemy import select
 
 from vtadl.errors import DataError, VtadlError
-from vtadl.server.changes import make_version
 from vtadl.server.detectors import has_test_images
+from vtadl.server.new_versions import make_version
 from vtadl.server.problems import ConflictError
 from vtadl.server.tables import Act, Detector, Training, now_ms
 

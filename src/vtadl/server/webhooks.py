@@ -17,9 +17,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from vtadl.errors import ConfigError, DependencyError
-from vtadl.server.answers import answer_of
 from vtadl.server.database import Database
 from vtadl.server.mqtt import PORTS, check_broker, publish
+from vtadl.server.schemas import answer_of
 from vtadl.server.tables import Delivery, Inspection, Webhook, now_ms
 
 INTERVAL_SECONDS = 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vtadl.config.schema import Config
-from vtadl.data.repeated import RepeatedImages
+from vtadl.data.cached_images import CachedImages
 from vtadl.data.training_images import TrainingImages
 from vtadl.models.protocol import Examples, Network, Pictured, Steps
 from vtadl.progress import Progress, silent
@@ -46,7 +46,7 @@ class TrainingSession:
 
     def repeated(self, images: TrainingImages, size: tuple[int, int]) -> Examples:
         """See `vtadl.models.protocol.Session.repeated`."""
-        examples = RepeatedImages(images, size, progress=self.progress)
+        examples = CachedImages(images, size, progress=self.progress)
         examples.move_to(self.device)
         return examples
 

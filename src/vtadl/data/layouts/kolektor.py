@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from vtadl.data.layouts.category import GOOD, Category, Sample, Split
-from vtadl.data.layouts.listing import Found, folders_in, images_in, with_share_tested
+from vtadl.data.layouts.files import Found, folders_in, images_in, with_share_tested
 from vtadl.data.mask_files import read_mask
 from vtadl.data.walk import LeftOut
 from vtadl.errors import DataError

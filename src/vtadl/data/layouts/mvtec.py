@@ -9,7 +9,7 @@ Detection of Metal Parts (MPDD), ICUMT 2021; P. Mishra et al., VT-ADL (BTAD), IS
 from pathlib import Path
 
 from vtadl.data.layouts.category import Category, Sample, Split
-from vtadl.data.layouts.listing import (
+from vtadl.data.layouts.files import (
     Found,
     defective_samples,
     folders_in,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vtadl.data.layouts.category import Category, Sample
-from vtadl.data.layouts.listing import Found, images_in
+from vtadl.data.layouts.files import Found, images_in
 from vtadl.data.layouts.mvtec import MASKS, split_folders
 
 _PRIVATE = ("test_private", "test_private_mixed")

@@ -8,7 +8,7 @@ as its readme lays it out: ``train/good/rgb/000.png``, ``validation/good/rgb``, 
 from pathlib import Path
 
 from vtadl.data.layouts.category import Category, Sample
-from vtadl.data.layouts.listing import Found, defective_samples, folders_in, good_samples, images_in
+from vtadl.data.layouts.files import Found, defective_samples, folders_in, good_samples, images_in
 from vtadl.data.walk import LeftOut
 
 _SPLITS = ("train", "validation", "test")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from vtadl.data.annotations import Annotations
 from vtadl.data.layouts.category import Category, Sample
-from vtadl.data.layouts.drawings import drawings_in
-from vtadl.data.layouts.listing import (
+from vtadl.data.layouts.files import (
     Found,
     defective_samples,
     folders_in,
@@ -14,6 +13,7 @@ from vtadl.data.layouts.listing import (
     innermost,
     with_share_tested,
 )
+from vtadl.data.layouts.polygons import drawings_in
 from vtadl.data.walk import LeftOut
 from vtadl.errors import DataError
 

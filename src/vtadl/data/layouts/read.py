@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from vtadl.data.layouts import kolektor, listed, mvtec, mvtec_2, mvtec_3d, plain, real_iad, visa
+from vtadl.data.layouts import kolektor, mvtec, mvtec_2, mvtec_3d, plain, real_iad, visa
 from vtadl.data.layouts.category import Category
-from vtadl.data.layouts.drawings import with_drawings
-from vtadl.data.layouts.listing import Found, folders_in, images_in, natural, some
+from vtadl.data.layouts.files import Found, folders_in, images_in, natural, some
+from vtadl.data.layouts.image_list import has_list, read_list
+from vtadl.data.layouts.polygons import with_drawings
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 
@@ -25,7 +26,7 @@ class Layout(NamedTuple):
     read: Callable[[Path], Category]
 
 
-LIST = Layout("list", "a CSV or Parquet list with columns image,label[,mask,split]", listed.has_list, listed.read_list)
+LIST = Layout("list", "a CSV or Parquet list with columns image,label[,mask,split]", has_list, read_list)
 LAYOUTS = (
     Layout("MVTec AD 2", "train/good and test_public/bad", mvtec_2.has_mvtec_2, mvtec_2.read_mvtec_2),
     Layout("MVTec 3D-AD", "train/good/rgb", mvtec_3d.has_mvtec_3d, mvtec_3d.read_mvtec_3d),
@@ -56,7 +57,7 @@ def read_category(root: Path) -> Category:
         DependencyError: a Parquet list, and pyarrow is missing.
     """
     root = Path(root)
-    if not (root.is_dir() or (root.is_file() and listed.has_list(root))):
+    if not (root.is_dir() or (root.is_file() and has_list(root))):
         found = "is a file" if root.is_file() else "does not exist"
         raise DataError(f"'{root}' {found}; expected the folder of one product, with {_expected()}")
     try:

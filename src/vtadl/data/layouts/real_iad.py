@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vtadl.data.layouts.category import GOOD, Category, Sample, Split, folder_name
-from vtadl.data.layouts.listing import Found, folders_in
+from vtadl.data.layouts.files import Found, folders_in
 from vtadl.errors import DataError
 
 _CAMERA = re.compile(r"_(C\d)_")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vtadl.data.formats import IMAGE_SUFFIXES
-from vtadl.data.layouts.listing import natural
+from vtadl.data.layouts.files import natural
 from vtadl.data.walk import LeftOut, walk
 from vtadl.errors import DataError
 

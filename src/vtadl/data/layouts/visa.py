@@ -7,7 +7,7 @@ Source: Y. Zou et al., SPot-the-Difference Self-Supervised Pre-training for Anom
 from pathlib import Path
 
 from vtadl.data.layouts.category import GOOD, Category, Sample, Split, folder_name
-from vtadl.data.layouts.listing import Found
+from vtadl.data.layouts.files import Found
 from vtadl.data.layouts.tables import read_csv
 from vtadl.errors import DataError
 

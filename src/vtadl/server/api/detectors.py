@@ -6,9 +6,9 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from vtadl.server.answers import DetectorAnswer, VersionAnswer, version_answer
 from vtadl.server.api.inspections import Name
 from vtadl.server.problems import ConflictError
+from vtadl.server.schemas import DetectorAnswer, VersionAnswer, version_answer
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.tables import Detector, Version

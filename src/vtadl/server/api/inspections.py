@@ -12,7 +12,12 @@ from sqlalchemy import select
 from starlette.datastructures import UploadFile
 
 from vtadl.errors import DataError
-from vtadl.server.answers import (
+from vtadl.server.exporting import csv_lines, json_lines
+from vtadl.server.filters import IDENTIFIER, Filters, tags_of
+from vtadl.server.labelling import put_label
+from vtadl.server.problems import NotFoundError
+from vtadl.server.recording import Context, Upload
+from vtadl.server.schemas import (
     InspectionAnswer,
     InspectionPage,
     LabelAnswer,
@@ -21,11 +26,6 @@ from vtadl.server.answers import (
     answer_of,
     label_answer,
 )
-from vtadl.server.exporting import csv_lines, json_lines
-from vtadl.server.filters import IDENTIFIER, Filters, tags_of
-from vtadl.server.labelling import put_label
-from vtadl.server.problems import NotFoundError
-from vtadl.server.recording import Context, Upload
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.storage import TooLargeError

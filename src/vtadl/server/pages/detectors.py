@@ -10,14 +10,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vtadl.server import charts
-from vtadl.server.answers import moment, version_answer
 from vtadl.server.api.detectors import Number, change_active
 from vtadl.server.api.inspections import Name
-from vtadl.server.changes import Lesson, learn_from, set_threshold
 from vtadl.server.drift import STATISTICS, find_drift
+from vtadl.server.error_rates import labelled, missed
 from vtadl.server.filters import Filters
-from vtadl.server.misses import labelled, missed
+from vtadl.server.new_versions import Lesson, learn_from, set_threshold
 from vtadl.server.pages.rendering import render
+from vtadl.server.schemas import moment, version_answer
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.tables import Detector, Inspection, Version

@@ -8,11 +8,11 @@ from fastapi.responses import Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vtadl.server.answers import answer_of
 from vtadl.server.api.inspections import Identifier, Page, found
 from vtadl.server.charts import Bar, stacked_bars
 from vtadl.server.filters import Filters, tags_of
 from vtadl.server.pages.rendering import render
+from vtadl.server.schemas import answer_of
 from vtadl.server.security import needs
 from vtadl.server.server import server_of
 from vtadl.server.tables import Detector, Inspection, first_id, now_ms

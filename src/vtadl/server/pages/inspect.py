@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 from sqlalchemy import select
 
-from vtadl.server.answers import answer_of
 from vtadl.server.api.inspections import Identifier, found
 from vtadl.server.filters import tags_of
 from vtadl.server.pages.rendering import render
 from vtadl.server.problems import NotFoundError
+from vtadl.server.schemas import answer_of
 from vtadl.server.security import needs
 from vtadl.server.server import Server, server_of
 from vtadl.server.tables import Detector, Inspection, Label

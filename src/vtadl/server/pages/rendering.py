@@ -9,8 +9,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vtadl.server.answers import moment
 from vtadl.server.language import preferred, translations
+from vtadl.server.schemas import moment
 from vtadl.server.security import COOKIE, csrf_token
 from vtadl.server.server import server_of
 from vtadl.version import __version__

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtadl.commands.learned import learned_lines
+from vtadl.commands.info_learned import learned_lines
 from vtadl.data.hashing import content_hash
 from vtadl.errors import DataError
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.trees import LOCO_CONFIG, TREES, mask
 from vtadl.cli import main
 from vtadl.data.layouts import read_category
-from vtadl.data.saturation import config_of, read_regions
+from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.errors import DataError
 from vtadl.metrics import AnnotatedRegion, ScoredImage, evaluate
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vtadl.data.opening import MAX_PIXELS
+from vtadl.data.decoding import MAX_PIXELS
 from vtadl.data.resizing import resize_map
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError

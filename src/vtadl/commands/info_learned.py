@@ -35,7 +35,7 @@ def learned_lines(record: Mapping[str, Any], card: Card | None, times: dict[str,
 
 def _names(times: dict[str, Any]) -> dict[str, str]:
     """Files by checksum, where the images still are; a run does not store their names."""
-    from vtadl.runs.remembered import remembered_images
+    from vtadl.runs.learned_images import remembered_images
 
     category = remembered_images(times)
     found: dict[str, str] = {}

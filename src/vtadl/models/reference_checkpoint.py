@@ -16,7 +16,7 @@ from torch import Tensor
 from vtadl.config.schema import PaperConfig
 from vtadl.errors import BundleError
 from vtadl.losses.objective import parse_objective
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 
 OBJECTIVE = "5*mse + 0.5*ssim + nll_reference"
 """What the published code minimises, up to the constant 0.5."""

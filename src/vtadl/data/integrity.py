@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from vtadl.data.images import orientation_of, read_image
 from vtadl.data.layouts import Category, Sample, empty_folders
+from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, summarize_mask
-from vtadl.data.saturation import config_of, read_regions
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.layouts.category import GOOD, Category, Sample, Split
-from vtadl.data.layouts.listing import Found, some, with_share_tested
+from vtadl.data.layouts.files import Found, some, with_share_tested
 from vtadl.data.layouts.tables import Row, columns_of, read_csv, read_parquet
 from vtadl.errors import DataError, DependencyError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vtadl.data.maps import (
+from vtadl.data.anomaly_maps import (
     find_maps,
     fit_map,
     map_warnings,

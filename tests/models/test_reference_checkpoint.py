@@ -14,8 +14,8 @@ from torch import Tensor
 from helpers.literal_vtadl import PublishedVtadl, patch_nll, structural_similarity
 from vtadl.errors import BundleError
 from vtadl.losses.objective import parse_objective
-from vtadl.models.paper import PaperModel
-from vtadl.models.reference import OBJECTIVE, load_reference, rearranged
+from vtadl.models.paper_network import PaperModel
+from vtadl.models.reference_checkpoint import OBJECTIVE, load_reference, rearranged
 
 TINY = {"size": 32, "patch": 8, "width": 32, "depth": 2, "heads": 4, "hidden": 48, "components": 3, "noise": 0.0}
 
@@ -202,7 +202,7 @@ def is_shift_before_normalisation(name: str) -> bool:
 
 
 def published_gradient(name: str, ours: dict[str, torch.nn.Parameter]) -> Tensor:
-    from vtadl.models.reference import _AUTOENCODER, _MIXTURE, _name
+    from vtadl.models.reference_checkpoint import _AUTOENCODER, _MIXTURE, _name
 
     part, _, rest = name.partition(".")
     translated = _name(rest, _AUTOENCODER if part == "vt_ae" else _MIXTURE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vtadl.data.embeddings import RepeatedEmbeddings
+from vtadl.data.cached_embeddings import CachedEmbeddings
 
 SHAPE = (7, 5, 3, 3)
 SIZE = 4 * int(np.prod(SHAPE))
@@ -21,7 +21,7 @@ def values():
 
 
 def kept(values, size):
-    return RepeatedEmbeddings(iter(values.split(3)), len(values), kept_bytes=size)
+    return CachedEmbeddings(iter(values.split(3)), len(values), kept_bytes=size)
 
 
 def test_in_memory_or_on_disk_they_are_the_same(values, tmp_path, monkeypatch):
@@ -42,8 +42,9 @@ def test_in_memory_or_on_disk_they_are_the_same(values, tmp_path, monkeypatch):
 
 def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
     """On a file system of 1 MB: writing to a mapping that finds no room there ends a process by SIGBUS."""
-    code = "import tempfile, torch; tempfile.tempdir = '{}'; from vtadl.data.embeddings import RepeatedEmbeddings; {}"
-    work = "RepeatedEmbeddings(iter([torch.ones(8, 512, 32, 32)]), 8, kept_bytes=0)"
+    imports = "from vtadl.data.cached_embeddings import CachedEmbeddings"
+    code = f"import tempfile, torch; tempfile.tempdir = '{{}}'; {imports}; {{}}"
+    work = "CachedEmbeddings(iter([torch.ones(8, 512, 32, 32)]), 8, kept_bytes=0)"
     command = (
         f"mount -t tmpfs -o size=1m none '{tmp_path}' && exec '{sys.executable}' -c \"{code.format(tmp_path, work)}\""
     )
@@ -65,6 +66,6 @@ def test_what_is_given_can_be_changed_without_harm(values):
 
 
 def test_nothing_is_nothing():
-    embeddings = RepeatedEmbeddings(iter(()), 0)
+    embeddings = CachedEmbeddings(iter(()), 0)
     assert len(embeddings) == 0
     assert list(embeddings.batches([])) == []

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.trees import picture
 from vtadl.data.layouts import read_category
-from vtadl.data.layouts.listed import has_list
+from vtadl.data.layouts.image_list import has_list
 from vtadl.errors import DataError, DependencyError
 
 ROWS = "image,label,mask,split\na/0.png,good,,train\na/1.png,OK,,test\nb/2.png,scratch,m/2.png,test\n"

@@ -21,7 +21,7 @@ LEVELS = 65_535
 and no coarser than the files."""
 
 
-class RepeatedImages:
+class CachedImages:
     """Images at one size, in any order, as often as one likes.
 
     Args:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from vtadl.data.cached_images import LEVELS, CachedImages, _floats, _floats_there
 from vtadl.data.images import read_image
-from vtadl.data.repeated import LEVELS, RepeatedImages, _floats, _floats_there
 from vtadl.data.resizing import resize_image
 from vtadl.data.training_images import TrainingImages
 from vtadl.errors import DataError
@@ -27,8 +27,8 @@ def images(tmp_path_factory):
 def test_kept_or_not_they_are_what_decoding_gives(images, side):
     size = 6 * 3 * side * side * 2
     kept, again = (
-        RepeatedImages(images, (side, side), kept_bytes=size),
-        RepeatedImages(images, (side, side), kept_bytes=size - 1),
+        CachedImages(images, (side, side), kept_bytes=size),
+        CachedImages(images, (side, side), kept_bytes=size - 1),
     )
     assert kept.kept is not None
     assert again.kept is None
@@ -44,7 +44,7 @@ def test_files_are_used_as_they_are_where_no_resizing_rounds(images, tmp_path):
     pixels = read_image(images.paths[0])[:, :30]
     square = tmp_path / "square.bmp"
     Image.fromarray(pixels).save(square)
-    (image,) = next(RepeatedImages(TrainingImages(paths=(square,)), (30, 30)).batches([[0]]))
+    (image,) = next(CachedImages(TrainingImages(paths=(square,)), (30, 30)).batches([[0]]))
     assert np.array_equal(image.permute(1, 2, 0), np.divide(pixels, 255, dtype=np.float32))
 
 
@@ -52,11 +52,11 @@ def test_kept_images_need_their_files_no_more(images, tmp_path):
     copy = tmp_path / "image.png"
     copy.write_bytes(images.paths[0].read_bytes())
     copied = TrainingImages(paths=(copy,))
-    kept = RepeatedImages(copied, (24, 24))
+    kept = CachedImages(copied, (24, 24))
     copy.unlink()
     assert len(next(kept.batches([[0]]))) == 1
     with pytest.raises(DataError, match=r"image\.png"):
-        list(RepeatedImages(copied, (24, 24), kept_bytes=0).batches([[0]]))
+        list(CachedImages(copied, (24, 24), kept_bytes=0).batches([[0]]))
 
 
 def test_batches_made_on_a_device_are_the_same_to_the_bit():
@@ -68,7 +68,7 @@ def test_batches_made_on_a_device_are_the_same_to_the_bit():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_moved_images_are_the_same_to_the_bit(images):
-    kept = RepeatedImages(images, (24, 24))
+    kept = CachedImages(images, (24, 24))
     expected = next(kept.batches([[3, 0, 2]]))
     kept.move_to(torch.device("cuda"))
     (moved,) = kept.batches([[3, 0, 2]])

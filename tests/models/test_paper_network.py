@@ -7,7 +7,7 @@ from torch import Tensor
 from vtadl.config.schema import PaperConfig
 from vtadl.errors import ConfigError
 from vtadl.losses.objective import TERMS, parse_objective
-from vtadl.models.paper import PaperModel
+from vtadl.models.paper_network import PaperModel
 
 TINY = PaperConfig(image_size=32, patch_size=8, width=32, depth=2, heads=4, mlp_width=48, mixtures=12, latent_width=4)
 ALL = " + ".join(TERMS)

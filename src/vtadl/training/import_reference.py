@@ -10,8 +10,8 @@ from vtadl.data.layouts import Category
 from vtadl.data.splits import training_split
 from vtadl.data.training_images import TrainingImages
 from vtadl.inference.held_out import score_held_out
-from vtadl.models.paper import PaperModel
-from vtadl.models.paper_detector import PaperDetector
+from vtadl.models.paper import PaperDetector
+from vtadl.models.paper_network import PaperModel
 from vtadl.models.protocol import Fitted
 from vtadl.progress import Progress, silent
 from vtadl.runs.run import Run, Source

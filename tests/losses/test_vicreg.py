@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from vtadl.losses.variance_covariance import cov, var
+from vtadl.losses.vicreg import cov, var
 
 
 def slow_var(rows: list[list[float]]) -> float:

@@ -15,8 +15,8 @@ KEPT_BYTES = 1_000_000_000
 """Embeddings kept in memory, at most: those of some 5,500 images of the default size."""
 
 
-class RepeatedEmbeddings:
-    """Embeddings of images, in any order, as often as one likes; stands where `vtadl.data.repeated.RepeatedImages` can.
+class CachedEmbeddings:
+    """Embeddings of images, in any order, as often as one likes; stands where `CachedImages` can.
 
     Args:
         batches: embeddings, ``(B, D, H, W)`` float32 each.
