@@ -79,8 +79,8 @@ def copies(category: Category, inspected: Iterable[tuple[Sample, Inspection]]) -
 def unused_files(category: Category) -> Iterator[str]:
     """Masks without an image, images outside the layout, and files between the images that are none; by folder."""
     used = {path for sample in category.samples for path in (sample.path, sample.mask) if path is not None}
-    used |= category.known
     folders = {path.parent for path in used}
+    used |= category.known
     masks = category.mask_folder
     # Masks of good images, where they exist, are all black and not needed.
     not_needed = [masks / name for name in ("good", "ok", "Normal")] if masks else []

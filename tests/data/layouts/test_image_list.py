@@ -1,5 +1,6 @@
 """Lists of images: CSV as spreadsheets write it, and Parquet."""
 
+import re
 import sys
 
 import pytest
@@ -37,12 +38,60 @@ EXPECTED = {"a/0.png": ("train", "good"), "a/1.png": ("test", "good"), "b/2.png"
         (ROWS.replace("image,label", "image,camera,label").replace("png,", "png,left,", 3), "utf-8"),
         (ROWS.replace("a/0", "a\\0").replace("m/2", "m\\2"), "utf-8"),
         (ROWS.replace("train", "Training").replace("good", "0"), "utf-8"),
+        (ROWS.replace("good", "Passed").replace("OK", "defect-free"), "utf-8"),
+        (ROWS.replace(",", "|"), "utf-8"),
+        (ROWS.replace(",", ", "), "utf-8"),
+        (ROWS.replace("image,label,mask,split", "Image,LABEL,Mask,Split"), "utf-8"),
+        (ROWS, "utf-16"),
+        ("sep=;\n" + ROWS.replace(",", ";"), "utf-8"),
     ],
 )
 def test_as_spreadsheets_write_it(text, encoding, tmp_path):
     category = read_category(parts(tmp_path, text, encoding=encoding).parent)
     assert splits(category) == EXPECTED and category.layout == "list"
     assert [s.mask for s in category.samples if s.is_defective] == [tmp_path / "m/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "said"),
+    [
+        (ROWS.replace("scratch", "Riß"), "latin-1", "is not a CSV table in UTF-8.*save it as 'CSV UTF-8'"),
+        (
+            ROWS.replace("image,label", "image,image"),
+            "utf-8",
+            "has columns image,image,mask,split; expected image,label",
+        ),
+        (ROWS.replace("image,label,mask", "image,label,Image"), "utf-8", "has the column 'image' twice"),
+    ],
+)
+def test_a_list_that_cannot_be_read_beside_its_images_is_no_folder_of_good_ones(text, encoding, said, tmp_path):
+    for number in range(3):
+        picture(tmp_path / f"{number}.png", number)
+    parts(tmp_path, text, encoding=encoding)
+    with pytest.raises(DataError, match=said):
+        read_category(tmp_path / "parts.csv")
+    try:
+        notes = read_category(tmp_path).notes
+    except DataError as error:
+        assert re.search(said, str(error))
+    else:
+        assert "is nearly a list of images ('parts.csv'" in notes[0]
+
+
+@pytest.mark.parametrize("header", ["bild,klasse", "0.png,good"])
+def test_a_table_that_names_images_is_nearly_a_list(header, tmp_path):
+    (tmp_path / "t.csv").write_text(f"{header}\n1.png,scratch\n")
+    assert "('t.csv' has columns " in str(has_list(tmp_path))
+
+
+def test_one_image_under_two_names_of_its_path_is_listed_twice(tmp_path):
+    with pytest.raises(DataError, match=r"lists 'b/\.\./a/0\.png' twice, in rows 1 and 2"):
+        read_category(parts(tmp_path, ROWS.replace("a/1.png", "b/../a/0.png")))
+
+
+def test_a_list_of_backslashes_is_no_file_of_its_own_folder_unused(tmp_path):
+    category = read_category(parts(tmp_path, ROWS.replace("m/2", "m\\2")).parent)
+    assert not category.left_out.counts
 
 
 def test_the_file_itself_may_be_given(tmp_path):

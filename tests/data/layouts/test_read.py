@@ -188,8 +188,53 @@ class TestPlain:
 
     def test_a_defect_named_good_is_refused(self, tmp_path):
         touch(tmp_path, "good/0.png", "bad/good/0.png")
-        with pytest.raises(DataError, match="is a type of defect named 'good'; rename"):
+        with pytest.raises(DataError, match="would count as a type of defect; .*rename it, or move it"):
             read_category(tmp_path)
+
+
+class TestNearlyNamed:
+    """A folder that is nearly named as it should be is never silently something else."""
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("train/good/0.png", "test/Good/1.png", "test/cut/2.png"),
+            ("train/good/0.png", "test/good/1.png", "test/OK/2.png"),
+            ("train/ok/0.png", "test/normal/1.png", "test/ko/2.png"),
+            ("train/good/0.png", "test_public/Good/1.png", "test_public/bad/2.png"),
+            ("train/good/rgb/0.png", "test/Good/rgb/1.png", "test/cut/rgb/2.png"),
+            ("good/0.png", "bad/OK/1.png"),
+        ],
+    )
+    def test_good_parts_are_no_type_of_defect(self, names, tmp_path):
+        touch(tmp_path, *names)
+        with pytest.raises(DataError, match="would count as a type of defect; .*rename it"):
+            read_category(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("names", "said"),
+        [
+            (("Train/good/0.png", "test/good/1.png"), "Train/ is not read: train/ is expected"),
+            (("train/Good/0.png", "test/good/1.png"), "train/Good/ is not read: train/good/ is expected"),
+            (("train/normal/0.png", "test/good/1.png"), "train/normal/ is not read: train/good/ is expected"),
+            (("train/good/0.png", "Test/good/1.png"), "Test/ is not read: test/ is expected"),
+            (("train/good/0.png", "val/good/1.png"), "val/ is not read: validation/ is expected"),
+            (("train/ok/0.png", "TEST/ok/1.png"), "TEST/ is not read: test/ is expected"),
+            (("train/good/0.png", "test/cut/1.png", "Ground_Truth/cut/1.png"), "here is Ground_Truth/"),
+            (("good/0.png", "NG/1.png"), "NG/ is not read: bad/ is expected"),
+            (("good/0.png", "Bad/1.png"), "Bad/ is not read: bad/ is expected"),
+            (("good/0.png", "bad/1.png", "ground_truth/1.png"), "ground_truth/ is not read: masks/ is expected"),
+            (("0.png", "defect/1.png"), "is nearly the plain layout (defect/ is there, and no good/"),
+        ],
+    )
+    def test_a_folder_that_is_not_read_is_said_with_its_right_name(self, names, said, tmp_path):
+        touch(tmp_path, *names)
+        assert any(said in note for note in read_category(tmp_path).notes)
+
+    def test_the_right_names_say_nothing(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "validation/good/1.png", "test/good/2.png", "test/cut/3.png")
+        touch(tmp_path, "ground_truth/cut/3.png")
+        assert read_category(tmp_path).notes == ()
 
 
 class TestOthers:

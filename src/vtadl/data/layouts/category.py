@@ -13,6 +13,8 @@ from vtadl.data.hashing import content_hash
 from vtadl.data.walk import LeftOut
 
 GOOD = "good"
+GOOD_NAMES = frozenset(("good", "goods", "ok", "normal", "pass", "passed", "defect_free", "defect-free"))
+"""What people call good parts, in lower case: never a type of defect."""
 
 Split = Literal["train", "validation", "test"]
 

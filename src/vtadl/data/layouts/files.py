@@ -1,17 +1,24 @@
 """What the readers of layouts share: listing folders in natural order, and finding each image's mask."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vtadl.data.formats import IMAGE_SUFFIXES
 from vtadl.data.hashing import select_by_content
-from vtadl.data.layouts.category import GOOD, Sample, Split
+from vtadl.data.layouts.category import GOOD, GOOD_NAMES, Sample, Split
 from vtadl.data.walk import DRAWINGS, LeftOut, is_aside, walk
+from vtadl.errors import DataError
 
 Found = bool | str
 """Whether a folder has a layout: true, false, or, of a near miss, what it nearly is and what is missing."""
+
+MASK_NAMES = (
+    *("ground_truth", "gt", "groundtruth", "ground-truth", "ground truth"),
+    *("mask", "masks", "label", "labels", "annotations"),
+)
+"""What people call folders of masks, in lower case."""
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -31,6 +38,34 @@ def folders_in(folder: Path) -> list[Path]:
 def images_in(folder: Path, left_out: LeftOut | None = None, *, deep: bool = True) -> list[Path]:
     """The images in a folder and those inside it; none where it does not exist."""
     return sorted(walk(folder, left_out, deep=deep), key=natural) if folder.is_dir() else []
+
+
+def check_classes(folders: Sequence[Path], good: str | None = None) -> None:
+    """Hold folders of defects against what good parts are called, the folder named ``good`` apart.
+
+    Raises:
+        DataError: one is named as good parts are, and would be taken for a type of defect.
+    """
+    for folder in folders:
+        if folder.name != good and folder.name.casefold() in GOOD_NAMES:
+            name = f"{good}/ is expected for good parts" if good else "it is named as good parts are"
+            raise DataError(f"'{folder}' would count as a type of defect; {name}: rename it, or move it away")
+
+
+def misnamed(root: Path, expected: str, others: Collection[str] = ()) -> list[str]:
+    """A line where a folder is missing, and there is one of another case, or one of some other names, instead.
+
+    Args:
+        root: of the category.
+        expected: the folder, from there on.
+        others: names in lower case.
+    """
+    wanted = root / expected
+    if wanted.is_dir():
+        return []
+    place = Path(expected).parent
+    names = [f.name for f in folders_in(wanted.parent) if f.name.casefold() in (wanted.name, *others)]
+    return [f"{(place / name).as_posix()}/ is not read: {expected}/ is expected; rename it" for name in names[:1]]
 
 
 def some(names: Sequence[str], limit: int = 5) -> str:

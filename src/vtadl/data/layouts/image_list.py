@@ -1,18 +1,19 @@
 """A list of images, CSV or Parquet: ``image,label,mask,split``, of which the last two may be missing."""
 
+import os.path
 from dataclasses import replace
 from pathlib import Path
 
 from vtadl.data.formats import IMAGE_SUFFIXES
-from vtadl.data.layouts.category import GOOD, Category, Sample, Split
+from vtadl.data.layouts.category import GOOD, GOOD_NAMES, Category, Sample, Split
 from vtadl.data.layouts.files import Found, some, with_share_tested
-from vtadl.data.layouts.tables import Row, columns_of, read_csv, read_parquet
+from vtadl.data.layouts.tables import Row, head_of, read_csv, read_parquet
 from vtadl.errors import DataError, DependencyError
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
 COLUMNS, OPTIONAL = ("image", "label"), ("mask", "split")
 _NEARLY_IMAGE = frozenset(("image", "image_path", "filename", "file_name", "file", "path", "img"))
-_GOOD_LABELS = frozenset(("good", "ok", "normal", "0", "false"))
+_GOOD_LABELS = GOOD_NAMES | {"0", "false"}
 _SPLITS: dict[str, Split] = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
     **{"validation": "validation", "val": "validation", "valid": "validation"},
@@ -26,13 +27,14 @@ def has_list(root: Path) -> Found:
     tables = _tables(root)
     for table in tables:
         try:
-            columns = columns_of(table)
+            names, *first = head_of(table) or [[]]
         except DependencyError:
             return True  # Reading it says what is missing.
-        if set(COLUMNS) <= set(columns):
+        if set(COLUMNS) <= set(names):
             return True
-        if {name.casefold() for name in columns} & _NEARLY_IMAGE:
-            return f"a list of images ('{table.name}' has columns {some(columns)}; expected {','.join(COLUMNS)})"
+        values = [*names, *(value for row in first for value in row)]
+        if set(names) & _NEARLY_IMAGE or any(value.lower().endswith(IMAGE_SUFFIXES) for value in values):
+            return f"a list of images ('{table.name}' has columns {some(names)}; expected {','.join(COLUMNS)})"
     return False
 
 
@@ -46,7 +48,7 @@ def read_list(root: Path) -> Category:
         DataError: several lists, a column that is missing, or a row that cannot be.
     """
     table = root if root.is_file() else _only(root)
-    rows = (read_csv if table.suffix.lower() == ".csv" else read_parquet)(table, COLUMNS, OPTIONAL)
+    rows = (read_parquet if table.suffix.lower() == ".parquet" else read_csv)(table, COLUMNS, OPTIONAL)
     folder = table.parent
     has_masks = any(row["mask"] for row in rows)
     samples = [_sample(table, number, row, has_masks) for number, row in enumerate(rows, start=1)]
@@ -62,7 +64,7 @@ def read_list(root: Path) -> Category:
         samples=tuple(samples),
         own_split=own_split,
         # Where no image is listed with its mask, masks of good ones may be, which are not needed.
-        known=frozenset(folder / row["mask"] for row in rows if row["mask"]),
+        known=frozenset((table, *(_path(table, row["mask"]) for row in rows if row["mask"]))),
     )
 
 
@@ -71,7 +73,7 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _only(root: Path) -> Path:
-    lists = [table for table in _tables(root) if set(COLUMNS) <= set(columns_of(table))]
+    lists = [table for table in _tables(root) if set(COLUMNS) <= set((head_of(table) or [[]])[0])]
     if len(lists) > 1:
         names = some([one.name for one in lists])
         raise DataError(f"'{root}' holds several lists of images ({names}); give one of them in place of the folder")
@@ -109,10 +111,11 @@ def _path(table: Path, text: str) -> Path:
 def _check(table: Path, rows: list[Row], samples: list[Sample]) -> None:
     if not samples:
         raise DataError(f"'{table}' lists no image; expected a row for each: {','.join((*COLUMNS, *OPTIONAL))}")
-    seen: dict[Path, int] = {}
+    seen: dict[str, int] = {}
     for number, (row, sample) in enumerate(zip(rows, samples, strict=True), start=1):
-        if seen.setdefault(sample.path, number) != number:
-            raise DataError(f"'{table}' lists '{row['image']}' twice, in rows {seen[sample.path]} and {number}")
+        place = os.path.normpath(sample.path)
+        if seen.setdefault(place, number) != number:
+            raise DataError(f"'{table}' lists '{row['image']}' twice, in rows {seen[place]} and {number}")
     split = [bool(row["split"]) for row in rows]
     if any(split) and not all(split):
         raise DataError(

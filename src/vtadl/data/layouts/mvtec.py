@@ -8,21 +8,24 @@ Detection of Metal Parts (MPDD), ICUMT 2021; P. Mishra et al., VT-ADL (BTAD), IS
 
 from pathlib import Path
 
-from vtadl.data.layouts.category import Category, Sample, Split
+from vtadl.data.layouts.category import GOOD_NAMES, Category, Sample, Split
 from vtadl.data.layouts.files import (
+    MASK_NAMES,
     Found,
+    check_classes,
     defective_samples,
     folders_in,
     good_samples,
     images_in,
     innermost,
+    misnamed,
     some,
 )
 from vtadl.data.mask_files import CONFIG_FILE
 from vtadl.data.walk import LeftOut
 
 MASKS = "ground_truth"
-_OTHER_NAMES = ("gt", "groundtruth", "ground-truth", "ground truth", "mask", "masks", "label", "labels", "annotations")
+_OTHER_NAMES = {"validation": ("val", "valid"), "train": ("training",), "test": ("testing",)}
 
 
 def has_mvtec(root: Path) -> Found:
@@ -67,6 +70,7 @@ def split_folders(
     for split in splits:
         samples += good_samples(images_in(root / split / good, left_out), split)
     classes = [folder for folder in folders_in(tested) if folder != truth]
+    check_classes(classes, good)
     for folder in classes:
         if folder.name == good:
             samples += good_samples(images_in(folder, left_out), "test")
@@ -79,15 +83,26 @@ def split_folders(
         samples=tuple(samples),
         mask_folder=masks,
         class_folders=innermost(*(root / split for split in splits), *(classes or [tested])),
-        notes=(*_misnamed_masks(root, masks, samples), *_without_thresholds(root, layout, samples)),
+        notes=(
+            *_misnamed(root, tested.name, good),
+            *_misnamed_masks(root, masks, samples),
+            *_without_thresholds(root, layout, samples),
+        ),
         left_out=left_out,
     )
+
+
+def _misnamed(root: Path, tested: str, good: str) -> list[str]:
+    notes = [
+        note for name in ("train", "validation", tested) for note in misnamed(root, name, _OTHER_NAMES.get(name, ()))
+    ]
+    return notes + [note for name in ("train", "validation") for note in misnamed(root, f"{name}/{good}", GOOD_NAMES)]
 
 
 def _misnamed_masks(root: Path, masks: Path | None, samples: list[Sample]) -> list[str]:
     if masks is not None or all(sample.mask is not None or not sample.is_defective for sample in samples):
         return []
-    names = [folder.name for folder in folders_in(root) if folder.name.casefold() in _OTHER_NAMES]
+    names = [folder.name for folder in folders_in(root) if folder.name.casefold() in MASK_NAMES]
     return [f"no masks are read: they are expected in {MASKS}/, and here is {name}/; rename it" for name in names[:1]]
 
 

@@ -8,7 +8,7 @@ as its readme lays it out: ``train/good/rgb/000.png``, ``validation/good/rgb``, 
 from pathlib import Path
 
 from vtadl.data.layouts.category import Category, Sample
-from vtadl.data.layouts.files import Found, defective_samples, folders_in, good_samples, images_in
+from vtadl.data.layouts.files import Found, check_classes, defective_samples, folders_in, good_samples, images_in
 from vtadl.data.walk import LeftOut
 
 _SPLITS = ("train", "validation", "test")
@@ -31,6 +31,7 @@ def read_mvtec_3d(root: Path) -> Category:
     samples: list[Sample] = good_samples(images_in(root / "train/good/rgb", left_out))
     samples += good_samples(images_in(root / "validation/good/rgb", left_out), "validation")
     tested = folders_in(root / "test")
+    check_classes(tested, "good")
     for folder in tested:
         if folder.name == "good":
             samples += good_samples(images_in(folder / "rgb", left_out), "test")

@@ -3,29 +3,37 @@
 from pathlib import Path
 
 from vtadl.data.annotations import Annotations
-from vtadl.data.layouts.category import Category, Sample
+from vtadl.data.layouts.category import GOOD_NAMES, Category, Sample
 from vtadl.data.layouts.files import (
+    MASK_NAMES,
     Found,
+    check_classes,
     defective_samples,
     folders_in,
     good_samples,
     images_in,
     innermost,
+    misnamed,
     with_share_tested,
 )
 from vtadl.data.layouts.polygons import drawings_in
 from vtadl.data.walk import LeftOut
-from vtadl.errors import DataError
 
-_NEARLY_GOOD = ("good", "ok", "normal", "pass", "passed", "defect_free", "defect-free", "goods")
+_BAD_NAMES = (
+    *("bad", "ng", "ko", "nok", "not_ok", "defect", "defects", "defective", "anomaly", "anomalies", "anomalous"),
+    *("abnormal", "fail", "failed", "reject", "rejects", "rejected", "faulty"),
+)
 
 
 def has_plain(root: Path) -> Found:
     """Whether there is ``good/``."""
     if (root / "good").is_dir():
         return True
-    names = [folder.name for folder in folders_in(root) if folder.name.casefold() in _NEARLY_GOOD]
-    return f"the plain layout ({names[0]}/ where good/ is expected, and bad/ beside it)" if names else False
+    names = [folder.name for folder in folders_in(root)]
+    if good := [name for name in names if name.casefold() in GOOD_NAMES]:
+        return f"the plain layout ({good[0]}/ where good/ is expected, and bad/ beside it)"
+    bad = [name for name in names if name.casefold() in _BAD_NAMES]
+    return f"the plain layout ({bad[0]}/ is there, and no good/ for the good images)" if bad else False
 
 
 def read_plain(root: Path) -> Category:
@@ -38,9 +46,8 @@ def read_plain(root: Path) -> Category:
     good, bad = good_samples(images_in(root / "good", left_out)), root / "bad"
     masks = root / "masks" if (root / "masks").is_dir() else None
     samples = defective_samples(bad, "bad", masks, left_out, ending="", deep=False) if bad.is_dir() else []
+    check_classes(folders_in(bad))
     for folder in folders_in(bad):
-        if folder.name == "good":
-            raise DataError(f"'{folder}' is a type of defect named 'good'; rename the folder or move it out of bad/")
         own = None if masks is None else masks / folder.name
         samples += defective_samples(folder, folder.name, own, left_out, ending="")
     return Category(
@@ -50,6 +57,7 @@ def read_plain(root: Path) -> Category:
         own_split=False,
         mask_folder=masks,
         class_folders=innermost(root / "good", bad),
+        notes=(*misnamed(root, "bad", _BAD_NAMES), *(misnamed(root, "masks", MASK_NAMES) if samples else ())),
         left_out=left_out,
     )
 
