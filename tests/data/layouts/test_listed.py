@@ -56,7 +56,11 @@ def test_as_spreadsheets_write_it(text, encoding, tmp_path):
     ("text", "encoding", "said"),
     [
         (ROWS.replace("scratch", "Riß"), "latin-1", "is not a CSV table in UTF-8.*save it as 'CSV UTF-8'"),
-        (ROWS.replace("image,label", "image,image"), "utf-8", "has columns image,image,mask,split; expected image,label"),
+        (
+            ROWS.replace("image,label", "image,image"),
+            "utf-8",
+            "has columns image,image,mask,split; expected image,label",
+        ),
         (ROWS.replace("image,label,mask", "image,label,Image"), "utf-8", "has the column 'image' twice"),
     ],
 )

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 from vtadl.data.layouts import kolektor, listed, mvtec, mvtec_2, mvtec_3d, plain, real_iad, visa
 from vtadl.data.layouts.category import Category
-from vtadl.data.layouts.drawings import with_drawings
-from vtadl.data.layouts.listing import Found, folders_in, images_in, natural, some
+from vtadl.data.layouts.drawings import NO_MASKS, with_drawings
+from vtadl.data.layouts.listing import MASK_NAMES, Found, folders_in, images_in, natural, some
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 
+_MASKS = {**dict.fromkeys(("mvtec", "mvtec-loco", "btad"), mvtec.MASKS), "plain": "masks"}
+"""Where a layout's masks are expected."""
 OUTSIDE = "outside this layout"
 
 
@@ -67,7 +69,8 @@ def read_category(root: Path) -> Category:
     if inside := category.left_out.counts[NOT_BY_NAME]:
         left_out.add(NOT_BY_NAME, Path(category.left_out.examples[NOT_BY_NAME]), inside)
     samples = sorted(category.samples, key=lambda sample: natural(sample.path))
-    return replace(category, samples=tuple(samples), left_out=left_out)
+    notes = (*category.notes, *_misnamed_masks(category))
+    return replace(category, samples=tuple(samples), notes=notes, left_out=left_out)
 
 
 def empty_folders(category: Category) -> list[Path]:
@@ -86,6 +89,16 @@ def _recognised(root: Path) -> Category:
         if found:
             nearly.append(found)
     raise DataError(_no_layout(root, nearly))
+
+
+def _misnamed_masks(category: Category) -> list[str]:
+    """A line where a set has no masks, and a folder beside the one that is expected is named as of some."""
+    expected = _MASKS.get(category.layout)
+    without = any(sample.is_defective and sample.mask is None for sample in category.samples)
+    if expected is None or not without or any(note.startswith(NO_MASKS) for note in category.notes):
+        return []
+    names = [folder.name for folder in folders_in(category.root) if folder.name.casefold() in MASK_NAMES]
+    return [f"{NO_MASKS}: they are expected in {expected}/, and here is {name}/; rename it" for name in names[:1]]
 
 
 def _outside(category: Category) -> LeftOut:
