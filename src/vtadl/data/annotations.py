@@ -26,7 +26,7 @@ MAX_BYTES = 2**30
 _DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, binascii.Error)
 
 
-class OtherJson(DataError):
+class OtherJsonError(DataError):
     """JSON that is neither labelme's nor COCO's."""
 
 
@@ -88,7 +88,7 @@ def read_annotations(path: Path) -> Annotations:
     """Read a file of annotations, once while it stays as it is.
 
     Raises:
-        OtherJson: it is neither labelme's nor COCO's.
+        OtherJsonError: it is neither labelme's nor COCO's.
         DataError: it cannot be read.
     """
     try:
@@ -109,7 +109,7 @@ def _parsed(path: Path, _changed: tuple[int, int]) -> Annotations:
         return Annotations(path=path, images=None, labelme=content)
     if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
         return Annotations(path=path, images=_coco_images(content), labelme={})
-    raise OtherJson(
+    raise OtherJsonError(
         f'\'{path}\' holds no annotations: expected labelme\'s "shapes", or COCO\'s "images" and "annotations"'
     )
 

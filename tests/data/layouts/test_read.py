@@ -196,7 +196,7 @@ class TestPlain:
 
     def test_a_defect_named_good_is_refused(self, tmp_path):
         touch(tmp_path, "good/0.png", "bad/good/0.png")
-        with pytest.raises(DataError, match="would count as a type of defect; .*rename it, or move it"):
+        with pytest.raises(DataError, match=r"would count as a type of defect; .*rename it, or move it"):
             read_category(tmp_path)
 
 
@@ -279,7 +279,7 @@ class TestNearlyNamed:
     )
     def test_good_parts_are_no_type_of_defect(self, names, tmp_path):
         touch(tmp_path, *names)
-        with pytest.raises(DataError, match="would count as a type of defect; .*rename it"):
+        with pytest.raises(DataError, match=r"would count as a type of defect; .*rename it"):
             read_category(tmp_path)
 
     @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vtadl.data.annotations import Annotated, Annotations, OtherJson, read_annotations
+from vtadl.data.annotations import Annotated, Annotations, OtherJsonError, read_annotations
 from vtadl.data.layouts.category import Category, Sample
 from vtadl.data.walk import DRAWINGS
 from vtadl.errors import DataError
@@ -34,7 +34,7 @@ def drawings_of(file: Path) -> Annotations | None:
     """
     try:
         return read_annotations(file)
-    except OtherJson:
+    except OtherJsonError:
         return None
 
 

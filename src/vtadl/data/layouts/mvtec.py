@@ -88,10 +88,12 @@ def split_folders(
 
 
 def _misnamed(root: Path, tested: str, good: str) -> list[str]:
-    notes = [
-        note for name in ("train", "validation", tested) for note in misnamed(root, name, _OTHER_NAMES.get(name, ()))
-    ]
-    return notes + [note for name in ("train", "validation") for note in misnamed(root, f"{name}/{good}", GOOD_NAMES)]
+    notes = []
+    for name in ("train", "validation", tested):
+        notes += misnamed(root, name, _OTHER_NAMES.get(name, ()))
+    for name in ("train", "validation"):
+        notes += misnamed(root, f"{name}/{good}", GOOD_NAMES)
+    return notes
 
 
 def _without_thresholds(root: Path, layout: str, samples: list[Sample]) -> list[str]:
