@@ -146,7 +146,7 @@ def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
         if 0 < len(odd) <= _ODD * len(good):
             sample, found = odd[0]
             yield (
-                f"{len(odd)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, and most are {usual}: "
+                f"{len(odd)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
                 "take them out, if no such parts will come"
             )
 
