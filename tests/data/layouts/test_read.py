@@ -74,6 +74,15 @@ class TestMVTec:
         touch(tmp_path, "train/good/0.png", "test/bad/3.jpg", "ground_truth/bad/3.png")
         assert read_category(tmp_path).test[0].mask == tmp_path / "ground_truth/bad/3.png"
 
+    def test_two_masks_of_one_image_are_refused(self, tmp_path):
+        touch(
+            tmp_path, "train/good/0.png", "test/bad/3.jpg", "ground_truth/bad/3_mask.png", "ground_truth/bad/3_mask.bmp"
+        )
+        with pytest.raises(
+            DataError, match=r"3_mask\.bmp' and '.*3_mask\.png' are both masks of one image; remove one"
+        ):
+            read_category(tmp_path)
+
     def test_a_test_set_alone(self, tmp_path):
         touch(tmp_path, "test/good/0.png", "test/cut/1.png")
         category = read_category(tmp_path)
