@@ -117,6 +117,18 @@ class TestNames:
         assert sorted(Path(name).name for name in shown) == expected
 
 
+@pytest.mark.parametrize("flag", ["--json", "--report"])
+def test_no_file_of_anyones_is_written_over(flag, place, tmp_path, capsys):
+    photo = save(tmp_path / "photo.png", good_image(1))
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", str(place / "run"), str(place / "parts"), flag, str(photo)])
+    assert stopped.value.code == 2 and photo.read_bytes() == before
+    assert "exists and holds neither JSON nor a page; give another name" in capsys.readouterr().err
+    for again in range(2):
+        assert main(["eval", str(place / "run"), str(place / "parts"), flag, str(tmp_path / "said")]) == 0, again
+
+
 class TestUnlike:
     """A picture far from the training images is said to be, by whatever door it comes."""
 

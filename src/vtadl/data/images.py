@@ -145,16 +145,15 @@ def has_16_bits(path: Path) -> bool:
         return image.mode.startswith(("I", "F")) or _raw_mode(image) in _LOW_BYTE
 
 
-def orientation_of(path: Path) -> int:
-    """The EXIF orientation that an image is turned by when it is read, 1 to 8; 1: as it is stored.
+def is_turned(path: Path) -> bool:
+    """Whether an image is turned or mirrored by its EXIF orientation when it is read.
 
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
     with opened(Path(path)) as image:
-        if isinstance(image, TiffImageFile):
-            return int(image.tag_v2.get(ORIENTATION_TAG, 1))
-        return orientation(image)
+        in_tiff = isinstance(image, TiffImageFile)
+        return (int(image.tag_v2.get(ORIENTATION_TAG, 1)) if in_tiff else orientation(image)) in UPRIGHT
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from vtadl.data.images import orientation_of, read_image
+from vtadl.data.images import is_turned, read_image
 from vtadl.data.layouts import Category, Sample, empty_folders
 from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, summarize_mask
@@ -114,7 +114,7 @@ def _mask(sample: Sample, size: tuple[int, int]) -> MaskSummary | None:
     config = config_of(sample.mask)
     if config is not None:
         read_regions(sample.mask, config)
-    return summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1)
+    return summarize_mask(sample.mask, values, turned=is_turned(sample.path))
 
 
 def _nearly(sample: Sample) -> str:

@@ -141,6 +141,11 @@ class TestVisA:
         (tmp_path / "split_csv" / "0.csv").write_text("nothing\n")
         assert len(read_category(root).samples) == 3
 
+    def test_the_folder_of_tables_is_no_object(self, tmp_path):
+        self.make(tmp_path)
+        with pytest.raises(DataError, match=r"holds categories \(candle\); name one"):
+            read_category(tmp_path)
+
     def test_from_inside_the_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(self.make(tmp_path))
         category = read_category(Path())
@@ -303,6 +308,10 @@ class TestNearlyNamed:
             (
                 ("train/good/0.png", "test/cut/1.png", "Ground_Truth/cut/1.png"),
                 "expected in ground_truth/, and here is Ground_Truth/",
+            ),
+            (
+                ("train/good/0.png", "test_public/bad/1.png", "ground_truth/1.png"),
+                "in test_public/ground_truth/, and here",
             ),
             (("good/0.png", "NG/1.png"), "NG/ is not read: bad/ is expected"),
             (("good/0.png", "Bad/1.png"), "Bad/ is not read: bad/ is expected"),

@@ -12,7 +12,11 @@ from vtadl.data.layouts.listing import MASK_NAMES, Found, folders_in, images_in,
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 
-_MASKS = {**dict.fromkeys(("mvtec", "mvtec-loco", "btad"), mvtec.MASKS), "plain": "masks"}
+_MASKS = {
+    **dict.fromkeys(("mvtec", "mvtec-loco", "btad"), mvtec.MASKS),
+    "plain": "masks",
+    "mvtec-ad-2": "test_public/ground_truth",
+}
 """Where a layout's masks are expected."""
 OUTSIDE = "outside this layout"
 
@@ -124,7 +128,11 @@ def _no_layout(root: Path, nearly: list[str]) -> str:
 
 
 def _is_category(folder: Path) -> bool:
-    """Whether a folder is laid out for certain: one with images in it may be of anything."""
+    """Whether a folder is laid out for certain: one with images in it may be of anything, and VisA's tables are of all
+    its objects.
+    """
+    if folder.name == visa.TABLES:
+        return False
     return any(layout.detect(folder) is True for layout in LAYOUTS if layout.name not in ("annotated", "bare"))
 
 
