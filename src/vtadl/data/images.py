@@ -152,8 +152,9 @@ def is_turned(path: Path) -> bool:
         DataError: as `read_image`, as far as the header tells.
     """
     with opened(Path(path)) as image:
-        in_tiff = isinstance(image, TiffImageFile)
-        return (int(image.tag_v2.get(ORIENTATION_TAG, 1)) if in_tiff else orientation(image)) in UPRIGHT
+        if isinstance(image, TiffImageFile):
+            return image.tag_v2.get(ORIENTATION_TAG, 1) in UPRIGHT
+        return orientation(image) in UPRIGHT
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
