@@ -243,3 +243,34 @@ def test_a_process_forked_after_predicting_says_spawn(detector):
         assert "spawn" in said
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_pillow_image_of_several_is_refused_and_a_copy_of_one_taken(detector, tmp_path):
+    frames = [Image.fromarray(good_image(number)) for number in (5, 6)]
+    frames[0].save(tmp_path / "stack.tif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "stack.tif") as image:
+        with pytest.raises(DataError, match=r"the Pillow image holds 2 pictures; .*give a copy\(\) of each"):
+            detector.predict(image)
+        image.seek(1)
+        assert detector.predict(image.copy()).score == detector.predict(good_image(6)).score
+
+
+def test_a_pillow_image_that_was_closed_is_one_line(detector, tmp_path):
+    Image.fromarray(good_image(5)).save(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png")
+    image.close()
+    with pytest.raises(DataError, match="the Pillow image cannot be decoded: "):
+        detector.predict(image)
+
+
+def test_any_array_of_the_right_pixels_and_any_path(detector, tmp_path):
+    pixels = good_image(5)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = detector.predict(pixels).score
+    (entry,) = os.scandir(tmp_path)
+    assert detector.predict(entry).score == expected
+    grey = pixels[:, :, 0]
+    matrix = np.ndarray(grey.shape, np.uint8, grey.tobytes()).view(np.matrix)
+    assert detector.predict(matrix).score == detector.predict(grey).score
+    deep = grey.astype(np.uint16) * 257
+    assert detector.predict(deep.astype(">u2")).score == detector.predict(deep).score

@@ -21,7 +21,7 @@ from vtadl.data.anomaly_maps import (
     summarize_map,
 )
 from vtadl.data.image_scores import check_complete, read_scores
-from vtadl.data.images import image_size, orientation_of
+from vtadl.data.images import image_size, is_turned
 from vtadl.data.layouts import Category, Sample
 from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.data.mask_files import CONFIG_FILE, read_mask_values
@@ -232,7 +232,7 @@ class _TestSet:
         if sample.mask is None:
             return None, None
         values = read_mask_values(sample.mask, (size[0], size[1]), sample.path)
-        self.masks.append(summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1))
+        self.masks.append(summarize_mask(sample.mask, values, turned=is_turned(sample.path)))
         mask: NDArray[np.bool_] = values != 0
         config = config_of(sample.mask)
         return mask, None if config is None else read_regions(sample.mask, config)

@@ -117,6 +117,18 @@ class TestNames:
         assert sorted(Path(name).name for name in shown) == expected
 
 
+@pytest.mark.parametrize("flag", ["--json", "--report"])
+def test_no_file_of_anyones_is_written_over(flag, place, tmp_path, capsys):
+    photo = save(tmp_path / "photo.png", good_image(1))
+    before = photo.read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", str(place / "run"), str(place / "parts"), flag, str(photo)])
+    assert stopped.value.code == 2 and photo.read_bytes() == before
+    assert "exists and holds neither JSON nor a page; give another name" in capsys.readouterr().err
+    for again in range(2):
+        assert main(["eval", str(place / "run"), str(place / "parts"), flag, str(tmp_path / "said")]) == 0, again
+
+
 class TestUnlike:
     """A picture far from the training images is said to be, by whatever door it comes."""
 
@@ -181,8 +193,14 @@ class TestTrainingImages:
             (lambda n: good_image(1), "only 1 of 12 good images differ"),
             (lambda n: good_image(n % 4), "only 4 of 12 good images differ"),
             (lambda n: good_image(n) if n else good_image(0) * 0, "1 of 12 good images are of one colour"),
+            (lambda n: good_image(n) % 3, "12 of 12 good images are of one colour"),
+            (lambda n: good_image(n)[: 72 if n else 40], "1 of 12 good images are 72x40, '"),
+            (lambda n: good_image(n) if n else good_image(n)[:, :, 0], "1 of 12 good images are grey, '"),
         ],
-        ids=["black", "flat", "identical", "few that differ", "one that is black"],
+        ids=[
+            *("black", "flat", "identical", "few that differ", "one that is black", "noise of a covered lens"),
+            *("one of another size", "one that is grey"),
+        ],
     )
     def test_flat_black_and_identical_ones(self, fill, words, tmp_path, capsys):
         for number in range(12):
@@ -190,6 +208,18 @@ class TestTrainingImages:
             save(tmp_path / "parts" / f"{number}.{('png', 'bmp')[number % 2]}", fill(number))
         checked, trained = self.said(tmp_path / "parts", capsys)
         assert any(words in line for line in checked) and words in trained
+
+    def test_what_all_share_and_what_varies_is_not_odd(self, tmp_path, capsys):
+        for number in range(12):
+            save(tmp_path / "parts" / f"{number}.png", good_image(number)[: 60 + number])
+        checked, trained = self.said(tmp_path / "parts", capsys)
+        assert not any("most are" in line for line in [*checked, trained])
+
+    def test_it_is_said_before_a_list_of_copies(self, tmp_path, capsys):
+        for number in range(14):
+            save(tmp_path / "parts" / f"{number}.png", good_image(1))
+        assert main(["data", "check", str(tmp_path / "parts")]) == 0
+        assert "only 1 of 14 good images differ" in capsys.readouterr().out
 
 
 class TestGeometry:

@@ -160,6 +160,10 @@ class TestCoco:
         images = [{**COCO["images"][0], "file_name": name}]
         assert np.array_equal(self.read(write(tmp_path / "a.json", {**COCO, "images": images})), SQUARE)
 
+    def test_numbers_of_images_may_be_written_as_text(self, tmp_path):
+        drawn = [{**COCO["annotations"][0], "image_id": "1"}]
+        assert np.array_equal(self.read(write(tmp_path / "a.json", {**COCO, "annotations": drawn})), SQUARE)
+
     def test_the_longest_name_wins(self, tmp_path):
         images = [{**COCO["images"][1], "file_name": "002.png"}, COCO["images"][0]]
         assert self.read(write(tmp_path / "a.json", {**COCO, "images": images})).sum() == 16

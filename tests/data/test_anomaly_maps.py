@@ -50,7 +50,7 @@ def test_folders_that_cannot_be_matched_are_refused(tmp_path):
         find_maps(tmp_path / "absent", IMAGES)
     save(tmp_path / "000.npy", random_map())
     with pytest.raises(
-        DataError, match=r"no anomaly map of any test image; expected files such as '.*test/good/000\.npy'"
+        DataError, match=r"no anomaly map of any test image; expected .* '.*test/good/000\.npy'; found '.*/000\.npy'"
     ):
         find_maps(tmp_path, IMAGES)
     save(tmp_path / "test/good/000.npy", random_map())

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.transform import resize as skimage_resize
 
 from vtadl.data.decoding import MAX_PIXELS
-from vtadl.data.images import image_size, read_image
+from vtadl.data.images import image_size, is_turned, read_image
 from vtadl.data.mask_files import read_mask
 from vtadl.data.resizing import resize_image, resize_map, resize_mask
 from vtadl.errors import DataError
@@ -242,6 +242,15 @@ class TestSixteenBits:
 
 
 class TestOrientation:
+    @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+    def test_values_that_ask_for_nothing_turn_nothing(self, tmp_path, suffix):
+        path = tmp_path / f"a{suffix}"
+        for orientation in range(10):
+            exif = Image.Exif()
+            exif[274] = orientation
+            Image.fromarray(np.zeros((4, 6), np.uint8)).save(path, exif=exif)
+            assert is_turned(path) == (2 <= orientation <= 8), orientation
+
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
     def test_images_come_back_upright(self, tmp_path, orientation, suffix):

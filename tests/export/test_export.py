@@ -68,6 +68,7 @@ def assert_same(ours, theirs):
     assert [region.box for region in theirs.regions] == [region.box for region in ours.regions]
 
 
+@pytest.mark.filterwarnings("ignore::vtadl.errors.VtadlWarning")  # of sizes far from the training images'
 @pytest.mark.parametrize("name", IMAGES)
 def test_onnx_agrees_on_every_kind_of_image(run, exported, name):
     assert_same(predict_image(run, IMAGES[name], CPU), load(exported, threads=1).predict(IMAGES[name]))
@@ -92,6 +93,7 @@ def test_a_manifest_of_before_is_of_a_square(exported, tmp_path):
     assert load(tmp_path / "before").manifest.input_size == (64, 64)
 
 
+@pytest.mark.filterwarnings("ignore::vtadl.errors.VtadlWarning")
 def test_openvino_agrees_too_and_keeps_to_the_region_of_interest(gaussian, tmp_path):
     roi_mask = np.zeros((40, 50), bool)
     roi_mask[5:30, 10:45] = True

@@ -1,6 +1,7 @@
 """Arguments that several commands take, and how commands speak."""
 
 import argparse
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -85,7 +86,19 @@ def add_plugin(parser: Parser) -> None:
 
 def add_json(parser: Parser) -> None:
     """``--json FILE``."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write it as JSON; - is standard output")
+    parser.add_argument("--json", type=text_file, metavar="FILE", help="also write it as JSON; - is standard output")
+
+
+def text_file(text: str) -> Path:
+    """A file to write JSON or a page to: one that is there already must hold such, not a picture or anyone's notes."""
+    path = Path(text)
+    beginning = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            beginning = file.read(32).removeprefix(codecs.BOM_UTF8).lstrip()
+    if beginning and beginning[:1] not in b"{[<":
+        raise argparse.ArgumentTypeError(f"'{path}' exists and holds neither JSON nor a page; give another name")
+    return path
 
 
 def add_resolution(parser: Parser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vtadl.commands.arguments import add_command, add_json, add_run, show
+from vtadl.commands.arguments import add_command, add_json, add_run, show, text_file
 
 if TYPE_CHECKING:
     from vtadl.calibration.drift import Drift
@@ -15,7 +15,7 @@ def add_to(commands: Any) -> None:
     parser = add_command(commands, run, "drift", "compare a period's predictions with calibration; exit 1 on alarm")
     add_run(parser)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.jsonl", help="what vtadl predict wrote")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw it over time")
+    parser.add_argument("--report", type=text_file, metavar="FILE.html", help="also draw it over time")
     add_json(parser)
 
 

@@ -1,7 +1,6 @@
 """``vtadl eval``."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from vtadl.commands.arguments import (
@@ -14,6 +13,7 @@ from vtadl.commands.arguments import (
     add_skip_bad,
     progress_of,
     show,
+    text_file,
 )
 from vtadl.commands.arguments import warn as print_warning
 from vtadl.errors import ConfigError
@@ -26,7 +26,9 @@ def add_to(commands: Any) -> None:
     add_run(parser)
     add_category(parser)
     add_json(parser)
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write an HTML report with heat maps")
+    parser.add_argument(
+        "--report", type=text_file, metavar="FILE.html", help="also write an HTML report with heat maps"
+    )
     add_resolution(parser)
     parser.add_argument(
         "--protocol", choices=["vtadl-2021"], help="measure also what that paper's code calls PRO (it is none)"

@@ -13,6 +13,7 @@ from vtadl.commands.arguments import (
     add_resolution,
     add_skip_bad,
     progress_of,
+    text_file,
     write_json,
 )
 from vtadl.commands.arguments import warn as print_warning
@@ -48,7 +49,7 @@ def add_to(commands: Any) -> None:
         help="image scores, CSV or JSON lines, in place of each map's highest value; one for each MAPS, in their order",
     )
     parser.add_argument(
-        "--report", type=Path, metavar="FILE.html", help="also write a page with curves and differences"
+        "--report", type=text_file, metavar="FILE.html", help="also write a page with curves and differences"
     )
     add_json(parser)
     add_resolution(parser)

@@ -26,6 +26,10 @@ MAX_BYTES = 2**30
 _DAMAGE = (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError, binascii.Error)
 
 
+class OtherJsonError(DataError):
+    """JSON that is neither labelme's nor COCO's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Annotated:
     """What is drawn on one image of a COCO file."""
@@ -45,6 +49,12 @@ class Annotations:
     images: Mapping[str, Sequence[Annotated]] | None
     """COCO's, by the last part of their names; ``None`` of labelme's, which are of one image."""
     labelme: Mapping[str, Any]
+
+    @property
+    def first(self) -> PurePosixPath | None:
+        """The first image that COCO draws on."""
+        entries = [entry for entries in (self.images or {}).values() for entry in entries]
+        return next((entry.name for entry in entries if entry.shapes), None)
 
     def entry(self, image: Path) -> Annotated | None:
         """What a COCO file says of an image: the entry whose ``file_name`` its path ends in, the longest such name.
@@ -78,7 +88,8 @@ def read_annotations(path: Path) -> Annotations:
     """Read a file of annotations, once while it stays as it is.
 
     Raises:
-        DataError: it cannot be read, or is neither labelme's nor COCO's.
+        OtherJsonError: it is neither labelme's nor COCO's.
+        DataError: it cannot be read.
     """
     try:
         status = path.stat()
@@ -98,7 +109,7 @@ def _parsed(path: Path, _changed: tuple[int, int]) -> Annotations:
         return Annotations(path=path, images=None, labelme=content)
     if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
         return Annotations(path=path, images=_coco_images(content), labelme={})
-    raise DataError(
+    raise OtherJsonError(
         f'\'{path}\' holds no annotations: expected labelme\'s "shapes", or COCO\'s "images" and "annotations"'
     )
 
@@ -106,12 +117,16 @@ def _parsed(path: Path, _changed: tuple[int, int]) -> Annotations:
 def _coco_images(content: Mapping[str, Any]) -> dict[str, list[Annotated]]:
     shapes: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for annotation in content["annotations"]:
-        shapes[annotation["image_id"]].append(annotation)
+        shapes[str(annotation["image_id"])].append(annotation)
     images: defaultdict[str, list[Annotated]] = defaultdict(list)
+    names: dict[str, PurePosixPath] = {}
     for image in content["images"]:
         name = PurePosixPath(str(image["file_name"]).replace("\\", "/"))
         size = _size_of(image["height"], image["width"])
-        images[name.name].append(Annotated(name=name, size=size, shapes=tuple(shapes[image["id"]])))
+        number = str(image["id"])
+        if names.setdefault(number, name) != name:
+            raise ValueError(f"two images have the id {number}, '{names[number]}' and '{name}'")
+        images[name.name].append(Annotated(name=name, size=size, shapes=tuple(shapes[number])))
     return dict(images)
 
 

@@ -60,8 +60,10 @@ def find_maps(folder: Path, images: Iterable[str]) -> dict[str, Path]:
             found[match] = path
     if images and not found:
         example = PurePosixPath(images[0]).with_suffix(".npy")
+        there = next((path for path in sorted(folder.rglob("*")) if path.is_file()), None)
         raise DataError(
             f"'{folder}' holds no anomaly map of any test image; expected files such as '{folder / example}'"
+            + (f"; found '{there}'" if there else "")
         )
     return {image: found[image] for image in images if image in found}
 

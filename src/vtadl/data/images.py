@@ -1,5 +1,6 @@
 """Decoding images: from a file, or from whatever a caller has of one, to RGB of 8 or 16 bits."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from vtadl.data.decoding import ORIENTATION_TAG, UPRIGHT, Content, Source, opened, orientation
+from vtadl.data.formats import frame_count
 from vtadl.errors import DataError
 
 # Pillow keeps eight bits of a 16-bit colour channel, the byte that its raw mode points at. Decoding once more with the
@@ -61,6 +63,9 @@ def as_rgb(image: NDArray[Any]) -> NDArray[Any]:
         DataError: an array of another kind, or without pixels.
     """
     shape = image.shape
+    image = np.asarray(image)  # Of a matrix, no part has three axes.
+    if not image.dtype.isnative:
+        image = image.astype(image.dtype.newbyteorder("="))
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim == 3 and image.shape[2] == 1:
@@ -87,7 +92,7 @@ def pixels_of(image: Any) -> NDArray[Any]:
     """
     if isinstance(image, np.ndarray):
         return as_rgb(image)
-    if isinstance(image, str | Path):
+    if isinstance(image, str | os.PathLike):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return _pixels_of_pillow(image)
@@ -106,11 +111,15 @@ def _pixels_of_pillow(image: Image.Image) -> NDArray[Any]:
     if not image.width * image.height:
         raise DataError("the Pillow image has no pixels")
     turn = 1
-    if not isinstance(image, TiffImageFile):
-        turn = int(image.getexif().get(ORIENTATION_TAG, 1))
     try:
+        if isinstance(image, ImageFile.ImageFile) and (count := frame_count(image)) > 1:
+            raise DataError(f"the Pillow image holds {count} pictures; expected one: give a copy() of each")
+        if not isinstance(image, TiffImageFile):
+            turn = int(image.getexif().get(ORIENTATION_TAG, 1))
         pixels = _rgb(image.copy(), what)
-    except OSError as error:
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # a file that is damaged, or closed
         raise DataError(f"the Pillow image cannot be decoded: {error}") from error
     return np.ascontiguousarray(UPRIGHT[turn](pixels) if turn in UPRIGHT else pixels)
 
@@ -136,16 +145,16 @@ def has_16_bits(path: Path) -> bool:
         return image.mode.startswith(("I", "F")) or _raw_mode(image) in _LOW_BYTE
 
 
-def orientation_of(path: Path) -> int:
-    """The EXIF orientation that an image is turned by when it is read, 1 to 8; 1: as it is stored.
+def is_turned(path: Path) -> bool:
+    """Whether an image is turned or mirrored by its EXIF orientation when it is read.
 
     Raises:
         DataError: as `read_image`, as far as the header tells.
     """
     with opened(Path(path)) as image:
         if isinstance(image, TiffImageFile):
-            return int(image.tag_v2.get(ORIENTATION_TAG, 1))
-        return orientation(image)
+            return image.tag_v2.get(ORIENTATION_TAG, 1) in UPRIGHT
+        return orientation(image) in UPRIGHT
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:

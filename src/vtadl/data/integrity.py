@@ -1,20 +1,27 @@
 """Reading every image and mask of some samples: what cannot be used, and what is doubtful to learn from."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from vtadl.data.images import orientation_of, read_image
+from vtadl.data.decoding import wide_by_high
+from vtadl.data.images import is_turned, read_image
 from vtadl.data.layouts import Category, Sample, empty_folders
 from vtadl.data.loco_regions import config_of, read_regions
 from vtadl.data.mask_files import read_mask_values
 from vtadl.data.masks import MaskSummary, summarize_mask
+from vtadl.data.resizing import is_grey
 from vtadl.errors import DataError
 from vtadl.progress import Progress, silent
 
 _WORKERS = 2
+FLAT_LEVELS = 4
+"""What the noise of a covered lens leaves."""
+_ODD = 0.25
+"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not odd."""
 
 T = TypeVar("T")
 
@@ -29,7 +36,8 @@ class Inspection:
     pixels: str
     """Hash of the decoded pixels."""
     flat: bool
-    """Whether all pixels are of one colour."""
+    """Whether all pixels are within `FLAT_LEVELS` of one colour."""
+    grey: bool
     mask: MaskSummary | None
 
     @property
@@ -88,7 +96,8 @@ def _inspect(sample: Sample) -> Inspection:
         bits=8 * image.dtype.itemsize,
         digest=sample.sha256,
         pixels=hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest(),
-        flat=bool((image == image[0, 0]).all()),
+        flat=int((image.max(axis=(0, 1)) - image.min(axis=(0, 1))).max()) <= FLAT_LEVELS,
+        grey=is_grey(image),
         mask=_mask(sample, (image.shape[0], image.shape[1])),
     )
 
@@ -105,7 +114,7 @@ def _mask(sample: Sample, size: tuple[int, int]) -> MaskSummary | None:
     config = config_of(sample.mask)
     if config is not None:
         read_regions(sample.mask, config)
-    return summarize_mask(sample.mask, values, turned=orientation_of(sample.path) != 1)
+    return summarize_mask(sample.mask, values, turned=is_turned(sample.path))
 
 
 def _nearly(sample: Sample) -> str:
@@ -131,6 +140,22 @@ def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
             f"only {different} of {len(good)} good images differ: natural variation cannot be learned from copies, and "
             "any other part will look defective; give images of different parts"
         )
+    for trait in _TRAITS:
+        (usual, _), *_ = Counter(trait(found) for _, found in good).most_common(1) or [("", 0)]
+        odd = [(sample, found) for sample, found in good if trait(found) != usual]
+        if 0 < len(odd) <= _ODD * len(good):
+            sample, found = odd[0]
+            yield (
+                f"{len(odd)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
+                "take them out, if no such parts will come"
+            )
+
+
+_TRAITS: tuple[Callable[[Inspection], str], ...] = (
+    lambda found: wide_by_high(found.size[::-1]),
+    lambda found: f"of {found.bits} bits",
+    lambda found: "grey" if found.grey else "in colour",
+)
 
 
 def _for_each(function: Callable[[Sample], T], samples: Sequence[Sample], progress: Progress) -> list[T | DataError]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vtadl.data.annotations import annotated_values
@@ -101,6 +102,8 @@ def _mask_values(path: Path) -> NDArray[Any]:
             if values.dtype.kind == "f" and np.isnan(values).any():
                 raise DataError(f"mask '{path}' holds NaN; expected 0 where nothing is defective")
             return UPRIGHT[turn](values) if turn in UPRIGHT else values
+        if image.mode == "P" and (numbers := _ambiguous_numbers(image)) is not None:
+            return UPRIGHT[turn](numbers) if turn in UPRIGHT else numbers
         has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
         alpha = np.asarray(image.convert("RGBA"))[:, :, 3] if has_alpha else None
     colours = read_image(path).astype(np.int64)
@@ -112,3 +115,12 @@ def _mask_values(path: Path) -> NDArray[Any]:
     alpha = UPRIGHT[turn](alpha) if turn in UPRIGHT else alpha
     visible = values[alpha > 0]
     return alpha if visible.min() == visible.max() else np.where(alpha > 0, values, 0)
+
+
+def _ambiguous_numbers(image: Image.Image) -> NDArray[Any] | None:
+    """The numbers of a palette's pixels, where two of them show one colour, as where a palette was never filled in."""
+    numbers = np.asarray(image)
+    colours = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+    used = np.unique(numbers)
+    shown = {tuple(colours[number].tolist()) if number < len(colours) else (0, 0, 0) for number in used}
+    return numbers if len(shown) < len(used) and "transparency" not in image.info else None

@@ -71,15 +71,21 @@ def mask_warnings(masks: Sequence[MaskSummary], *, empty: bool = True) -> list[s
 
 
 def _void(masks: Sequence[MaskSummary]) -> str | None:
+    """A line on the lowest value that goes around the images of most masks, and is not all that is drawn in an inverted
+    one or in a single one.
+    """
     drawn = [m for m in masks if m.share > 0]
-    everywhere = frozenset.intersection(*(m.around for m in drawn)) if drawn else frozenset()
-    void = sorted(value for value in everywhere if any(set(m.values) - {0, value} for m in drawn))
-    if not void:
-        return None
-    return (
-        f"the value {_shown(void[0])} touches the border all around in every mask, '{drawn[0].path}' for one, as a "
-        "background or a void label does, and counts as defective: set it to 0"
-    )
+    for value in sorted({value for m in drawn for value in m.around}):
+        found = [m for m in drawn if value in m.around]
+        among_others = any(set(m.values) - {0, value} for m in found)
+        alone = len(found) > 1 and any(m.share <= MOST for m in found)
+        if 2 * len(found) >= len(drawn) and (among_others or alone):
+            where = "every mask" if len(found) == len(drawn) else f"{len(found)} of {len(drawn)} masks"
+            return (
+                f"the value {_shown(value)} touches the border all around in {where}, '{found[0].path}' for one, as a "
+                "background or a void label does, and counts as defective: set it to 0"
+            )
+    return None
 
 
 def _labels(masks: Sequence[MaskSummary]) -> str | None:

@@ -181,11 +181,12 @@ def open_predictions_file(
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of such a file; a half-written last line is left out.
+    """The rows of such a file, or of the folder that holds it; a half-written last line is left out.
 
     Raises:
         BundleError: it cannot be read.
     """
+    path = path / LINES_FILE if path.is_dir() else path
     try:
         with path.open("rb") as file:
             for row, _ in _whole_rows(file):

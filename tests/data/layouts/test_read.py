@@ -1,8 +1,10 @@
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from helpers.trees import COCO
 from vtadl.data.layouts import Category, empty_folders, find_images, read_category
 from vtadl.errors import DataError
 
@@ -13,6 +15,12 @@ def touch(root: Path, *names: str) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
+
+
+def write(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
 
 
 def listing(category):
@@ -65,6 +73,15 @@ class TestMVTec:
     def test_masks_named_as_their_images(self, tmp_path):
         touch(tmp_path, "train/good/0.png", "test/bad/3.jpg", "ground_truth/bad/3.png")
         assert read_category(tmp_path).test[0].mask == tmp_path / "ground_truth/bad/3.png"
+
+    def test_two_masks_of_one_image_are_refused(self, tmp_path):
+        touch(
+            tmp_path, "train/good/0.png", "test/bad/3.jpg", "ground_truth/bad/3_mask.png", "ground_truth/bad/3_mask.bmp"
+        )
+        with pytest.raises(
+            DataError, match=r"3_mask\.bmp' and '.*3_mask\.png' are both masks of one image; remove one"
+        ):
+            read_category(tmp_path)
 
     def test_a_test_set_alone(self, tmp_path):
         touch(tmp_path, "test/good/0.png", "test/cut/1.png")
@@ -123,6 +140,11 @@ class TestVisA:
         root = self.make(tmp_path)
         (tmp_path / "split_csv" / "0.csv").write_text("nothing\n")
         assert len(read_category(root).samples) == 3
+
+    def test_the_folder_of_tables_is_no_object(self, tmp_path):
+        self.make(tmp_path)
+        with pytest.raises(DataError, match=r"holds categories \(candle\); name one"):
+            read_category(tmp_path)
 
     def test_from_inside_the_folder(self, tmp_path, monkeypatch):
         monkeypatch.chdir(self.make(tmp_path))
@@ -188,7 +210,70 @@ class TestPlain:
 
     def test_a_defect_named_good_is_refused(self, tmp_path):
         touch(tmp_path, "good/0.png", "bad/good/0.png")
-        with pytest.raises(DataError, match="would count as a type of defect; .*rename it, or move it"):
+        with pytest.raises(DataError, match=r"would count as a type of defect; .*rename it, or move it"):
+            read_category(tmp_path)
+
+
+class TestDrawings:
+    """A file of drawings is used, or said not to be: its images are never taken for others."""
+
+    @staticmethod
+    def parts(root, **changed):
+        touch(root, "train/good/0.png", "test/good/001.png", "test/cut/002.png")
+        return write(root / "annotations/a.json", {**COCO, **changed})
+
+    def test_where_it_is_used_nothing_is_said(self, tmp_path):
+        self.parts(tmp_path)
+        assert read_category(tmp_path).notes == ()
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"images": [{**COCO["images"][0], "height": None}]}, "cannot read annotations from"),
+            ({"images": [COCO["images"][0], {**COCO["images"][1], "id": 1}]}, "two images have the id 1"),
+        ],
+    )
+    def test_a_damaged_one_is_an_error(self, changed, said, tmp_path):
+        self.parts(tmp_path, **changed)
+        with pytest.raises(DataError, match=said):
+            read_category(tmp_path)
+
+    def test_two_that_differ_are_an_error(self, tmp_path):
+        self.parts(tmp_path)
+        again = write(tmp_path / "annotations/b.json", COCO)
+        assert read_category(tmp_path).test[0].mask == tmp_path / "annotations/a.json"
+        write(again, {**COCO, "annotations": []})
+        with pytest.raises(DataError, match=r"a\.json' and '.*b\.json' both draw on '.*002\.png', and differ"):
+            read_category(tmp_path)
+
+    @pytest.mark.parametrize("name", ["images/002.png", "002.PNG"])
+    def test_one_that_names_none_of_the_images_is_said(self, name, tmp_path):
+        path = self.parts(tmp_path, images=[{**COCO["images"][0], "file_name": name}])
+        (note,) = read_category(tmp_path).notes
+        assert note.startswith(f"no masks are read: '{path}' names '{name}', and no")
+
+    def test_beside_images_none_of_which_it_names(self, tmp_path):
+        touch(tmp_path, "002.png", "003.png")
+        write(tmp_path / "a.json", COCO)
+        (note,) = read_category(tmp_path).notes
+        assert "is read as bare, and is nearly images with drawings ('a.json' names 'test/cut/002.png'" in note
+
+    def test_a_drawing_that_is_cut_off_makes_no_good_image(self, tmp_path):
+        touch(tmp_path, "002.png", "003.png")
+        (tmp_path / "002.json").write_text('{"shapes": [{"label"')
+        with pytest.raises(DataError, match=r"cannot read annotations from '.*002\.json'"):
+            read_category(tmp_path)
+
+    def test_a_drawing_of_another_tool_is_said(self, tmp_path):
+        touch(tmp_path, "002.png", "003.png")
+        write(tmp_path / "002.json", {"objects": []})
+        (note,) = read_category(tmp_path).notes
+        assert "('002.json' is neither labelme's nor COCO's)" in note
+
+    def test_images_and_annotations_in_folders_of_their_own_are_nearly_a_layout(self, tmp_path):
+        touch(tmp_path, "images/002.png")
+        write(tmp_path / "annotations/a.json", COCO)
+        with pytest.raises(DataError, match=r"nearly images with drawings \(images/ and annotations/ are apart"):
             read_category(tmp_path)
 
 
@@ -208,7 +293,7 @@ class TestNearlyNamed:
     )
     def test_good_parts_are_no_type_of_defect(self, names, tmp_path):
         touch(tmp_path, *names)
-        with pytest.raises(DataError, match="would count as a type of defect; .*rename it"):
+        with pytest.raises(DataError, match=r"would count as a type of defect; .*rename it"):
             read_category(tmp_path)
 
     @pytest.mark.parametrize(
@@ -220,10 +305,17 @@ class TestNearlyNamed:
             (("train/good/0.png", "Test/good/1.png"), "Test/ is not read: test/ is expected"),
             (("train/good/0.png", "val/good/1.png"), "val/ is not read: validation/ is expected"),
             (("train/ok/0.png", "TEST/ok/1.png"), "TEST/ is not read: test/ is expected"),
-            (("train/good/0.png", "test/cut/1.png", "Ground_Truth/cut/1.png"), "here is Ground_Truth/"),
+            (
+                ("train/good/0.png", "test/cut/1.png", "Ground_Truth/cut/1.png"),
+                "expected in ground_truth/, and here is Ground_Truth/",
+            ),
+            (
+                ("train/good/0.png", "test_public/bad/1.png", "ground_truth/1.png"),
+                "in test_public/ground_truth/, and here",
+            ),
             (("good/0.png", "NG/1.png"), "NG/ is not read: bad/ is expected"),
             (("good/0.png", "Bad/1.png"), "Bad/ is not read: bad/ is expected"),
-            (("good/0.png", "bad/1.png", "ground_truth/1.png"), "ground_truth/ is not read: masks/ is expected"),
+            (("good/0.png", "bad/1.png", "ground_truth/1.png"), "expected in masks/, and here is ground_truth/"),
             (("0.png", "defect/1.png"), "is nearly the plain layout (defect/ is there, and no good/"),
         ],
     )

@@ -97,6 +97,9 @@ def defective_samples(
         left_out: counts what is not taken.
         ending: that masks should have after the image's name; they are found without it too.
         deep: whether to look in the folders inside.
+
+    Raises:
+        DataError: two pictures are masks of one image.
     """
     drawn = _by_stem(masks, (*IMAGE_SUFFIXES, DRAWINGS), deep=deep)
     beside = _by_stem(folder, (DRAWINGS,), deep=deep)
@@ -122,8 +125,12 @@ def _by_stem(folder: Path | None, suffixes: Sequence[str], *, deep: bool) -> dic
     """Files by their paths without suffix; of several the first."""
     if folder is None or not folder.is_dir():
         return {}
-    files = sorted(walk(folder, suffixes=suffixes, deep=deep), key=natural, reverse=True)
-    return {path.with_suffix(""): path for path in files}
+    files: dict[Path, Path] = {}
+    for path in sorted(walk(folder, suffixes=suffixes, deep=deep), key=natural):
+        first = files.setdefault(path.with_suffix(""), path)
+        if first != path and DRAWINGS not in (first.suffix.lower(), path.suffix.lower()):
+            raise DataError(f"'{first}' and '{path}' are both masks of one image; remove one")
+    return files
 
 
 def innermost(*tops: Path) -> tuple[Path, ...]:

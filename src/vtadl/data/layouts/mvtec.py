@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vtadl.data.layouts.category import GOOD_NAMES, Category, Sample, Split
 from vtadl.data.layouts.files import (
-    MASK_NAMES,
     Found,
     check_classes,
     defective_samples,
@@ -83,27 +82,18 @@ def split_folders(
         samples=tuple(samples),
         mask_folder=masks,
         class_folders=innermost(*(root / split for split in splits), *(classes or [tested])),
-        notes=(
-            *_misnamed(root, tested.name, good),
-            *_misnamed_masks(root, masks, samples),
-            *_without_thresholds(root, layout, samples),
-        ),
+        notes=(*_misnamed(root, tested.name, good), *_without_thresholds(root, layout, samples)),
         left_out=left_out,
     )
 
 
 def _misnamed(root: Path, tested: str, good: str) -> list[str]:
-    notes = [
-        note for name in ("train", "validation", tested) for note in misnamed(root, name, _OTHER_NAMES.get(name, ()))
-    ]
-    return notes + [note for name in ("train", "validation") for note in misnamed(root, f"{name}/{good}", GOOD_NAMES)]
-
-
-def _misnamed_masks(root: Path, masks: Path | None, samples: list[Sample]) -> list[str]:
-    if masks is not None or all(sample.mask is not None or not sample.is_defective for sample in samples):
-        return []
-    names = [folder.name for folder in folders_in(root) if folder.name.casefold() in MASK_NAMES]
-    return [f"no masks are read: they are expected in {MASKS}/, and here is {name}/; rename it" for name in names[:1]]
+    notes = []
+    for name in ("train", "validation", tested):
+        notes += misnamed(root, name, _OTHER_NAMES.get(name, ()))
+    for name in ("train", "validation"):
+        notes += misnamed(root, f"{name}/{good}", GOOD_NAMES)
+    return notes
 
 
 def _without_thresholds(root: Path, layout: str, samples: list[Sample]) -> list[str]:

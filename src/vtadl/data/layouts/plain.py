@@ -5,7 +5,6 @@ from pathlib import Path
 from vtadl.data.annotations import Annotations
 from vtadl.data.layouts.category import GOOD_NAMES, Category, Sample
 from vtadl.data.layouts.files import (
-    MASK_NAMES,
     Found,
     check_classes,
     defective_samples,
@@ -16,8 +15,8 @@ from vtadl.data.layouts.files import (
     misnamed,
     with_share_tested,
 )
-from vtadl.data.layouts.polygons import drawings_in
-from vtadl.data.walk import LeftOut
+from vtadl.data.layouts.polygons import drawings_in, drawings_of
+from vtadl.data.walk import DRAWINGS, LeftOut
 
 _BAD_NAMES = (
     *("bad", "ng", "ko", "nok", "not_ok", "defect", "defects", "defective", "anomaly", "anomalies", "anomalous"),
@@ -57,14 +56,26 @@ def read_plain(root: Path) -> Category:
         own_split=False,
         mask_folder=masks,
         class_folders=innermost(root / "good", bad),
-        notes=(*misnamed(root, "bad", _BAD_NAMES), *(misnamed(root, "masks", MASK_NAMES) if samples else ())),
+        notes=tuple(misnamed(root, "bad", _BAD_NAMES)),
         left_out=left_out,
     )
 
 
 def has_annotated(root: Path) -> Found:
     """Whether images lie in the folder itself, and labelme or COCO draws on some of them."""
-    return any(_drawn(root).values())
+    drawn = _drawn(root)
+    if any(drawn.values()):
+        return True
+    if not drawn:
+        apart = (root / "images").is_dir() and drawings_in([root, root / "annotations"])
+        near = "images/ and annotations/ are apart: put the JSON into images/, and give that folder"
+        return f"images with drawings ({near})" if apart else False
+    for one in drawings_in([root]):
+        if one.first:
+            return f"images with drawings ('{one.path.name}' names '{one.first}', and no image here lies there)"
+    others = [path.with_suffix(DRAWINGS) for path in drawn] + [path.with_name(path.name + DRAWINGS) for path in drawn]
+    other = next((path.name for path in others if path.is_file() and not drawings_of(path)), None)
+    return f"images with drawings ('{other}' is neither labelme's nor COCO's)" if other else False
 
 
 def read_annotated(root: Path) -> Category:
@@ -89,7 +100,8 @@ def read_annotated(root: Path) -> Category:
 
 def _drawn(root: Path) -> dict[Path, Annotations | None]:
     """The images in a folder, and what draws on each."""
-    images, drawings = images_in(root, deep=False), drawings_in([root])
+    images = images_in(root, deep=False)
+    drawings = drawings_in([root]) if images else []
     return {path: next((one for one in drawings if one.is_of(path) and one.draws_on(path)), None) for path in images}
 
 

@@ -7,12 +7,18 @@ from typing import NamedTuple
 
 from vtadl.data.layouts import kolektor, mvtec, mvtec_2, mvtec_3d, plain, real_iad, visa
 from vtadl.data.layouts.category import Category
-from vtadl.data.layouts.files import Found, folders_in, images_in, natural, some
+from vtadl.data.layouts.files import MASK_NAMES, Found, folders_in, images_in, natural, some
 from vtadl.data.layouts.image_list import has_list, read_list
-from vtadl.data.layouts.polygons import with_drawings
+from vtadl.data.layouts.polygons import NO_MASKS, with_drawings
 from vtadl.data.walk import NOT_BY_NAME, LeftOut, walk
 from vtadl.errors import DataError
 
+_MASKS = {
+    **dict.fromkeys(("mvtec", "mvtec-loco", "btad"), mvtec.MASKS),
+    "plain": "masks",
+    "mvtec-ad-2": "test_public/ground_truth",
+}
+"""Where a layout's masks are expected."""
 OUTSIDE = "outside this layout"
 
 
@@ -68,7 +74,8 @@ def read_category(root: Path) -> Category:
     if inside := category.left_out.counts[NOT_BY_NAME]:
         left_out.add(NOT_BY_NAME, Path(category.left_out.examples[NOT_BY_NAME]), inside)
     samples = sorted(category.samples, key=lambda sample: natural(sample.path))
-    return replace(category, samples=tuple(samples), left_out=left_out)
+    notes = (*category.notes, *_misnamed_masks(category))
+    return replace(category, samples=tuple(samples), notes=notes, left_out=left_out)
 
 
 def empty_folders(category: Category) -> list[Path]:
@@ -87,6 +94,16 @@ def _recognised(root: Path) -> Category:
         if found:
             nearly.append(found)
     raise DataError(_no_layout(root, nearly))
+
+
+def _misnamed_masks(category: Category) -> list[str]:
+    """A line where a set has no masks, and a folder beside the one that is expected is named as of some."""
+    expected = _MASKS.get(category.layout)
+    without = any(sample.is_defective and sample.mask is None for sample in category.samples)
+    if expected is None or not without or any(note.startswith(NO_MASKS) for note in category.notes):
+        return []
+    names = [folder.name for folder in folders_in(category.root) if folder.name.casefold() in MASK_NAMES]
+    return [f"{NO_MASKS}: they are expected in {expected}/, and here is {name}/; rename it" for name in names[:1]]
 
 
 def _outside(category: Category) -> LeftOut:
@@ -112,7 +129,11 @@ def _no_layout(root: Path, nearly: list[str]) -> str:
 
 
 def _is_category(folder: Path) -> bool:
-    """Whether a folder is laid out for certain: one with images in it may be of anything."""
+    """Whether a folder is laid out for certain: one with images in it may be of anything, and VisA's tables are of all
+    its objects.
+    """
+    if folder.name == visa.TABLES:
+        return False
     return any(layout.detect(folder) is True for layout in LAYOUTS if layout.name not in ("annotated", "bare"))
 
 

@@ -11,13 +11,15 @@ from vtadl.data.layouts.files import Found
 from vtadl.data.layouts.tables import read_csv
 from vtadl.errors import DataError
 
+TABLES = "split_csv"
+"""The folder of tables, beside those of the objects."""
 _COLUMNS = ("object", "split", "label", "image", "mask")
 _LABELS = {"normal": GOOD, "anomaly": "anomaly"}
 
 
 def has_visa(root: Path) -> Found:
-    """Whether ``split_csv/`` lies beside the folder."""
-    if _table(root) is not None:
+    """Whether ``split_csv/`` lies beside the folder, and is not itself the folder."""
+    if _table(root) is not None and folder_name(root) != TABLES:
         return True
     if (root / "Data" / "Images").is_dir():
         return "VisA (Data/Images/ is there, but no split_csv/1cls.csv beside the folder)"
@@ -38,7 +40,7 @@ def read_visa(root: Path) -> Category:
 
 
 def _table(root: Path) -> Path | None:
-    tables = sorted((_beside(root) / "split_csv").glob("*.csv"))
+    tables = sorted((_beside(root) / TABLES).glob("*.csv"))
     return next((table for table in tables if table.name == "1cls.csv"), tables[0] if tables else None)
 
 
