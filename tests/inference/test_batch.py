@@ -235,6 +235,17 @@ def test_names_that_are_no_text(detector, tmp_path):
     assert b"caf\xe9.png" in (out / "predictions.csv").read_bytes()
 
 
+def test_an_image_scores_the_same_to_the_bit_beside_others_or_alone(detector, tmp_path):
+    """So a prediction that was cut off resumes to the rows of one that was not."""
+    fill(tmp_path / "in", 10)
+    paths = sorted((tmp_path / "in").iterdir())
+    together = list(predict_files(detector.run, paths, CPU))
+    assert len(together) == 10
+    for one in together:
+        alone = detector.predict(one.path)
+        assert np.array_equal(one.prediction.anomaly_map, alone.anomaly_map) and one.prediction.score == alone.score
+
+
 def test_killed_and_called_again_each_image_is_there_once(detector, tmp_path):
     detector.save(tmp_path / "run")
     fill(tmp_path / "in", 200)
