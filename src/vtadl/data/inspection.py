@@ -20,8 +20,8 @@ from vtadl.progress import Progress, silent
 _WORKERS = 2
 FLAT_LEVELS = 4
 """What the noise of a covered lens leaves."""
-_ODD = 0.25
-"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not odd."""
+_UNLIKE = 0.25
+"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not unlike."""
 
 T = TypeVar("T")
 
@@ -142,11 +142,11 @@ def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
         )
     for trait in _TRAITS:
         (usual, _), *_ = Counter(trait(found) for _, found in good).most_common(1) or [("", 0)]
-        odd = [(sample, found) for sample, found in good if trait(found) != usual]
-        if 0 < len(odd) <= _ODD * len(good):
-            sample, found = odd[0]
+        unlike = [(sample, found) for sample, found in good if trait(found) != usual]
+        if 0 < len(unlike) <= _UNLIKE * len(good):
+            sample, found = unlike[0]
             yield (
-                f"{len(odd)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
+                f"{len(unlike)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
                 "take them out, if no such parts will come"
             )
 
