@@ -21,7 +21,7 @@ _WORKERS = 2
 FLAT_LEVELS = 4
 """What the noise of a covered lens leaves."""
 _UNLIKE = 0.25
-"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not unlike."""
+"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not."""
 
 T = TypeVar("T")
 
@@ -146,8 +146,8 @@ def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
         if 0 < len(unlike) <= _UNLIKE * len(good):
             sample, found = unlike[0]
             yield (
-                f"{len(unlike)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
-                "take them out, if no such parts will come"
+                f"{len(unlike)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, and "
+                f"most are {usual}: take them out, if no such parts will come"
             )
 
 
