@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from vtadl.data.images import is_turned, read_image
 from vtadl.data.layouts import Category, Sample, empty_folders
 from vtadl.data.mask_files import read_mask_values
@@ -96,7 +98,7 @@ def _inspect(sample: Sample) -> Inspection:
         bits=8 * image.dtype.itemsize,
         digest=sample.sha256,
         pixels=hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest(),
-        flat=int((image.max(axis=(0, 1)) - image.min(axis=(0, 1))).max()) <= FLAT_LEVELS,
+        flat=all(int(np.ptp(image[:, :, channel])) <= FLAT_LEVELS for channel in range(3)),
         grey=is_grey(image),
         mask=_mask(sample, (image.shape[0], image.shape[1])),
     )
