@@ -48,7 +48,7 @@ def _compute_alone() -> None:
     OpenMP would wait for them for ever. Loading a run starts them, and so does whatever else computes with torch.
     """
     torch = sys.modules.get("torch")
-    if hasattr(torch, "set_num_threads"):  # else another thread was importing it
+    if torch is not None and hasattr(torch, "set_num_threads"):  # else another thread was importing it
         torch.set_num_threads(1)
 
 
