@@ -47,6 +47,30 @@ def began(root, *command):
     )
 
 
+FORKED = """
+import os, sys, torch, vtadl
+torch.set_num_threads(2)
+torch.rand(500, 500) @ torch.rand(500, 500)
+detector = vtadl.load("runs/parts")
+child = os.fork()
+if child == 0:
+    print(detector.predict("new/000.png").score, vtadl.load("runs/parts").predict("new/000.png").score, flush=True)
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_what_computed_before_a_fork_leaves_no_process_waiting(place):
+    root, score = place
+    program = began(root, "-c", FORKED)
+    try:
+        said, _ = program.communicate(timeout=WAIT)
+    finally:
+        program.kill()
+    assert program.returncode == 0, said
+    assert [float(one) for one in said.split()] == pytest.approx([score, score], rel=1e-5)
+
+
 def test_the_page_has_the_programs_that_are_tried(place):
     assert {path.name for path in place[0].glob("*.py")} == {"threads.py", "processes.py", "wsgi.py", "tasks.py"}
 

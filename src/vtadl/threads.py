@@ -42,6 +42,20 @@ def use_threads(threads: int | None = None) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(count))
 
 
+def _compute_alone() -> None:
+    """In a process that was forked: one thread, where torch may have started others that the fork left behind.
+
+    OpenMP would wait for them for ever. Loading a run starts them, and so does whatever else computes with torch.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "set_num_threads"):  # else another thread was importing it
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compute_alone)
+
+
 def thread_count() -> int:
     """How many threads to compute with: what VTADL_THREADS says, else OMP_NUM_THREADS, else what the process may use.
 

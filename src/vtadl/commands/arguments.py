@@ -2,6 +2,7 @@
 
 import argparse
 import codecs
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -93,9 +94,11 @@ def text_file(text: str) -> Path:
     """A file to write JSON or a page to: one that is there already must hold such, not a picture or anyone's notes."""
     path = Path(text)
     beginning = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            beginning = file.read(32).removeprefix(codecs.BOM_UTF8).lstrip()
+    # What cannot be read cannot be written either, most likely, and is said when it is.
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                beginning = file.read(32).removeprefix(codecs.BOM_UTF8).lstrip()
     if beginning and beginning[:1] not in b"{[<":
         raise argparse.ArgumentTypeError(f"'{path}' exists and holds neither JSON nor a page; give another name")
     return path

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from vtadl.data.decoding import wide_by_high
 from vtadl.data.images import is_turned, read_image
 from vtadl.data.layouts import Category, Sample, empty_folders
@@ -21,7 +23,7 @@ _WORKERS = 2
 FLAT_LEVELS = 4
 """What the noise of a covered lens leaves."""
 _UNLIKE = 0.25
-"""At most such a share of the good images may be unlike the rest, to be called so: what varies is no exception."""
+"""At most such a share of the good images may be unlike the rest, to be called so: what varies is not."""
 
 T = TypeVar("T")
 
@@ -96,7 +98,7 @@ def _inspect(sample: Sample) -> Inspection:
         bits=8 * image.dtype.itemsize,
         digest=sample.sha256,
         pixels=hashlib.sha256(image.tobytes() + str(image.shape).encode()).hexdigest(),
-        flat=int((image.max(axis=(0, 1)) - image.min(axis=(0, 1))).max()) <= FLAT_LEVELS,
+        flat=all(int(np.ptp(image[:, :, channel])) <= FLAT_LEVELS for channel in range(3)),
         grey=is_grey(image),
         mask=_mask(sample, (image.shape[0], image.shape[1])),
     )
@@ -142,12 +144,12 @@ def alike(good: Sequence[tuple[Sample, Inspection]]) -> Iterator[str]:
         )
     for trait in _TRAITS:
         (usual, _), *_ = Counter(trait(found) for _, found in good).most_common(1) or [("", 0)]
-        odd = [(sample, found) for sample, found in good if trait(found) != usual]
-        if 0 < len(odd) <= _UNLIKE * len(good):
-            sample, found = odd[0]
+        unlike = [(sample, found) for sample, found in good if trait(found) != usual]
+        if 0 < len(unlike) <= _UNLIKE * len(good):
+            sample, found = unlike[0]
             yield (
-                f"{len(odd)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, most are {usual}: "
-                "take them out, if no such parts will come"
+                f"{len(unlike)} of {len(good)} good images are {trait(found)}, '{sample.path}' for one, and "
+                f"most are {usual}: take them out, if no such parts will come"
             )
 
 

@@ -38,6 +38,7 @@ EXPECTED = {"a/0.png": ("train", "good"), "a/1.png": ("test", "good"), "b/2.png"
         (ROWS.replace("a/0", "a\\0").replace("m/2", "m\\2"), "utf-8"),
         (ROWS.replace("train", "Training").replace("good", "0"), "utf-8"),
         (ROWS.replace("good", "Passed").replace("OK", "defect-free"), "utf-8"),
+        (ROWS.replace("good", "0.0").replace("OK", "normal"), "utf-8"),
         (ROWS.replace(",", "|"), "utf-8"),
         (ROWS.replace(",", ", "), "utf-8"),
         (ROWS.replace("image,label,mask,split", "Image,LABEL,Mask,Split"), "utf-8"),

@@ -13,7 +13,7 @@ from vtadl.errors import DataError, DependencyError
 SUFFIXES = (".csv", ".tsv", ".parquet")
 COLUMNS, OPTIONAL = ("image", "label"), ("mask", "split")
 _NEARLY_IMAGE = frozenset(("image", "image_path", "filename", "file_name", "file", "path", "img"))
-_GOOD_LABELS = GOOD_NAMES | {"0", "false"}
+_GOOD_LABELS = GOOD_NAMES | {"0", "0.0", "false"}
 _SPLITS: dict[str, Split] = {
     **{"train": "train", "training": "train", "test": "test", "testing": "test"},
     **{"validation": "validation", "val": "validation", "valid": "validation"},
