@@ -328,7 +328,10 @@ def test_workers_end_with_a_parent_that_is_killed(root, tmp_path):
 
 def test_a_ray_cluster_gives_the_same_table(finished, cells, tmp_path):
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+    try:
+        ray.init(num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+    except (OSError, RuntimeError, TimeoutError) as error:  # a machine without room for its processes or memory
+        pytest.skip(f"Ray does not start here: {error}")
     try:
         compare(cells, tmp_path / "out", CPU, metric=DEFAULT_METRIC, ray="auto")
     finally:
