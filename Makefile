@@ -42,6 +42,7 @@ test-slow: setup
 
 demo: setup
 	$(BIN)/vtadl demo --out runs/demo --force
+	@echo && echo "vtadl is in $(BIN); this puts it on the path:  . $(BIN)/activate"
 
 bench: setup
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
