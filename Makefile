@@ -35,10 +35,10 @@ check: setup
 	$(BIN)/lint-imports
 
 test: setup
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations=10
 
 test-slow: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+	$(BIN)/pytest -n 2 --dist loadfile --durations=10
 
 demo: setup
 	$(BIN)/vtadl demo --out runs/demo --force
