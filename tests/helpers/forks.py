@@ -58,12 +58,35 @@ def run_command(arguments: list[str], said: Path, *, encoding: str | None = None
 def _called(said: Path | None, encoding: str | None, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     torch.set_num_threads(1)
     if said is not None:
-        output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(output, stream.fileno())
-            stream.reconfigure(encoding=encoding)
+        print_into(said, encoding)
     return function(*arguments)
+
+
+def print_into(said: Path, encoding: str | None = None) -> None:
+    """Let what this process prints on either stream go into a file."""
+    output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output, stream.fileno())
+        stream.reconfigure(encoding=encoding)
 
 
 def _command(arguments: list[str]) -> None:
     sys.exit(main(arguments))
+
+
+def fork(work: Callable[[], int]) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            code = work()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    return child
+
+
+def ended(child: int) -> int:
+    """Exit code; negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from helpers.categories import good_image, make_category
+from helpers.forks import ended, fork, print_into
 from vtadl.cli import main
 
 PATIENCE = 120
@@ -119,29 +121,18 @@ def make_all(root: Path) -> None:
     for number in range(IMAGES):
         Image.fromarray(good_image(600 + number)).save(root / f"new/{number}.png")
     made = ("train", str(root / "parts"), "--out", str(root / "made"), "--preset", "gaussian", *SMALL)
-    assert _ended(_forked(list(made), root / "made.txt")) == 0, (root / "made.txt").read_text()
+    assert ended(_forked(list(made), root / "made.txt")) == 0, (root / "made.txt").read_text()
 
 
 def _forked(arguments: list[str], said: Path) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            if sys.platform == "linux":
-                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives this process
-            output = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            code = main(arguments)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return child
+    return fork(partial(_command, arguments, said))
 
 
-def _ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _command(arguments: list[str], said: Path) -> int:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing outlives this process
+    print_into(said)
+    return main(arguments)
 
 
 def _is_running(child: int) -> bool:
@@ -169,7 +160,7 @@ def _to_its_end(case: Case, folder: Path) -> int:
         while not case.endless(folder) and _is_running(child) and time.monotonic() < until:
             time.sleep(0.01)
         os.kill(child, signal.SIGTERM)
-    return _ended(child)
+    return ended(child)
 
 
 def tries(root: Path, name: str, kills: int, seed: int, number: int) -> list[dict[str, Any]]:
@@ -196,7 +187,7 @@ def _tries(root: Path, name: str, kills: int, seed: int, number: int) -> Iterato
             time.sleep(0.001)
         if _is_running(child):
             os.kill(child, number)
-        killed, said = _ended(child), (folder / "said.txt").read_text()
+        killed, said = ended(child), (folder / "said.txt").read_text()
         # What ended in time is done; what was killed after its last word is refused as done already.
         code = 0 if killed == 0 and case.endless is None else _to_its_end(case, folder)
         after = "" if code == 0 else (folder / "said.txt").read_text()

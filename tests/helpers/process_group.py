@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from helpers.forks import ended, fork
 from vtadl.cli import main
 from vtadl.config.schema import PaperConfig, TrainingConfig
 from vtadl.data.cached_images import CachedImages
@@ -24,24 +24,6 @@ from vtadl.losses.ssim import ssim
 from vtadl.models.paper_network import PaperModel
 from vtadl.training.distributed import joined, set_idle, share_batch_statistics
 from vtadl.training.loop import optimise
-
-
-def fork(work: Callable[[], int]) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            code = work()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    return child
-
-
-def ended(child: int) -> int:
-    """Exit code; negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def all_ended(children: list[int]) -> list[int]:
